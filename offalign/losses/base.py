@@ -1,0 +1,230 @@
+"""What a loss is: a definition, and a loss object made from it by options."""
+
+import dataclasses
+import inspect
+import math
+import types as pytypes
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from offalign.errors import UserError, suggest
+from offalign.losses import metrics, spec
+from offalign.types import COLUMNS, Array, Kind, LossOutput, Scores
+
+Options = Mapping[str, Any]
+LossFn = Callable[..., Array | LossOutput]
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+  """A registered loss before its options are chosen.
+
+  Attributes:
+    name: what `get` and the flags call it.
+    fn: `fn(scores, *, option=default, ...)` -> [B] or `LossOutput`.
+    kind: the feedback it takes, or a function of the options.
+    needs: the columns of `Scores` it reads besides `logps`, or a function of
+      the options.
+    whole_batch: True where the loss of one row depends on the scores of
+      others beyond the declared means (a sort, a rank); the learner then
+      evaluates it on the global batch whatever the accumulation.
+    scale: the option that turns a log-ratio into the implicit reward that is
+      logged, or a function of the options.
+    average: True where implicit rewards use per-token means (SimPO, ORPO),
+      or a function of the options.
+    positive: options that must be > 0.
+    check: further conditions; returns what is wrong, or None.
+    paper: where it comes from.
+    formula: one line of LaTeX for the catalogue.
+  """
+
+  name: str
+  fn: LossFn
+  kind: Kind | Callable[[Options], Kind]
+  needs: tuple[str, ...] | Callable[[Options], tuple[str, ...]]
+  whole_batch: bool
+  scale: str | Callable[[Options], float]
+  average: bool | Callable[[Options], bool]
+  positive: tuple[str, ...]
+  check: Callable[[Options], str | None] | None
+  paper: str
+  formula: str
+
+  @property
+  def defaults(self) -> dict[str, Any]:
+    """Option name -> default, in the order of the signature."""
+    parameters = inspect.signature(self.fn).parameters.values()
+    return {
+      p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY
+    }
+
+  def bind(self, options: Options) -> "Loss":
+    """Checks options and returns the loss object.
+
+    Raises:
+      UserError: for an unknown option, a wrong type or a value out of range.
+    """
+    chosen = self.defaults
+    hints = typing.get_type_hints(self.fn)
+    for name, value in options.items():
+      if name not in chosen:
+        valid = ", ".join(chosen) or "none"
+        raise UserError(
+          f"loss {self.name!r} has no option {name!r}"
+          f"{suggest(name, chosen)} (its options: {valid})"
+        )
+      chosen[name] = _typed(self.name, name, value, hints[name])
+    for name in self.positive:
+      if not chosen[name] > 0:
+        raise UserError(
+          f"loss {self.name!r}: {name} must be above 0, not {chosen[name]}"
+        )
+    problem = self.check(chosen) if self.check else None
+    if problem:
+      raise UserError(f"loss {self.name!r}: {problem}")
+    return Loss(self, tuple(chosen.items()))
+
+
+def _typed(loss: str, option: str, value: Any, hint: Any) -> Any:
+  """Checks one option against its annotation; ints become floats."""
+  accepted = (
+    typing.get_args(hint) if isinstance(hint, pytypes.UnionType) else (hint,)
+  )
+  for kind in accepted:
+    if typing.get_origin(kind) is typing.Literal:
+      if value in typing.get_args(kind) and isinstance(value, str):
+        return value
+    elif kind is float:
+      if isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+          raise UserError(f"loss {loss!r}: {option} must be finite")
+        return float(value)
+    elif isinstance(value, kind) and not (
+      isinstance(value, bool) and kind is int
+    ):
+      return value
+  expected = " or ".join(_describe(kind) for kind in accepted)
+  raise UserError(
+    f"loss {loss!r}: {option} must be {expected}, not {value!r}"
+  )
+
+
+def _describe(kind: Any) -> str:
+  if typing.get_origin(kind) is typing.Literal:
+    return "one of " + ", ".join(typing.get_args(kind))
+  names = {float: "a number", int: "a whole number", bool: "True or False"}
+  return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+  """A loss with its options chosen: hashable, pure, and printable.
+
+  Calling it maps `Scores` to an unreduced `LossOutput`. `str(loss)` is its
+  spec string.
+  """
+
+  definition: Definition
+  items: tuple[tuple[str, Any], ...]
+
+  @property
+  def name(self) -> str:
+    """The registered name."""
+    return self.definition.name
+
+  @property
+  def options(self) -> dict[str, Any]:
+    """All options, defaults included."""
+    return dict(self.items)
+
+  @property
+  def kind(self) -> Kind:
+    """The feedback this loss takes."""
+    kind = self.definition.kind
+    return kind if isinstance(kind, Kind) else kind(self.options)
+
+  @property
+  def needs(self) -> tuple[str, ...]:
+    """The columns of `Scores` it reads besides `logps`."""
+    needs = self.definition.needs
+    return needs if isinstance(needs, tuple) else needs(self.options)
+
+  @property
+  def whole_batch(self) -> bool:
+    """Whether it must see the scores of the global batch at once."""
+    return self.definition.whole_batch
+
+  @property
+  def scale(self) -> float:
+    """What a log-ratio is multiplied by to log it as a reward."""
+    scale = self.definition.scale
+    return float(
+      self.options[scale] if isinstance(scale, str) else scale(self.options)
+    )
+
+  @property
+  def average(self) -> bool:
+    """Whether its implicit reward is a per-token mean."""
+    average = self.definition.average
+    return average if isinstance(average, bool) else average(self.options)
+
+  def __str__(self) -> str:
+    defaults = self.definition.defaults
+    changed = {k: v for k, v in self.items if v != defaults[k]}
+    return spec.unparse(self.name, changed)
+
+  def __repr__(self) -> str:
+    return f"offalign.losses.get({str(self)!r})"
+
+  def implicit_rewards(self, scores: Scores) -> Array:
+    """[B, K] the rewards this loss implies: scale * log-ratio.
+
+    A loss without a reference uses log-probs in place of log-ratios; one
+    that averages over tokens divides by the length. Carries no gradient.
+    """
+    return metrics.implicit_rewards(self, scores)
+
+  def __call__(self, scores: Scores) -> LossOutput:
+    """Evaluates the loss.
+
+    Args:
+      scores: at least the columns in `needs`; the others are hidden from the
+        loss. Columns of lower precision than float32 are raised to it.
+
+    Returns:
+      `values` [B] and the metrics, named as TRL names them.
+
+    Raises:
+      UndeclaredInput: where the loss reads what it did not declare.
+    """
+    seen = {
+      name: _raise_precision(column)
+      for name, column in scores.columns.items()
+      if name == "logps" or name in self.needs
+    }
+    visible = Scores(seen)
+    output = self.definition.fn(visible, **self.options)
+    if not isinstance(output, LossOutput):
+      output = LossOutput(values=output)
+    common = metrics.standard(self, visible)
+    return output.replace(metrics={**common, **output.metrics})
+
+
+def _raise_precision(column: Array) -> Array:
+  column = jnp.asarray(column)
+  if not jnp.issubdtype(column.dtype, jnp.floating):
+    return column
+  return column.astype(jnp.promote_types(column.dtype, jnp.float32))
+
+
+def check_needs(name: str, needs: tuple[str, ...]) -> None:
+  """Raises ValueError for a column that does not exist."""
+  for need in needs:
+    if need not in COLUMNS:
+      raise ValueError(
+        f"loss {name!r} needs {need!r}, which is not a column of Scores"
+        f"{suggest(need, COLUMNS)} (columns: {', '.join(COLUMNS)})"
+      )

@@ -1,0 +1,56 @@
+"""DRO-V: Richemond et al., "Offline Regularised RL for LLMs Alignment".
+
+arXiv:2405.19107. Single-trajectory feedback with a learned value function.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from offalign.losses.registry import register
+from offalign.types import Kind, LossOutput, Scores
+
+
+@register(
+  "dro_v",
+  kind=Kind.SINGLE,
+  needs=("ref_logps", "rewards", "values"),
+  scale="tau",
+  positive=("tau",),
+  paper="arXiv:2405.19107",
+  formula=r"\frac{1}{2}(r - V(x) - \tau\rho)^2",
+)
+def dro_v(scores: Scores, *, tau: float = 1.0) -> LossOutput:
+  """1/2 delta^2, delta = r - V(x) - tau rho: equation 4 of the paper.
+
+  The value reported is equation 4. The gradients are those the paper
+  trains with: the value's is equation 7, -delta; the policy's is equation 8
+  times 1/tau, -delta grad log pi, so that tau does not change the size of
+  the policy's step. Each treats the other's part as a constant. (Algorithm 1
+  prints its l2 term without tau; equation 8 has it, and the two agree only
+  at tau = 1. We follow equation 8, whose fixed point is the loss's own.)
+
+  tau is on the scale of the rewards; the paper's default of 1 is for rewards
+  of mean 0 and variance 1 over the dataset.
+
+  Args:
+    scores: needs `ref_logps`, `rewards` and `values`; any K, each completion
+      on its own.
+    tau: > 0, weight of the KL regulariser; reward units per nat.
+
+  Returns:
+    [B] losses (means over K), and the metrics `values/mean` (V) and
+    `values/residual` (delta).
+  """
+  delta = scores.rewards - scores.values - tau * scores.log_ratios
+  delta = jax.lax.stop_gradient(delta)
+  # Linear in what is learned: d/d logps = d/d values = -delta.
+  linear = -delta * (scores.logps + scores.values)
+  loss = 0.5 * jnp.square(delta) + linear - jax.lax.stop_gradient(linear)
+  values = jax.lax.stop_gradient(scores.values)
+  return LossOutput(
+    values=loss.mean(axis=1),
+    metrics={
+      "values/mean": jnp.broadcast_to(values, delta.shape),
+      "values/residual": delta,
+    },
+  )

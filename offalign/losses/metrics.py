@@ -1,0 +1,70 @@
+"""The metrics every loss logs, under TRL's names.
+
+`rewards/*` are the implicit rewards (scale * log-ratio), `logps/*` are sums.
+Entries that a metric does not apply to are NaN and stay out of its mean.
+"""
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from offalign.types import Array, Kind, Scores
+
+if TYPE_CHECKING:
+  from offalign.losses.base import Loss
+
+
+def implicit_rewards(loss: "Loss", scores: Scores) -> Array:
+  """[B, K] scale * log-ratio, without gradient; see `Loss`."""
+  has_ref = "ref_logps" in scores.columns
+  raw = scores.log_ratios if has_ref else scores.logps
+  if loss.average:
+    raw = raw / jnp.maximum(scores.lengths, 1)
+  return jax.lax.stop_gradient(loss.scale * raw)
+
+
+def standard(loss: "Loss", scores: Scores) -> dict[str, Array]:
+  """Name -> [B] or [B, K] for the loss's kind of feedback."""
+  rewards = implicit_rewards(loss, scores)
+  logps = jax.lax.stop_gradient(scores.logps)
+  if loss.kind is Kind.PAIR:
+    return _pair(loss, scores, rewards, logps)
+  if "labels" not in scores.columns:
+    return {"rewards/mean": rewards, "logps/mean": logps}
+  return by_label(rewards, logps, scores.labels)
+
+
+def by_label(rewards: Array, logps: Array, labels: Array) -> dict[str, Array]:
+  """Chosen and rejected means from labels [B, K]."""
+  nan = jnp.full_like(rewards, jnp.nan)
+  return {
+    "rewards/chosen": jnp.where(labels, rewards, nan),
+    "rewards/rejected": jnp.where(labels, nan, rewards),
+    "logps/chosen": jnp.where(labels, logps, nan),
+    "logps/rejected": jnp.where(labels, nan, logps),
+  }
+
+
+def _pair(
+  loss: "Loss", scores: Scores, rewards: Array, logps: Array
+) -> dict[str, Array]:
+  """Metrics of chosen against rejected; ties of the reward stay out."""
+  margins = rewards[:, 0] - rewards[:, 1]
+  correct = (margins > 0).astype(margins.dtype)
+  if "rewards" in scores.columns:
+    # Completions in no order: the better one is known by its reward.
+    gap = scores.rewards[:, 0] - scores.rewards[:, 1]
+    margins = jnp.where(gap == 0, jnp.nan, jnp.sign(gap) * margins)
+    correct = jnp.where(gap == 0, jnp.nan, margins > 0)
+    swap = (gap < 0)[:, None]
+    rewards = jnp.where(swap, rewards[:, ::-1], rewards)
+    logps = jnp.where(swap, logps[:, ::-1], logps)
+  return {
+    "rewards/chosen": rewards[:, 0],
+    "rewards/rejected": rewards[:, 1],
+    "rewards/margins": margins,
+    "rewards/accuracies": correct,
+    "logps/chosen": logps[:, 0],
+    "logps/rejected": logps[:, 1],
+  }

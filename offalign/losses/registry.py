@@ -1,0 +1,141 @@
+"""The registry: `get`, `names`, `register`.
+
+A third party registers a loss with the decorator, or names the module that
+does so under the entry-point group `offalign.losses`; it is imported when a
+name is first looked up.
+"""
+
+import importlib.metadata
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from offalign.errors import UserError, suggest
+from offalign.losses import spec as spec_lib
+from offalign.losses.base import (
+  Definition,
+  Loss,
+  LossFn,
+  Options,
+  check_needs,
+)
+from offalign.types import Kind
+
+ENTRY_POINTS = "offalign.losses"
+
+_definitions: dict[str, Definition] = {}
+_loaded = False
+
+
+def register(
+  name: str,
+  *,
+  kind: Kind | Callable[[Options], Kind],
+  needs: tuple[str, ...] | Callable[[Options], tuple[str, ...]] = (),
+  whole_batch: bool = False,
+  scale: str | Callable[[Options], float] = lambda options: 1.0,
+  average: bool | Callable[[Options], bool] = False,
+  positive: tuple[str, ...] = (),
+  check: Callable[[Options], str | None] | None = None,
+  paper: str,
+  formula: str,
+) -> Callable[[LossFn], LossFn]:
+  """Registers `fn(scores, *, option=default, ...)` under a name.
+
+  The arguments are the attributes of `Definition`. The function stays what
+  it was; the registry holds the definition made of it.
+
+  Raises:
+    ValueError: for a name that is taken, a name that is no identifier, a
+      column that does not exist, or an option without default or type.
+  """
+
+  def decorate(fn: LossFn) -> LossFn:
+    if not name.isidentifier():
+      raise ValueError(f"loss name {name!r} is not an identifier")
+    if name in _definitions:
+      raise ValueError(
+        f"a loss named {name!r} is registered already, by "
+        f"{_definitions[name].fn.__module__}; choose another name"
+      )
+    definition = Definition(
+      name=name,
+      fn=fn,
+      kind=kind,
+      needs=needs,
+      whole_batch=whole_batch,
+      scale=scale,
+      average=average,
+      positive=positive,
+      check=check,
+      paper=paper,
+      formula=formula,
+    )
+    for option, default in definition.defaults.items():
+      if default is Definition or option not in fn.__annotations__:
+        raise ValueError(f"loss {name!r}: option {option!r} has no type")
+    check_needs(name, definition.bind({}).needs)
+    _definitions[name] = definition
+    return fn
+
+  return decorate
+
+
+def get(spec: "str | Loss", **options: Any) -> Loss:
+  """Returns a loss by name, by spec string, or with keyword options.
+
+  >>> str(get("kto(beta=0.2)"))
+  'kto(beta=0.2)'
+  >>> get("dro_v", tau=0.5) == get("dro_v(tau=0.5)")
+  True
+
+  Raises:
+    UserError: for an unknown name or option; lists the valid ones.
+  """
+  if isinstance(spec, Loss):
+    name, given = spec.name, spec.options
+  else:
+    name, given = spec_lib.parse(spec)
+  both = sorted(set(given) & set(options)) if isinstance(spec, str) else []
+  if both:
+    raise UserError(
+      f"loss {name!r}: option {both[0]!r} is given twice, in the spec and by "
+      "keyword"
+    )
+  return definition(name).bind({**given, **options})
+
+
+def definition(name: str) -> Definition:
+  """Returns the definition of a registered name.
+
+  Raises:
+    UserError: for an unknown name.
+  """
+  _load_entry_points()
+  if name not in _definitions:
+    raise UserError(
+      f"there is no loss {name!r}{suggest(name, _definitions)} "
+      f"(registered: {', '.join(names())})"
+    )
+  return _definitions[name]
+
+
+def names() -> list[str]:
+  """Returns every registered name, sorted."""
+  _load_entry_points()
+  return sorted(_definitions)
+
+
+def _load_entry_points() -> None:
+  global _loaded
+  if _loaded:
+    return
+  _loaded = True
+  for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    try:
+      point.load()
+    except Exception as error:  # one broken plugin must not hide the rest
+      warnings.warn(
+        f"the losses of {point.value!r} could not be loaded: {error}",
+        stacklevel=3,
+      )

@@ -1,0 +1,80 @@
+"""The boundary between models and everything else: pure functions.
+
+A model is a frozen bundle of functions over a params pytree (nested dicts of
+arrays). Nothing of a module system leaves `offalign/models`: the learner,
+optax, orbax and the tests see dicts alone.
+
+Conventions every model keeps:
+  * Leaves under a key that begins with "layers" are stacked: their leading
+    axis is the layer. (Adafactor's statistics are per layer; see optim.py.)
+  * Activations follow the dtype of the params; norms, softmax and log-probs
+    are computed in float32.
+  * Masks are explicit; a token is never padding because of its id. Padding
+    of the prompt on either side, or of the completions on the right, in any
+    amount, changes nothing.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from offalign.types import Array, Params
+
+
+class Hidden(NamedTuple):
+  """States of the last layer, after the final norm.
+
+  Attributes:
+    prompt: [B, d] a state that depends on the prompt alone; for value heads.
+    completions: [B, K, T, d]; entry t predicts completion token t (the
+      state *before* it), scaled so that `completions @ unembedding` are the
+      logits.
+  """
+
+  prompt: Array
+  completions: Array
+
+
+class HiddenFn(Protocol):
+  """Scores K completions of each prompt; the prompt is processed once."""
+
+  def __call__(
+    self,
+    params: Params,
+    prompts: Array,
+    prompt_mask: Array,
+    completions: Array,
+    completion_mask: Array,
+  ) -> Hidden:
+    """[B, P], [B, P], [B, K, T], [B, K, T] -> `Hidden`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A policy, or the trunk of a value network.
+
+  Attributes:
+    spec: how the model was asked for, e.g. "t5(width=48)"; names it in
+      checkpoints and reports.
+    vocab_size: V.
+    width: d.
+    init: rng -> params.
+    hidden: see `HiddenFn`.
+    prompt_state: (params, prompts [B, P], prompt_mask) -> [B, d], equal to
+      `hidden(...).prompt`, without running the completions.
+    unembedding: params -> [d, V].
+    prefill: (params, prompts [B, P], prompt_mask, max_new) -> (cache, state
+      [B, d] that predicts the first new token).
+    decode: (params, cache, tokens [B]) -> (cache, state [B, d] that predicts
+      the token after `tokens`).
+  """
+
+  spec: str
+  vocab_size: int
+  width: int
+  init: Callable[[Array], Params]
+  hidden: HiddenFn
+  prompt_state: Callable[[Params, Array, Array], Array]
+  unembedding: Callable[[Params], Array]
+  prefill: Callable[[Params, Array, Array, int], tuple[Any, Array]]
+  decode: Callable[[Params, Any, Array], tuple[Any, Array]]

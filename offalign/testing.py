@@ -1,0 +1,135 @@
+"""Tools to hold a loss against numbers of one's own."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from offalign import losses
+from offalign.errors import UserError
+from offalign.statistics import batch_statistics
+from offalign.types import Array, Scores
+
+_GIVEN = ("ref_logps", "lengths", "rewards", "labels", "values", "kl")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What `evaluate` returns, as float64 numpy arrays.
+
+  Attributes:
+    values: [B] unreduced losses.
+    grads: "logps" [B, K] and, where the loss has values, "values" in the
+      shape they were given: the gradient of the batch mean of `values`.
+    metrics: name -> [B] or [B, K].
+  """
+
+  values: np.ndarray
+  grads: dict[str, np.ndarray]
+  metrics: dict[str, np.ndarray]
+
+
+def evaluate(
+  spec: "str | losses.Loss",
+  *,
+  logps: Any,
+  ref_logps: Any = None,
+  lengths: Any = None,
+  rewards: Any = None,
+  labels: Any = None,
+  values: Any = None,
+  kl: Any = None,
+  dtype: Any = np.float64,
+) -> Evaluation:
+  """Evaluates any registered loss on plain arrays, with its gradients.
+
+  Statistics over the batch that a loss declares (`reward_mean`, ...) are
+  computed from the rows given. Columns that the loss does not need are left
+  aside, so that one table serves every loss.
+
+  >>> evaluate("dpo", logps=[[-1., -2.]], ref_logps=[[-1., -2.]]).values
+  array([0.69314718])
+
+  Args:
+    spec: a loss or its spec string.
+    logps: [B, K] summed log-probs under the policy.
+    ref_logps: [B, K] the same under the reference.
+    lengths: [B, K] completion tokens.
+    rewards: [B, K].
+    labels: [B, K] bool.
+    values: [B] (one V(x) a prompt) or [B, K].
+    kl: scalar, the mismatched-pair estimate, clamped or not.
+    dtype: the precision to compute in; float64, or narrower.
+
+  Raises:
+    UserError: where a column that the loss needs is missing or has the
+      wrong shape.
+  """
+  loss = losses.get(spec)
+  given = dict(
+    zip(_GIVEN, (ref_logps, lengths, rewards, labels, values, kl), strict=True)
+  )
+  with jax.enable_x64(True):
+    columns = _columns(loss, logps, given, dtype)
+    learned = {
+      name: columns.pop(name)
+      for name in ("logps", "values")
+      if name in columns
+    }
+
+    def mean(learned: dict[str, Array]) -> tuple[Array, Any]:
+      output = loss(Scores({**columns, **learned}))
+      return output.values.mean(), output
+
+    grads, output = jax.grad(mean, has_aux=True)(learned)
+    shapes = {"logps": np.shape(logps), "values": np.shape(values)}
+    return Evaluation(
+      values=np.asarray(output.values, np.float64),
+      grads={
+        name: np.asarray(grad, np.float64).reshape(shapes[name])
+        for name, grad in grads.items()
+      },
+      metrics={
+        name: np.asarray(metric, np.float64)
+        for name, metric in output.metrics.items()
+      },
+    )
+
+
+def _columns(
+  loss: losses.Loss, logps: Any, given: dict[str, Any], dtype: Any
+) -> dict[str, Array]:
+  """The columns `loss` declares, checked and in `dtype`."""
+  logps = jnp.asarray(logps, dtype)
+  if logps.ndim != 2:
+    raise UserError(f"logps must be [B, K], not of shape {logps.shape}")
+  columns = {"logps": logps}
+  statistics = [n for n in loss.needs if n not in _GIVEN]
+  wanted = {n for n in loss.needs if n in _GIVEN}
+  wanted |= {"rewards"} if "reward_mean" in statistics else set()
+  for name in sorted(wanted):
+    if given[name] is None:
+      raise UserError(f"loss {str(loss)!r} needs {name}; pass {name}=...")
+    column = jnp.asarray(given[name], bool if name == "labels" else dtype)
+    if name == "values" and column.ndim == 1:
+      column = column[:, None]
+    allowed = {
+      "kl": [()],
+      "values": [logps.shape, (logps.shape[0], 1)],
+    }.get(name, [logps.shape])
+    if column.shape not in allowed:
+      raise UserError(
+        f"{name} has shape {column.shape}, expected {allowed[0]} to go with "
+        f"logps of shape {logps.shape}"
+      )
+    columns[name] = column
+  means = batch_statistics(
+    loss.needs,
+    weight=jnp.ones(logps.shape[0], logps.dtype),
+    lengths=columns.get("lengths", logps),
+    rewards=columns.get("rewards"),
+    labels=columns.get("labels"),
+  )
+  return {**columns, **means}

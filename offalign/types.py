@@ -1,0 +1,167 @@
+"""Every type that more than one module shares, with its shapes.
+
+Shape letters, used in every docstring of the project:
+
+  B  prompts in a batch            P  prompt tokens
+  K  completions of one prompt     T  completion tokens (EOS inside)
+  V  vocabulary                    d  width of the hidden states
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import struct
+
+Array = jax.Array
+Params = Any  # a nested dict of arrays
+
+
+class Kind(enum.Enum):
+  """What the K completions of a prompt are to a loss."""
+
+  SINGLE = "single"
+  """Each completion is on its own; any K >= 1 (usually 1)."""
+  PAIR = "pair"
+  """K = 2: completion 0 is chosen, completion 1 is rejected."""
+  GROUP = "group"
+  """K >= 2 completions that are compared with each other."""
+
+
+@struct.dataclass
+class Batch:
+  """B prompts, each stored once, with K completions each.
+
+  Attributes:
+    prompts: int32 [B, P].
+    prompt_mask: bool [B, P], True on real tokens; padding on either side.
+    completions: int32 [B, K, T].
+    completion_mask: bool [B, K, T], True on completion tokens, EOS included;
+      right-padded.
+    weight: float32 [B]; 0 marks padding rows, which change nothing.
+    rewards: float32 [B, K] or None.
+    labels: bool [B, K] or None; True = desirable.
+    ref_logps: float32 [B, K] or None: summed log-probs under the reference.
+  """
+
+  prompts: Array
+  prompt_mask: Array
+  completions: Array
+  completion_mask: Array
+  weight: Array
+  rewards: Array | None = None
+  labels: Array | None = None
+  ref_logps: Array | None = None
+
+
+class UndeclaredInput(AttributeError):
+  """A loss touched a column of `Scores` that it did not declare."""
+
+
+@struct.dataclass
+class Scores:
+  """What a loss sees: per-sequence columns, only those it declared.
+
+  Reading a column that is not there raises `UndeclaredInput`, so a loss
+  cannot depend on what it does not say it needs.
+
+  Attributes:
+    columns: name -> array.
+  """
+
+  columns: Mapping[str, Array]
+
+  def _get(self, name: str) -> Array:
+    if name not in self.columns:
+      raise UndeclaredInput(
+        f"this loss reads scores.{name} but does not declare it: add "
+        f"{name!r} to needs=(...) where it is registered"
+      )
+    return self.columns[name]
+
+  @property
+  def logps(self) -> Array:
+    """[B, K] sums of completion-token log-probs under the policy; nats."""
+    return self._get("logps")
+
+  @property
+  def ref_logps(self) -> Array:
+    """[B, K] the same sums under the reference; no gradient."""
+    return self._get("ref_logps")
+
+  @property
+  def log_ratios(self) -> Array:
+    """[B, K] rho = logps - ref_logps. Declared by "ref_logps"."""
+    return self.logps - self.ref_logps
+
+  @property
+  def lengths(self) -> Array:
+    """[B, K] completion tokens under the mask that `logps` sums over."""
+    return self._get("lengths")
+
+  @property
+  def values(self) -> Array:
+    """[B, 1] V(x), or [B, K] where a value sees the completion."""
+    return self._get("values")
+
+  @property
+  def rewards(self) -> Array:
+    """[B, K] scalar feedback on each completion."""
+    return self._get("rewards")
+
+  @property
+  def labels(self) -> Array:
+    """[B, K] bool, True = desirable."""
+    return self._get("labels")
+
+  @property
+  def kl(self) -> Array:
+    """[] mean log-ratio of mismatched pairs of the global batch; unclamped.
+
+    Carries no gradient.
+    """
+    return self._get("kl")
+
+  @property
+  def reward_mean(self) -> Array:
+    """[] mean reward over the completions of the global batch."""
+    return self._get("reward_mean")
+
+  @property
+  def length_mean(self) -> Array:
+    """[] mean completion length over the global batch; tokens."""
+    return self._get("length_mean")
+
+  @property
+  def desirable_length_mean(self) -> Array:
+    """[] mean of label * length over the global batch; tokens."""
+    return self._get("desirable_length_mean")
+
+
+COLUMNS = (
+  "ref_logps",
+  "lengths",
+  "values",
+  "rewards",
+  "labels",
+  "kl",
+  "reward_mean",
+  "length_mean",
+  "desirable_length_mean",
+)
+"""Every column a loss may declare; `logps` is always there."""
+
+
+@struct.dataclass
+class LossOutput:
+  """What a loss returns.
+
+  Attributes:
+    values: [B] unreduced losses; the learner takes their weighted mean.
+    metrics: name -> [B] or [B, K]; NaN where a metric does not apply to a
+      row, which leaves that entry out of the metric's mean.
+  """
+
+  values: Array
+  metrics: Mapping[str, Array] = struct.field(default_factory=dict)
