@@ -74,9 +74,7 @@ def evaluate(
   with jax.enable_x64(True):
     columns = _columns(loss, logps, given, dtype)
     learned = {
-      name: columns.pop(name)
-      for name in ("logps", "values")
-      if name in columns
+      name: columns.pop(name) for name in ("logps", "values") if name in columns
     }
 
     def mean(learned: dict[str, Array]) -> tuple[Array, Any]:

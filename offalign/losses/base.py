@@ -57,9 +57,7 @@ class Definition:
   def defaults(self) -> dict[str, Any]:
     """Option name -> default, in the order of the signature."""
     parameters = inspect.signature(self.fn).parameters.values()
-    return {
-      p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY
-    }
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
   def bind(self, options: Options) -> "Loss":
     """Checks options and returns the loss object.
@@ -107,9 +105,7 @@ def _typed(loss: str, option: str, value: Any, hint: Any) -> Any:
     ):
       return value
   expected = " or ".join(_describe(kind) for kind in accepted)
-  raise UserError(
-    f"loss {loss!r}: {option} must be {expected}, not {value!r}"
-  )
+  raise UserError(f"loss {loss!r}: {option} must be {expected}, not {value!r}")
 
 
 def _describe(kind: Any) -> str:

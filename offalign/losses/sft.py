@@ -22,9 +22,7 @@ def _needs(options: Options) -> tuple[str, ...]:
   paper="Ouyang et al., arXiv:2203.02155, section 3.5",
   formula=r"-\log\pi(y|x) / \overline{|y|}",
 )
-def sft(
-  scores: Scores, *, on: Literal["all", "desirable"] = "all"
-) -> Array:
+def sft(scores: Scores, *, on: Literal["all", "desirable"] = "all") -> Array:
   """Negative log-likelihood, a mean over the tokens of the global batch.
 
   -logp / (mean length over the global batch): its batch mean is the sum of
