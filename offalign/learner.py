@@ -1,0 +1,253 @@
+"""The one learner: a train step that takes any registered loss.
+
+It supplies exactly what the loss declares, refuses what cannot be supplied
+before anything is computed, and never looks at the loss's name.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax.sharding import Mesh
+
+from offalign import losses, optim, sharding
+from offalign import value as value_lib
+from offalign.errors import UserError
+from offalign.losses import Loss
+from offalign.models.base import Model
+from offalign.objective import Objective
+from offalign.types import Array, Batch, Kind, Params
+
+
+@struct.dataclass
+class TrainState:
+  """Everything that a step changes. (The data's position is the step.)
+
+  Attributes:
+    step: int32 [], updates made so far.
+    params: {"policy": ...} and, where the loss needs values, "value".
+    opt_state: an optimiser state for each entry of `params`.
+  """
+
+  step: Array
+  params: Params
+  opt_state: Any
+
+
+class NonFinite(FloatingPointError):
+  """The loss or the gradient stopped being a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+  """What a run needs besides the loss and the model.
+
+  Attributes:
+    value: how V is computed; None = the default where the loss needs values.
+    optimizer: for policy and value.
+    steps: length of the run; a cosine schedule ends there.
+    microbatches: pieces that each batch is cut into to save memory.
+    compute_dtype: "bfloat16" for mixed precision; None = as the params.
+    logp_chunk: positions of T whose logits exist at one time.
+  """
+
+  value: value_lib.ValueConfig | None = None
+  optimizer: optim.OptimizerConfig = dataclasses.field(
+    default_factory=optim.OptimizerConfig
+  )
+  steps: int = 1000
+  microbatches: int = 1
+  compute_dtype: str | None = None
+  logp_chunk: int = 128
+
+
+class Learner:
+  """Trains a model on a loss. Holds configuration only; state is passed.
+
+  Attributes:
+    loss: the loss object.
+    model: the policy's model.
+    mesh: the devices.
+    needs_reference_weights: whether `train_step` wants `ref_params` (only
+      losses with a KL term do; other reference log-probs are data).
+  """
+
+  def __init__(
+    self,
+    loss: str | Loss,
+    model: Model,
+    config: LearnerConfig | None = None,
+    mesh: Mesh | None = None,
+  ):
+    """Checks that the configuration fits the loss.
+
+    Raises:
+      UserError: for an option that the loss would not use.
+    """
+    config = config or LearnerConfig()
+    self.loss = losses.get(loss)
+    self.model = model
+    self.mesh = sharding.make_mesh() if mesh is None else mesh
+    has_value = "values" in self.loss.needs
+    if config.value is not None and not has_value:
+      raise UserError(
+        f"value options are set but loss {str(self.loss)!r} has no value "
+        "function; leave them out, or choose a loss that needs values"
+      )
+    self.needs_reference_weights = "kl" in self.loss.needs
+    self._transforms = optim.make(
+      config.optimizer, value=has_value, steps=config.steps
+    )
+    self._value = (config.value or value_lib.ValueConfig()) if has_value else None
+    self._objective = Objective(
+      loss=self.loss,
+      model=model,
+      value=self._value,
+      microbatches=config.microbatches,
+      compute_dtype=config.compute_dtype,
+      logp_chunk=config.logp_chunk,
+    )
+
+  def fresh(self, policy: Params) -> TrainState:
+    """The state before the first step; pure, for `jax.eval_shape` too."""
+    params = {"policy": jax.tree.map(jnp.copy, policy)}
+    if self._value is not None:
+      params["value"] = value_lib.init(self._value, self.model, policy)
+    opt_state = {
+      name: tx.init(params[name]) for name, tx in self._transforms.items()
+    }
+    return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
+
+  def shardings(self, policy: Params) -> TrainState:
+    """The sharding of every leaf of the state."""
+    shapes = jax.eval_shape(self.fresh, policy)
+    return sharding.state_shardings(self.mesh, shapes)
+
+  def init(self, policy: Params) -> TrainState:
+    """The first state, born sharded over the mesh.
+
+    Args:
+      policy: the policy's params; copied, so that they can go on serving as
+        the reference.
+    """
+    fresh = jax.jit(self.fresh, out_shardings=self.shardings(policy))
+    return fresh(policy)
+
+  def step(
+    self, state: TrainState, batch: Batch, ref_params: Params | None = None
+  ) -> tuple[TrainState, dict[str, Array]]:
+    """One update; pure and not compiled, to put inside a scan or a vmap.
+
+    Args:
+      state: the state.
+      batch: B prompts with K completions, with the columns that the loss
+        needs (see `check_batch`).
+      ref_params: the reference's weights where `needs_reference_weights`.
+
+    Returns:
+      The next state, and metrics: "losses" [B], "grad_norm/*", and for every
+      metric of the loss a pair (sum, weight) whose ratio is its mean.
+    """
+    grads, row_losses, means = self._objective.grads(
+      state.params, batch, ref_params
+    )
+    norms = {
+      f"grad_norm/{name}": optax.global_norm(grads[name]) for name in grads
+    }
+    params, opt_state = optim.update(
+      self._transforms, grads, state.opt_state, state.params
+    )
+    new = TrainState(state.step + 1, params, opt_state)
+    return new, {"losses": row_losses, **norms, "means": means}
+
+  @functools.cached_property
+  def train_step(self) -> Any:
+    """`step`, compiled; the state passed in is donated."""
+    return jax.jit(self.step, donate_argnums=0)
+
+  @functools.cached_property
+  def score(self) -> Any:
+    """Compiled (policy params, batch) -> [B, K] summed log-probs."""
+    return jax.jit(self._objective.mapped_logps)
+
+  def check_batch(self, batch: Batch) -> None:
+    """Refuses a batch that the loss cannot be computed on.
+
+    Raises:
+      UserError: for a missing column, a wrong K, or too few prompts.
+    """
+    b, k = batch.completions.shape[:2]
+    name = str(self.loss)
+    for column in ("ref_logps", "rewards", "labels"):
+      if column in self.loss.needs and getattr(batch, column) is None:
+        raise UserError(f"loss {name!r} needs {column}, which the batch lacks")
+    if self.loss.kind is Kind.PAIR and k != 2:
+      raise UserError(
+        f"loss {name!r} takes pairs (K = 2), but the batch has K = {k}"
+      )
+    if self.loss.kind is Kind.GROUP and k < 2:
+      raise UserError(
+        f"loss {name!r} compares the completions of a prompt, but the batch "
+        "has one completion a prompt; give it groups (K >= 2)"
+      )
+    if (
+      "kl" in self.loss.needs and int((np.asarray(batch.weight) > 0).sum()) < 2
+    ):
+      raise UserError(
+        f"loss {name!r} estimates a KL term from mismatched prompts and "
+        f"completions, which a batch of {b} cannot supply; use a batch size "
+        "of 2 or more"
+      )
+    sharding.check_batch_size(self.mesh, b, self._objective.microbatches)
+
+
+def finish(metrics: dict[str, Any]) -> dict[str, float]:
+  """Turns the metrics of a step into floats to log.
+
+  Means are taken of (sum, weight) pairs; a metric that applied to no row is
+  left out. `rewards/margins` is chosen minus rejected where the loss did not
+  log it row by row. The host waits for the step here.
+  """
+  fetched = jax.device_get(metrics)
+  out = {
+    name: float(total / weight)
+    for name, (total, weight) in fetched["means"].items()
+    if weight > 0
+  }
+  out |= {k: float(v) for k, v in fetched.items() if k.startswith("grad_norm")}
+  if "rewards/chosen" in out and "rewards/rejected" in out:
+    margin = out["rewards/chosen"] - out["rewards/rejected"]
+    out.setdefault("rewards/margins", margin)
+  return out
+
+
+def check_finite(step: int, metrics: dict[str, Any], rows: list[str]) -> None:
+  """Stops a run whose loss or gradient is not finite.
+
+  Args:
+    step: the step that produced `metrics`.
+    metrics: from `train_step`.
+    rows: where each row of the batch came from.
+
+  Raises:
+    NonFinite: naming the step and the rows.
+  """
+  losses_ = np.asarray(metrics["losses"])
+  bad = [
+    row for row, x in zip(rows, losses_, strict=True) if not np.isfinite(x)
+  ]
+  norms = {k: float(v) for k, v in metrics.items() if k.startswith("grad_norm")}
+  if not bad and all(np.isfinite(v) for v in norms.values()):
+    return
+  where = "the loss is not finite on " + ", ".join(bad[:8])
+  if not bad:
+    where = f"the gradient is not finite ({norms}) on " + ", ".join(rows[:8])
+  raise NonFinite(
+    f"step {step}: {where}{' and others' if len(bad or rows) > 8 else ''}; "
+    "look at these rows, or lower the learning rate"
+  )

@@ -1,0 +1,270 @@
+"""The objective of one step: from params and a batch to a loss and gradients.
+
+A batch may be cut into microbatches; nothing that a user sees depends on it:
+
+  * What the loss declares as a batch statistic (means of rewards or lengths,
+    KTO's KL term) is computed over the global batch first, without gradient.
+  * A loss of single rows is then summed microbatch by microbatch.
+  * A loss that mixes rows (`whole_batch`, or one value for the batch) is
+    evaluated once on the scores of all rows; its gradient with respect to
+    those scores is then carried back microbatch by microbatch (the gradient
+    cache of Gao et al., arXiv:2101.06983).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from offalign import scoring
+from offalign import value as value_lib
+from offalign.losses import Loss
+from offalign.models.base import Model
+from offalign.statistics import batch_statistics, next_valid
+from offalign.types import Array, Batch, Params, Scores
+
+Learned = dict[str, Array]  # "logps" [B, K] and perhaps "values"
+Means = dict[str, tuple[Array, Array]]  # name -> (sum, weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """Pure functions that score a batch and differentiate a loss on it.
+
+  Attributes:
+    loss: the loss.
+    model: the policy's model.
+    value: how V is computed; None where the loss needs none.
+    microbatches: pieces that a batch is cut into.
+    compute_dtype: activations; params and sums stay in float32.
+    logp_chunk: positions of T whose logits exist at one time.
+  """
+
+  loss: Loss
+  model: Model
+  value: value_lib.ValueConfig | None
+  microbatches: int = 1
+  compute_dtype: str | None = None
+  logp_chunk: int = 128
+
+  def logps(self, policy: Params, batch: Batch) -> Array:
+    """[B, K] summed log-probs of the completions; nats."""
+    return self._scored({"policy": policy}, batch, values=False)["logps"]
+
+  def mapped_logps(self, policy: Params, batch: Batch) -> Array:
+    """`logps`, one microbatch at a time."""
+    return self._map(lambda piece: self.logps(policy, piece), batch)
+
+  def grads(
+    self, params: Params, batch: Batch, ref_params: Params | None
+  ) -> tuple[Params, Array, Means]:
+    """Differentiates the weighted mean of the loss over the global batch.
+
+    Args:
+      params: {"policy": ...} and, if the loss needs values, "value".
+      batch: B prompts; B is a multiple of `microbatches`.
+      ref_params: the reference's weights; needed by losses with a KL term
+        alone, since other reference log-probs are data.
+
+    Returns:
+      Gradients like `params`, losses [B], and metrics as (sum, weight).
+    """
+    columns = self._columns(params, batch, ref_params)
+    if self.microbatches == 1:
+      return self._direct(params, batch, columns)
+    if self._mixes_rows:
+      return self._cached(params, batch, columns)
+    return self._accumulated(params, batch, columns)
+
+  @property
+  def _mixes_rows(self) -> bool:
+    per_batch = self.value is not None and self.value.per == "batch"
+    return self.loss.whole_batch or per_batch
+
+  def _scored(
+    self, params: Params, batch: Batch, values: bool = True
+  ) -> Learned:
+    """The differentiable part: params and a batch to scores."""
+    cast = self._cast(params)
+    hidden = self.model.hidden(
+      cast["policy"],
+      batch.prompts,
+      batch.prompt_mask,
+      batch.completions,
+      batch.completion_mask,
+    )
+    tokens = scoring.token_logps(
+      hidden.completions,
+      self.model.unembedding(cast["policy"]),
+      batch.completions,
+      chunk=self.logp_chunk,
+    )
+    out = {"logps": scoring.sequence_logps(tokens, batch.completion_mask)}
+    if values and self.value is not None:
+      own = {**cast["value"], "head": params["value"]["head"]}
+      raw = value_lib.values(self.value, self.model, own, batch, hidden)
+      out["values"] = raw.astype(out["logps"].dtype)
+    return out
+
+  def _cast(self, params: Params) -> Params:
+    if self.compute_dtype is None:
+      return params
+    dtype = jnp.dtype(self.compute_dtype)
+    return jax.tree.map(
+      lambda p: p.astype(dtype) if jnp.issubdtype(p.dtype, jnp.floating) else p,
+      params,
+    )
+
+  def _columns(
+    self, params: Params, batch: Batch, ref_params: Params | None
+  ) -> dict[str, Array]:
+    """Everything the loss declared that is not learned in this step."""
+    lengths = batch.completion_mask.sum(-1).astype(batch.weight.dtype)
+    data = {
+      "ref_logps": batch.ref_logps,
+      "rewards": batch.rewards,
+      "labels": batch.labels,
+      "lengths": lengths,
+    }
+    columns: dict[str, Any] = {
+      name: data[name] for name in self.loss.needs if name in data
+    }
+    columns |= batch_statistics(
+      self.loss.needs,
+      weight=batch.weight,
+      lengths=lengths,
+      rewards=batch.rewards,
+      labels=batch.labels,
+    )
+    if "kl" in self.loss.needs:
+      columns["kl"] = self._mismatched_kl(params, batch, ref_params)
+    return columns
+
+  def _mismatched_kl(
+    self, params: Params, batch: Batch, ref_params: Params | None
+  ) -> Array:
+    """Mean log-ratio of (x_i, y_j), j the next row; KTO's z0 before max.
+
+    A derangement of the rows with weight; each pair counts with the weight
+    of the row that its completion came from.
+    """
+    nxt = next_valid(batch.weight)
+    mismatched = batch.replace(
+      completions=batch.completions[nxt],
+      completion_mask=batch.completion_mask[nxt],
+      weight=jnp.where(batch.weight > 0, batch.weight[nxt], 0.0),
+    )
+    policy = jax.lax.stop_gradient(params["policy"])
+    ratio = self.mapped_logps(policy, mismatched) - self.mapped_logps(
+      ref_params, mismatched
+    )
+    total = jnp.sum(mismatched.weight * ratio.mean(axis=1))
+    return total / jnp.maximum(mismatched.weight.sum(), 1e-9)
+
+  def _summed(
+    self, learned: Learned, columns: dict[str, Array], weight: Array
+  ) -> tuple[Array, tuple[Array, Means]]:
+    """The weighted sum of the losses of some rows."""
+    seen = dict(learned)
+    if self.value is not None:
+      seen["values"] = value_lib.over_batch(self.value, learned["values"], weight)
+    output = self.loss(Scores({**columns, **seen}))
+    means = {k: _sum(v, weight) for k, v in output.metrics.items()}
+    means["loss"] = _sum(output.values, weight)
+    return jnp.sum(weight * output.values), (output.values, means)
+
+  def _direct(
+    self, params: Params, batch: Batch, columns: dict[str, Array]
+  ) -> tuple[Params, Array, Means]:
+    total = jnp.maximum(batch.weight.sum(), 1e-9)
+
+    def mean(params: Params) -> tuple[Array, tuple[Array, Means]]:
+      learned = self._scored(params, batch)
+      summed, aux = self._summed(learned, columns, batch.weight)
+      return summed / total, aux
+
+    grads, (losses, means) = jax.grad(mean, has_aux=True)(params)
+    return grads, losses, means
+
+  def _accumulated(
+    self, params: Params, batch: Batch, columns: dict[str, Array]
+  ) -> tuple[Params, Array, Means]:
+    """Sums over microbatches, then one division."""
+    rows, scalars = _split_columns(columns)
+
+    def piece(
+      carry: Params, xs: tuple[Batch, dict[str, Array]]
+    ) -> tuple[Params, tuple[Array, Means]]:
+      part, part_rows = xs
+
+      def summed(params: Params) -> tuple[Array, tuple[Array, Means]]:
+        learned = self._scored(params, part)
+        return self._summed(learned, {**part_rows, **scalars}, part.weight)
+
+      grads, aux = jax.grad(summed, has_aux=True)(params)
+      return jax.tree.map(jnp.add, carry, grads), aux
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    pieces = self._split((batch, rows))
+    grads, (losses, means) = jax.lax.scan(piece, zeros, pieces)
+    total = jnp.maximum(batch.weight.sum(), 1e-9)
+    return (
+      jax.tree.map(lambda g: g / total, grads),
+      rearrange(losses, "m b -> (b m)"),
+      jax.tree.map(lambda x: x.sum(axis=0), means),
+    )
+
+  def _cached(
+    self, params: Params, batch: Batch, columns: dict[str, Array]
+  ) -> tuple[Params, Array, Means]:
+    """Scores of all rows first, then their cotangents piece by piece."""
+    learned = self._map(lambda piece: self._scored(params, piece), batch)
+    total = jnp.maximum(batch.weight.sum(), 1e-9)
+
+    def mean(learned: Learned) -> tuple[Array, tuple[Array, Means]]:
+      summed, aux = self._summed(learned, columns, batch.weight)
+      return summed / total, aux
+
+    cotangents, (losses, means) = jax.grad(mean, has_aux=True)(learned)
+
+    def piece(carry: Params, xs: tuple[Batch, Learned]) -> tuple[Params, None]:
+      part, cotangent = xs
+      _, pullback = jax.vjp(lambda p: self._scored(p, part), params)
+      return jax.tree.map(jnp.add, carry, pullback(cotangent)[0]), None
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    grads, _ = jax.lax.scan(piece, zeros, self._split((batch, cotangents)))
+    return grads, losses, means
+
+  def _split(self, tree: Any) -> Any:
+    # (b m), not (m b): keeps every row on the device that has it.
+    m = self.microbatches
+    return jax.tree.map(
+      lambda x: rearrange(x, "(b m) ... -> m b ...", m=m), tree
+    )
+
+  def _map(self, fn: Callable[[Batch], Any], batch: Batch) -> Any:
+    """Applies fn to each microbatch and puts the rows back in order."""
+    if self.microbatches == 1:
+      return fn(batch)
+    out = jax.lax.map(fn, self._split(batch))
+    return jax.tree.map(lambda x: rearrange(x, "m b ... -> (b m) ..."), out)
+
+
+def _split_columns(
+  columns: dict[str, Array],
+) -> tuple[dict[str, Array], dict[str, Array]]:
+  rows = {k: v for k, v in columns.items() if v.ndim}
+  return rows, {k: v for k, v in columns.items() if not v.ndim}
+
+
+def _sum(metric: Array, weight: Array) -> tuple[Array, Array]:
+  """(sum, weight) of a metric [B] or [B, K], NaN entries left out."""
+  if metric.ndim == 2:
+    weight = weight[:, None] / metric.shape[1]
+  applies = ~jnp.isnan(metric)
+  share = jnp.where(applies, weight, 0.0)
+  return jnp.sum(share * jnp.where(applies, metric, 0.0)), jnp.sum(share)

@@ -1,0 +1,166 @@
+"""Optimisers: named presets, one for the policy and one for the value."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import optax
+from flax import traverse_util
+
+from offalign.errors import UserError
+from offalign.types import Array, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """How params are updated.
+
+  Attributes:
+    name: "adam", or "adafactor" with the DRO paper's decay of 0.8
+      (arXiv:2405.19107, section 5).
+    learning_rate: of the policy; also of the value unless that is given.
+    value_learning_rate: of the value function; None = `learning_rate`.
+    warmup_steps: linear warm-up; None = 150 for adafactor (the paper's), 20
+      for adam.
+    schedule: after the warm-up, "constant", or "cosine" to 0 at the last
+      step.
+    clip_norm: largest global norm of the gradient, for policy and value each
+      on its own; None = no clipping.
+    weight_decay: decoupled weight decay; adam only.
+  """
+
+  name: Literal["adam", "adafactor"] = "adam"
+  learning_rate: float = 3e-4
+  value_learning_rate: float | None = None
+  warmup_steps: int | None = None
+  schedule: Literal["constant", "cosine"] = "constant"
+  clip_norm: float | None = 1.0
+  weight_decay: float = 0.0
+
+
+WARMUP = {"adam": 20, "adafactor": 150}
+
+
+def schedule(
+  config: OptimizerConfig, peak: float, steps: int
+) -> optax.Schedule:
+  """The learning rate by step; the first update is peak / warm-up, not 0."""
+  warmup = config.warmup_steps
+  warmup = WARMUP[config.name] if warmup is None else warmup
+  rise = optax.linear_schedule(peak / max(warmup, 1), peak, max(warmup - 1, 0))
+  if config.schedule == "constant":
+    return rise
+  fall = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
+  return optax.join_schedules([rise, fall], [warmup])
+
+
+def make(
+  config: OptimizerConfig, *, value: bool, steps: int
+) -> dict[str, optax.GradientTransformation]:
+  """An optimiser for each top-level entry of the params.
+
+  Args:
+    config: the preset and its numbers.
+    value: whether there is a value function.
+    steps: length of the run, which a cosine schedule ends at.
+
+  Returns:
+    {"policy": ...} and, with a value, "value".
+
+  Raises:
+    UserError: for an option that would have no effect, or out of range.
+  """
+  if config.value_learning_rate is not None and not value:
+    raise UserError(
+      "value_learning_rate is set but the loss has no value function; leave "
+      "it out, or choose a loss that needs values"
+    )
+  if config.weight_decay and config.name != "adam":
+    raise UserError(
+      "weight_decay has no effect with adafactor; leave it out, or use adam"
+    )
+  rates = {"policy": config.learning_rate}
+  if value:
+    own = config.value_learning_rate
+    rates["value"] = config.learning_rate if own is None else own
+  for name, rate in rates.items():
+    if not rate >= 0:
+      raise UserError(f"the {name}'s learning rate must be >= 0, not {rate}")
+  return {
+    name: _one(config, schedule(config, rate, steps))
+    for name, rate in rates.items()
+  }
+
+
+def _one(
+  config: OptimizerConfig, rate: optax.Schedule
+) -> optax.GradientTransformation:
+  if config.name == "adam":
+    tx = optax.adamw(rate, weight_decay=config.weight_decay)
+  else:
+    tx = per_layer(
+      optax.adafactor(rate, decay_rate=0.8, multiply_by_parameter_scale=False)
+    )
+  if config.clip_norm is None:
+    return tx
+  return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)
+
+
+def update(
+  transforms: dict[str, optax.GradientTransformation],
+  grads: Params,
+  opt_state: Any,
+  params: Params,
+) -> tuple[Params, Any]:
+  """Applies each transform to its own entry of the params."""
+  new_params, new_state = {}, {}
+  for name, tx in transforms.items():
+    updates, new_state[name] = tx.update(
+      grads[name], opt_state[name], params[name]
+    )
+    new_params[name] = optax.apply_updates(params[name], updates)
+  return new_params, new_state
+
+
+def per_layer(
+  tx: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Runs `tx` on each layer of a stacked subtree as if it stood alone.
+
+  Adafactor's factored moments, clipping and scaling are per tensor; stacked
+  [L, ...] leaves would share them across layers and train differently from
+  the same network with its layers apart.
+  """
+
+  def init(params: Params) -> dict[str, Any]:
+    return {
+      name: jax.vmap(tx.init)(leaves) if name else tx.init(leaves)
+      for name, leaves in _by_stack(params).items()
+    }
+
+  def update_fn(
+    updates: Params, state: dict[str, Any], params: Params | None = None
+  ) -> tuple[Params, dict[str, Any]]:
+    assert params is not None
+    own = _by_stack(params)
+    new: dict[tuple[str, ...], Array] = {}
+    new_state = {}
+    for name, leaves in _by_stack(updates).items():
+      fn = jax.vmap(tx.update) if name else tx.update
+      out, new_state[name] = fn(leaves, state[name], own[name])
+      new.update({tuple(path.split("/")): leaf for path, leaf in out.items()})
+    return traverse_util.unflatten_dict(new), new_state
+
+  return optax.GradientTransformation(init, update_fn)
+
+
+def _by_stack(params: Params) -> dict[str, dict[str, Array]]:
+  """Leaves by the stack of layers they belong to; "" = none."""
+  groups: dict[str, dict[str, Array]] = {}
+  for path, leaf in traverse_util.flatten_dict(params).items():
+    depth = next(
+      (i for i, key in enumerate(path) if str(key).startswith("layers")), None
+    )
+    stack = "" if depth is None else "/".join(path[: depth + 1])
+    groups.setdefault(stack, {})["/".join(path)] = leaf
+  return groups
