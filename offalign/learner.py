@@ -103,7 +103,9 @@ class Learner:
     self._transforms = optim.make(
       config.optimizer, value=has_value, steps=config.steps
     )
-    self._value = (config.value or value_lib.ValueConfig()) if has_value else None
+    self._value = (
+      (config.value or value_lib.ValueConfig()) if has_value else None
+    )
     self._objective = Objective(
       loss=self.loss,
       model=model,
@@ -174,6 +176,11 @@ class Learner:
   def score(self) -> Any:
     """Compiled (policy params, batch) -> [B, K] summed log-probs."""
     return jax.jit(self._objective.mapped_logps)
+
+  @functools.cached_property
+  def evaluate(self) -> Any:
+    """Compiled (params, batch, ref_params) -> losses [B] and metrics."""
+    return jax.jit(self._objective.losses)
 
   def check_batch(self, batch: Batch) -> None:
     """Refuses a batch that the loss cannot be computed on.

@@ -79,6 +79,14 @@ class Objective:
       return self._cached(params, batch, columns)
     return self._accumulated(params, batch, columns)
 
+  def losses(
+    self, params: Params, batch: Batch, ref_params: Params | None
+  ) -> tuple[Array, Means]:
+    """Losses [B] and metrics as (sum, weight), without gradients."""
+    columns = self._columns(params, batch, ref_params)
+    learned = self._map(lambda piece: self._scored(params, piece), batch)
+    return self._summed(learned, columns, batch.weight)[1]
+
   @property
   def _mixes_rows(self) -> bool:
     per_batch = self.value is not None and self.value.per == "batch"
@@ -152,7 +160,8 @@ class Objective:
     of the row that its completion came from.
     """
     nxt = next_valid(batch.weight)
-    mismatched = batch.replace(
+    mismatched = dataclasses.replace(
+      batch,
       completions=batch.completions[nxt],
       completion_mask=batch.completion_mask[nxt],
       weight=jnp.where(batch.weight > 0, batch.weight[nxt], 0.0),
@@ -170,7 +179,9 @@ class Objective:
     """The weighted sum of the losses of some rows."""
     seen = dict(learned)
     if self.value is not None:
-      seen["values"] = value_lib.over_batch(self.value, learned["values"], weight)
+      seen["values"] = value_lib.over_batch(
+        self.value, learned["values"], weight
+      )
     output = self.loss(Scores({**columns, **seen}))
     means = {k: _sum(v, weight) for k, v in output.metrics.items()}
     means["loss"] = _sum(output.values, weight)

@@ -28,14 +28,21 @@ class MeshConfig:
   fsdp: int = 1
 
 
-def make_mesh(config: MeshConfig | None = None) -> Mesh:
-  """A mesh over all devices; one device makes the trivial mesh.
+def make_mesh(
+  config: MeshConfig | None = None, devices: list[Any] | None = None
+) -> Mesh:
+  """A mesh over devices; one device makes the trivial mesh.
+
+  Args:
+    config: how they are arranged; default: each holds a copy of the state.
+    devices: which; default: all.
 
   Raises:
     UserError: where the axes do not multiply to the number of devices.
   """
   config = config or MeshConfig()
-  n = jax.device_count()
+  devices = jax.devices() if devices is None else devices
+  n = len(devices)
   data = n // config.fsdp if config.data == -1 else config.data
   if config.fsdp < 1 or data < 1 or data * config.fsdp != n:
     raise UserError(
@@ -44,7 +51,10 @@ def make_mesh(config: MeshConfig | None = None) -> Mesh:
     )
   # Axis types are explicit by default, which the embedding gather rejects.
   return jax.make_mesh(
-    (data, config.fsdp), BATCH_AXES, axis_types=(AxisType.Auto,) * 2
+    (data, config.fsdp),
+    BATCH_AXES,
+    axis_types=(AxisType.Auto,) * 2,
+    devices=devices,
   )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import numbers
 import types as pytypes
 import typing
 from collections.abc import Callable, Mapping
@@ -95,17 +96,25 @@ def _typed(loss: str, option: str, value: Any, hint: Any) -> Any:
     if typing.get_origin(kind) is typing.Literal:
       if value in typing.get_args(kind) and isinstance(value, str):
         return value
-    elif kind is float:
-      if isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-          raise UserError(f"loss {loss!r}: {option} must be finite")
-        return float(value)
-    elif isinstance(value, kind) and not (
-      isinstance(value, bool) and kind is int
-    ):
+    elif kind in (float, int) and not isinstance(value, bool):
+      if kind is float and isinstance(value, numbers.Real):
+        return _finite(loss, option, value)
+      if kind is int and isinstance(value, numbers.Integral):
+        return int(value)
+    elif kind is not int and isinstance(value, kind):
       return value
   expected = " or ".join(_describe(kind) for kind in accepted)
   raise UserError(f"loss {loss!r}: {option} must be {expected}, not {value!r}")
+
+
+def _finite(loss: str, option: str, value: Any) -> float:
+  try:
+    number = float(value)
+  except OverflowError:
+    number = math.inf
+  if not math.isfinite(number):
+    raise UserError(f"loss {loss!r}: {option} must be finite")
+  return number
 
 
 def _describe(kind: Any) -> str:
@@ -195,7 +204,9 @@ class Loss:
 
     Raises:
       UndeclaredInput: where the loss reads what it did not declare.
+      UserError: where K is not what its kind of feedback takes.
     """
+    self._check_completions(scores.logps.shape)
     seen = {
       name: _raise_precision(column)
       for name, column in scores.columns.items()
@@ -206,7 +217,21 @@ class Loss:
     if not isinstance(output, LossOutput):
       output = LossOutput(values=output)
     common = metrics.standard(self, visible)
-    return output.replace(metrics={**common, **output.metrics})
+    merged = {**common, **output.metrics}
+    return dataclasses.replace(output, metrics=merged)
+
+  def _check_completions(self, shape: tuple[int, ...]) -> None:
+    """Array indexing would clamp a missing completion in silence."""
+    k = shape[1] if len(shape) == 2 else 0
+    if self.kind is Kind.PAIR and k != 2:
+      wanted = "pairs: logps must be [B, 2]"
+    elif self.kind is Kind.GROUP and k < 2:
+      wanted = "completions of one prompt: logps must be [B, K], K >= 2"
+    elif k < 1:
+      wanted = "single completions: logps must be [B, K]"
+    else:
+      return
+    raise UserError(f"loss {str(self)!r} takes {wanted}, not {list(shape)}")
 
 
 def _raise_precision(column: Array) -> Array:
@@ -214,6 +239,26 @@ def _raise_precision(column: Array) -> Array:
   if not jnp.issubdtype(column.dtype, jnp.floating):
     return column
   return column.astype(jnp.promote_types(column.dtype, jnp.float32))
+
+
+def check_options(definition: Definition) -> None:
+  """Raises ValueError unless fn is `fn(scores, *, option: type = default)`.
+
+  And where `positive` or `scale` names an option that fn does not have.
+  """
+  where = f"loss {definition.name!r}"
+  _, *parameters = inspect.signature(definition.fn).parameters.values()
+  for p in parameters:
+    if p.kind is not p.KEYWORD_ONLY:
+      raise ValueError(f"{where}: parameter {p.name!r} is not keyword-only")
+    if p.default is p.empty:
+      raise ValueError(f"{where}: option {p.name!r} has no default")
+    if p.annotation is p.empty:
+      raise ValueError(f"{where}: option {p.name!r} has no type")
+  scale = (definition.scale,) if isinstance(definition.scale, str) else ()
+  for option in (*definition.positive, *scale):
+    if option not in definition.defaults:
+      raise ValueError(f"{where} has no option {option!r}")
 
 
 def check_needs(name: str, needs: tuple[str, ...]) -> None:

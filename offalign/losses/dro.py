@@ -45,7 +45,8 @@ def dro_v(scores: Scores, *, tau: float = 1.0) -> LossOutput:
   delta = jax.lax.stop_gradient(delta)
   # Linear in what is learned: d/d logps = d/d values = -delta.
   linear = -delta * (scores.logps + scores.values)
-  loss = 0.5 * jnp.square(delta) + linear - jax.lax.stop_gradient(linear)
+  # The difference is an exact zero, so nothing is rounded away from delta.
+  loss = 0.5 * jnp.square(delta) + (linear - jax.lax.stop_gradient(linear))
   values = jax.lax.stop_gradient(scores.values)
   return LossOutput(
     values=loss.mean(axis=1),

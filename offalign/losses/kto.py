@@ -70,7 +70,9 @@ def kto(
   elif threshold == "batch":
     labels = scores.rewards > scores.reward_mean
   else:
-    labels = scores.rewards > scores.rewards.mean(axis=1, keepdims=True)
+    # As a gap, so that equal rewards are exactly equal to their mean.
+    gap = scores.rewards - scores.rewards[:, :1]
+    labels = gap > gap.mean(axis=1, keepdims=True)
   z0 = jax.lax.stop_gradient(jnp.maximum(scores.kl, 0.0))
   sign = jnp.where(labels, 1.0, -1.0)
   weight = jnp.where(labels, desirable_weight, undesirable_weight)

@@ -57,9 +57,14 @@ def _pair(
     gap = scores.rewards[:, 0] - scores.rewards[:, 1]
     margins = jnp.where(gap == 0, jnp.nan, jnp.sign(gap) * margins)
     correct = jnp.where(gap == 0, jnp.nan, margins > 0)
-    swap = (gap < 0)[:, None]
-    rewards = jnp.where(swap, rewards[:, ::-1], rewards)
-    logps = jnp.where(swap, logps[:, ::-1], logps)
+    rewards, logps = (
+      jnp.where(
+        gap[:, None] == 0,
+        jnp.nan,
+        jnp.where(gap[:, None] < 0, column[:, ::-1], column),
+      )
+      for column in (rewards, logps)
+    )
   return {
     "rewards/chosen": rewards[:, 0],
     "rewards/rejected": rewards[:, 1],

@@ -18,6 +18,7 @@ from offalign.losses.base import (
   LossFn,
   Options,
   check_needs,
+  check_options,
 )
 from offalign.types import Kind
 
@@ -47,11 +48,12 @@ def register(
 
   Raises:
     ValueError: for a name that is taken, a name that is no identifier, a
-      column that does not exist, or an option without default or type.
+      column that does not exist, a parameter that is no keyword-only option
+      with default and type, or a declaration that names no such option.
   """
 
   def decorate(fn: LossFn) -> LossFn:
-    if not name.isidentifier():
+    if not spec_lib.is_word(name):
       raise ValueError(f"loss name {name!r} is not an identifier")
     if name in _definitions:
       raise ValueError(
@@ -71,9 +73,7 @@ def register(
       paper=paper,
       formula=formula,
     )
-    for option, default in definition.defaults.items():
-      if default is Definition or option not in fn.__annotations__:
-        raise ValueError(f"loss {name!r}: option {option!r} has no type")
+    check_options(definition)
     check_needs(name, definition.bind({}).needs)
     _definitions[name] = definition
     return fn

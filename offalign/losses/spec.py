@@ -6,6 +6,7 @@ what `str(loss)` prints; parsing what was printed gives the same loss.
 """
 
 import ast
+import keyword as keyword_lib
 from typing import Any
 
 from offalign.errors import UserError
@@ -42,6 +43,8 @@ def parse(spec: str) -> tuple[str, dict[str, Any]]:
   for keyword in node.keywords:
     if keyword.arg is None:
       raise UserError(f"loss spec {spec!r} uses '**': {_GRAMMAR}")
+    if keyword.arg in options:
+      raise UserError(f"loss spec {spec!r} gives {keyword.arg!r} twice")
     options[keyword.arg] = _value(keyword.value, spec, keyword.arg)
   return node.func.id, options
 
@@ -67,6 +70,17 @@ def unparse(name: str, options: dict[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
-  if isinstance(value, str) and value.isidentifier():
+  if isinstance(value, str) and is_word(value):
     return value
   return repr(value)
+
+
+def is_word(text: str) -> bool:
+  """Whether text stands for itself in a spec, without quotes.
+
+  >>> is_word("batch"), is_word("None"), is_word("two words")
+  (True, False, False)
+  """
+  # Beyond ASCII the parser would normalise it to another string.
+  named = text.isascii() and text.isidentifier()
+  return named and not keyword_lib.iskeyword(text)

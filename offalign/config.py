@@ -1,0 +1,107 @@
+"""The configuration of a training run; every field is a flag."""
+
+import dataclasses
+from typing import Any, Literal
+
+from offalign.optim import OptimizerConfig
+from offalign.sharding import MeshConfig
+from offalign.value import ValueConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Where the feedback is and how it is read.
+
+  Attributes:
+    path: the training feedback: .parquet, .jsonl or .jsonl.gz files (a path,
+      a folder, a glob, or several with commas), or a Hugging Face dataset
+      name (org/name or org/name:split; uses the network).
+    eval_path: held-out feedback, in the same forms.
+    eval_fraction: share of the prompts to hold out where there is no
+      eval_path; default 0.1, 0 for none.
+    bad_rows: what to do about rows that cannot be read: "error" lists them
+      and stops, "skip" lists them in bad_rows.jsonl and goes on.
+    pairs: how scored completions of a prompt are paired, for losses on
+      pairs; default all.
+    label_rule: how rewards become labels, for losses that need labels where
+      none are logged; default global_mean.
+    group_size: completions a prompt (K) for losses on groups.
+    normalize_rewards: bring rewards to mean 0 and variance 1 over the
+      training rows; default true for losses that need rewards.
+    max_prompt: longest prompt in tokens; a longer one keeps its end.
+    max_completion: longest completion in tokens; a longer one keeps its
+      start.
+  """
+
+  path: str = ""
+  eval_path: str | None = None
+  eval_fraction: float | None = None
+  bad_rows: Literal["error", "skip"] = "error"
+  pairs: Literal["all", "best_worst", "adjacent"] | None = None
+  label_rule: Literal["global_mean", "prompt_mean"] | None = None
+  group_size: int | None = None
+  normalize_rewards: bool | None = None
+  max_prompt: int = 256
+  max_completion: int = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A training run.
+
+  Attributes:
+    loss: a loss by spec, e.g. 'dro_v(tau=0.1)' or 'kto(threshold=batch)'.
+    model: the model by spec, e.g. 'decoder(width=128,layers=4)' or
+      't5(width=128)'.
+    tokenizer: "bpe" (trained on the training texts), "byte", or a
+      tokenizer.json or a folder that holds one.
+    tokenizer_vocab: size of the vocabulary to train; default 4096, bpe only.
+    init: a run folder to start from: its model, tokenizer and newest
+      checkpoint. Its policy is also the reference.
+    out: the run folder; a run found there with the same configuration goes
+      on where it stopped.
+    steps: updates to make.
+    batch_size: prompts in an update (the global batch).
+    microbatches: pieces that a batch is cut into to save memory; changes
+      nothing else.
+    seed: of the weights and of the order of the data.
+    compute_dtype: precision of the activations; params stay in float32.
+    log_every: steps between two lines of metrics.
+    eval_every: steps between two evaluations on held-out rows; default a
+      fifth of the run.
+    save_every: steps between two checkpoints; default a fifth of the run.
+    keep: newest checkpoints to keep.
+  """
+
+  loss: str = "dro_v"
+  model: str | None = None
+  tokenizer: str | None = None
+  tokenizer_vocab: int | None = None
+  init: str | None = None
+  out: str = ""
+  steps: int = 1000
+  batch_size: int = 32
+  microbatches: int = 1
+  seed: int = 0
+  compute_dtype: Literal["float32", "bfloat16"] = "float32"
+  log_every: int = 10
+  eval_every: int | None = None
+  save_every: int | None = None
+  keep: int = 3
+  data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  value: ValueConfig | None = None
+  optimizer: OptimizerConfig = dataclasses.field(
+    default_factory=OptimizerConfig
+  )
+  mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+  """Dotted field -> value, for files and comparisons."""
+  out: dict[str, Any] = {}
+  for name, value in dataclasses.asdict(config).items():
+    if isinstance(value, dict):
+      out |= {f"{prefix}{name}.{k}": v for k, v in value.items()}
+    else:
+      out[f"{prefix}{name}"] = value
+  return out

@@ -1,0 +1,118 @@
+"""Typed dataclasses as absl flags: --cfg.data.path=..., help from docstrings.
+
+Every field becomes a flag of its own, so absl parses and checks it, lists it
+in --help and proposes the nearest name for a typo.
+"""
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from typing import Any, TypeVar
+
+from absl import flags
+
+T = TypeVar("T")
+
+
+def define(
+  cls: type, prefix: str = "cfg", values: flags.FlagValues = flags.FLAGS
+) -> None:
+  """Defines a flag for every field of a config dataclass.
+
+  A field may be str, int, float, bool, a Literal of strings, any of these
+  or None, or another config dataclass (then its fields follow after a dot).
+
+  Args:
+    cls: the dataclass; its docstring's "Attributes" are the help texts.
+    prefix: what the flags' names begin with.
+    values: where to define them.
+  """
+  helps = attribute_docs(cls)
+  hints = typing.get_type_hints(cls)
+  for field in dataclasses.fields(cls):
+    name = f"{prefix}.{field.name}"
+    hint, optional = _strip_none(hints[field.name])
+    if dataclasses.is_dataclass(hint):
+      define(typing.cast(type, hint), name, values)
+      continue
+    default = None if optional else _default(field)
+    _define_one(name, hint, default, helps.get(field.name, ""), values)
+
+
+def read(
+  cls: type[T], prefix: str = "cfg", values: flags.FlagValues = flags.FLAGS
+) -> T:
+  """Builds the dataclass from the flags that `define` made.
+
+  A nested config that may be None is None unless one of its flags was given.
+  """
+  hints = typing.get_type_hints(cls)
+  given: dict[str, Any] = {}
+  for field in dataclasses.fields(typing.cast(Any, cls)):
+    name = f"{prefix}.{field.name}"
+    hint, optional = _strip_none(hints[field.name])
+    if not dataclasses.is_dataclass(hint):
+      if values[name].present:
+        given[field.name] = values[name].value
+    elif not optional or _any_present(name, values):
+      given[field.name] = read(typing.cast(type, hint), name, values)
+  return cls(**given)
+
+
+def make_key(prefix: str, module: str, values: flags.FlagValues) -> None:
+  """Lists the flags under `prefix` in --help of the program `module`."""
+  for name in sorted(values):
+    if name.startswith(prefix + "."):
+      values.register_key_flag_for_module(module, values[name])
+
+
+def attribute_docs(cls: type) -> dict[str, str]:
+  """Field -> text of the "Attributes:" section of a docstring."""
+  doc = inspect.getdoc(cls) or ""
+  section = doc.partition("Attributes:\n")[2].split("\n\n")[0]
+  docs: dict[str, str] = {}
+  name = ""
+  for line in section.splitlines():
+    start = re.match(r"  (\w+): (.*)", line)
+    if start:
+      name, docs[start[1]] = start[1], start[2]
+    elif name:
+      docs[name] += " " + line.strip()
+  return docs
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+  if field.default is not dataclasses.MISSING:
+    return field.default
+  return None
+
+
+def _strip_none(hint: Any) -> tuple[Any, bool]:
+  if isinstance(hint, types.UnionType):
+    kinds = [k for k in typing.get_args(hint) if k is not type(None)]
+    return kinds[0], len(kinds) < len(typing.get_args(hint))
+  return hint, False
+
+
+def _any_present(prefix: str, values: flags.FlagValues) -> bool:
+  return any(
+    values[name].present for name in values if name.startswith(prefix + ".")
+  )
+
+
+def _define_one(
+  name: str, hint: Any, default: Any, text: str, values: flags.FlagValues
+) -> None:
+  kinds: dict[type, Any] = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+  }
+  if typing.get_origin(hint) is typing.Literal:
+    choices = list(typing.get_args(hint))
+    flags.DEFINE_enum(name, default, choices, text, flag_values=values)
+  else:
+    kinds[hint](name, default, text, flag_values=values)
