@@ -159,7 +159,7 @@ class Learner:
       state.params, batch, ref_params
     )
     norms = {
-      f"grad_norm/{name}": optax.global_norm(grads[name]) for name in grads
+      f"grad_norm/{name}": optax.tree.norm(grads[name]) for name in grads
     }
     params, opt_state = optim.update(
       self._transforms, grads, state.opt_state, state.params

@@ -1,0 +1,88 @@
+"""Optimisers: schedules, and stacked layers that train as if apart."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from offalign.optim import OptimizerConfig, make, per_layer, schedule
+
+
+def params(seed):
+  keys = jax.random.split(jax.random.key(seed), 3)
+  scale = jnp.asarray([1.0, 30.0, 0.01])[:, None, None]
+  return {
+    "encoder": {
+      "layers": {"w": jax.random.normal(keys[0], (3, 130, 140)) * scale}
+    },
+    "embed": jax.random.normal(keys[1], (130, 150)),
+  }
+
+
+def test_stacked_layers_train_as_separate_tensors():
+  def tx():
+    return optax.adafactor(1e-2, decay_rate=0.8)
+
+  stacked, together = params(0), per_layer(tx())
+  apart = {
+    "embed": stacked["embed"],
+    **{str(i): stacked["encoder"]["layers"]["w"][i] for i in range(3)},
+  }
+  state, state_apart = together.init(stacked), tx().init(apart)
+  for seed in range(1, 4):
+    grads = params(seed)
+    grads_apart = {
+      "embed": grads["embed"],
+      **{str(i): grads["encoder"]["layers"]["w"][i] for i in range(3)},
+    }
+    updates, state = together.update(grads, state, stacked)
+    expected, state_apart = tx().update(grads_apart, state_apart, apart)
+    stacked = optax.apply_updates(stacked, updates)
+    apart = optax.apply_updates(apart, expected)
+  np.testing.assert_allclose(stacked["embed"], apart["embed"], rtol=1e-5)
+  for i in range(3):
+    np.testing.assert_allclose(
+      stacked["encoder"]["layers"]["w"][i], apart[str(i)], rtol=1e-5
+    )
+  plain = tx().update(params(1), tx().init(params(0)), params(0))[0]
+  alone = together.update(params(1), together.init(params(0)), params(0))[0]
+  gap = plain["encoder"]["layers"]["w"] - alone["encoder"]["layers"]["w"]
+  assert np.abs(gap).max() > 1e-4  # without the wrapper it would differ
+
+
+@pytest.mark.parametrize("name", ["adam", "adafactor"])
+def test_the_first_step_moves_and_the_warm_up_ends_at_the_peak(name):
+  rate = schedule(OptimizerConfig(name=name, warmup_steps=10), 1e-3, 100)
+  assert rate(0) == pytest.approx(1e-4)
+  assert rate(9) == pytest.approx(1e-3)
+  assert rate(90) == pytest.approx(1e-3)
+
+
+def test_the_papers_preset_warms_up_over_150_steps():
+  rate = schedule(OptimizerConfig(name="adafactor"), 1.0, 1000)
+  assert rate(149) == pytest.approx(1.0)
+  assert rate(148) < 1.0
+
+
+def test_cosine_ends_at_zero():
+  config = OptimizerConfig(warmup_steps=10, schedule="cosine")
+  rate = schedule(config, 1.0, 100)
+  assert rate(10) == pytest.approx(1.0)
+  assert rate(55) == pytest.approx(0.5)
+  assert rate(100) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_policy_and_value_are_clipped_each_on_its_own():
+  config = OptimizerConfig(learning_rate=1.0, clip_norm=1.0)
+  transforms = make(config, value=True, steps=10)
+  assert set(transforms) == {"policy", "value"}
+  clip = optax.clip_by_global_norm(1.0)
+  big, small = {"w": jnp.full(4, 10.0)}, {"w": jnp.full(4, 0.1)}
+  assert optax.tree.norm(clip.update(big, clip.init(big))[0]) <= 1.0 + 1e-6
+  for name, grad in (("policy", big), ("value", small)):
+    tx = transforms[name]
+    _, state = tx.update(grad, tx.init(grad), grad)
+    first = state[1][0].mu["w"]  # Adam's first moment: 0.1 * clipped gradient
+    norm = float(optax.tree.norm({"w": first})) / 0.1
+    assert norm == pytest.approx(min(1.0, float(optax.tree.norm(grad))))
