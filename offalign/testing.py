@@ -8,11 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from offalign import losses
+from offalign.contracts import CONTRACTS, check_loss
 from offalign.errors import UserError
 from offalign.statistics import batch_statistics
 from offalign.types import Array, Scores
 
+__all__ = ["CONTRACTS", "Evaluation", "check_loss", "evaluate"]
+
 _GIVEN = ("ref_logps", "lengths", "rewards", "labels", "values", "kl")
+
+_MEAN_OF = {
+  "reward_mean": {"rewards"},
+  "length_mean": {"lengths"},
+  "desirable_length_mean": {"lengths", "labels"},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +115,8 @@ def _columns(
   columns = {"logps": logps}
   statistics = [n for n in loss.needs if n not in _GIVEN]
   wanted = {n for n in loss.needs if n in _GIVEN}
-  wanted |= {"rewards"} if "reward_mean" in statistics else set()
+  for name in statistics:
+    wanted |= _MEAN_OF[name]
   for name in sorted(wanted):
     if given[name] is None:
       raise UserError(f"loss {str(loss)!r} needs {name}; pass {name}=...")

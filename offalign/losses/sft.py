@@ -11,8 +11,8 @@ from offalign.types import Array, Kind, Scores
 
 def _needs(options: Options) -> tuple[str, ...]:
   if options["on"] == "desirable":
-    return ("lengths", "labels", "desirable_length_mean")
-  return ("lengths", "length_mean")
+    return ("labels", "desirable_length_mean")
+  return ("length_mean",)
 
 
 @register(
@@ -29,8 +29,8 @@ def sft(scores: Scores, *, on: Literal["all", "desirable"] = "all") -> Array:
   the tokens' losses over the number of tokens, whatever the accumulation.
 
   Args:
-    scores: needs `lengths` and `length_mean`, or `labels` and
-      `desirable_length_mean`; any K.
+    scores: needs `length_mean`, or `labels` and `desirable_length_mean`;
+      any K.
     on: "all", or "desirable" for the completions labelled True; the others
       then count for nothing, in the sum and in the number of tokens.
 

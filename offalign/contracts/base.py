@@ -1,0 +1,162 @@
+"""The table of contracts, and the inputs and evaluations they share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from offalign import losses
+from offalign.losses import Loss
+from offalign.statistics import batch_statistics
+from offalign.types import Array, Kind, Scores, UndeclaredInput
+
+Columns = dict[str, np.ndarray]
+Result = dict[str, np.ndarray]
+
+CONTRACTS: dict[str, Callable[[Loss], None]] = {}
+"""Name -> check, in the order in which `check_loss` runs them."""
+
+ROWS = 6  # B of the inputs on which losses are checked
+
+
+def check_loss(spec: str | Loss) -> None:
+  """Checks every contract that needs no learner.
+
+  >>> check_loss("dpo")
+
+  Args:
+    spec: a registered loss or its spec string.
+
+  Raises:
+    AssertionError: naming the first contract that the loss breaks.
+  """
+  loss = losses.get(spec)
+  for name, check in CONTRACTS.items():
+    broken = f"loss {str(loss)!r} breaks the contract"
+    try:
+      with jax.enable_x64(True):
+        check(loss)
+    except UndeclaredInput as error:
+      raise AssertionError(f"{broken} 'undeclared': {error}") from error
+    except AssertionError as error:
+      raise AssertionError(f"{broken} {name!r}: {error}") from error
+
+
+def contract(check: Callable[[Loss], None]) -> Callable[[Loss], None]:
+  """Adds a check to `CONTRACTS` under the function's name.
+
+  The check takes a loss, runs with float64 enabled, and raises
+  AssertionError where the loss breaks the contract.
+  """
+  CONTRACTS[check.__name__] = check
+  return check
+
+
+def require(holds: Any, message: str) -> None:
+  """Raises AssertionError unless all of `holds` is true."""
+  if not np.all(holds):
+    raise AssertionError(message)
+
+
+def sample(loss: Loss, *, k: int | None = None) -> Columns:
+  """Every column but the batch means, on generic inputs, in float64.
+
+  Args:
+    loss: decides K where `k` is not given.
+    k: completions of a prompt.
+  """
+  rng = np.random.default_rng(0)
+  k = k or {Kind.SINGLE: 1, Kind.PAIR: 2, Kind.GROUP: 3}[loss.kind]
+  shape = (ROWS, k)
+  lengths = rng.integers(3, 20, shape).astype(np.float64)
+  ref_logps = -lengths * rng.uniform(0.5, 1.5, shape)
+  labels = rng.permutation(np.arange(ROWS * k) % 2 == 0)
+  return {
+    "logps": ref_logps + rng.normal(scale=0.5, size=shape),
+    "ref_logps": ref_logps,
+    "lengths": lengths,
+    "rewards": rng.normal(size=shape),
+    "labels": labels.reshape(shape),
+    "values": rng.normal(size=(ROWS, 1)),
+    "kl": np.asarray(0.3),
+  }
+
+
+def with_means(
+  loss: Loss, columns: Columns, weight: np.ndarray | None = None
+) -> Columns:
+  """Adds the batch means that the loss declares; rows weigh 1 by default."""
+  if weight is None:
+    weight = np.ones(len(columns["logps"]), columns["rewards"].dtype)
+  means = batch_statistics(
+    loss.needs,
+    weight=jnp.asarray(weight),
+    lengths=jnp.asarray(columns["lengths"]),
+    rewards=jnp.asarray(columns["rewards"]),
+    labels=jnp.asarray(columns["labels"]),
+  )
+  return {**columns, **{k: np.asarray(v) for k, v in means.items()}}
+
+
+def run(
+  loss: Loss,
+  columns: Columns,
+  weight: np.ndarray | None = None,
+  jit: bool = False,
+) -> Result:
+  """Losses, and gradients of their weighted sum.
+
+  Args:
+    loss: the loss.
+    columns: all that it needs, batch means included.
+    weight: [B]; ones where left out.
+    jit: compile, or run operation by operation.
+
+  Returns:
+    "values" [B], "grad/logps" [B, K], "grad/values" where the loss has them,
+    and "metric/..." [B] or [B, K].
+  """
+  learned = {
+    name: jnp.asarray(columns[name])
+    for name in ("logps", "values")
+    if name == "logps" or name in loss.needs
+  }
+  data = {k: jnp.asarray(v) for k, v in columns.items() if k not in learned}
+
+  def total(learned: dict[str, Array]) -> tuple[Array, Any]:
+    output = loss(Scores({**data, **learned}))
+    rows = output.values if weight is None else weight * output.values
+    return rows.sum(), output
+
+  grad = jax.grad(total, has_aux=True)
+  grads, output = (jax.jit(grad) if jit else grad)(learned)
+  return {
+    "values": np.asarray(output.values),
+    **{f"grad/{k}": np.asarray(v, np.float64) for k, v in grads.items()},
+    **{f"metric/{k}": np.asarray(v) for k, v in output.metrics.items()},
+  }
+
+
+def learning(result: Result) -> Result:
+  """The losses and gradients of a result, without its metrics."""
+  return {k: v for k, v in result.items() if not k.startswith("metric/")}
+
+
+def take(columns: Columns, rows: Any) -> Columns:
+  """Some rows of each column; scalars as they are."""
+  return {k: v[rows] if v.ndim else v for k, v in columns.items()}
+
+
+def difference(
+  a: Result, b: Result, rtol: float = 1e-9, atol: float = 1e-11
+) -> str:
+  """The name of the first entry of `a` that `b` does not share, or ""."""
+  for name, x in a.items():
+    y = b.get(name)
+    if y is None or x.shape != y.shape:
+      return name
+    if not np.allclose(x, y, rtol, atol, equal_nan=True):
+      return name
+  return ""
