@@ -1,0 +1,132 @@
+"""What stands on the boards: losses with the options that suit each track.
+
+A registered loss that is not listed here stands on every board all the same,
+with its defaults and the view of the feedback that its kind asks for.
+"""
+
+import dataclasses
+import re
+
+from offalign import losses
+from offalign.errors import UserError
+from offalign.value import ValueConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """One line of a board.
+
+  Attributes:
+    loss: the loss spec.
+    label: its name on the board; "" = the spec.
+    learning_rate: of the `ops` track.
+    labels: how feedback becomes labels or preferences where the loss takes
+      them: "batch" or "prompt" threshold for single completions, "bt" or
+      "det" for pairs; "" = the track's default.
+    value: a value function other than the default.
+  """
+
+  loss: str
+  label: str = ""
+  learning_rate: float = 3e-4
+  labels: str = ""
+  value: ValueConfig | None = None
+
+  @property
+  def name(self) -> str:
+    """The label, or the canonical spec."""
+    return self.label or str(losses.get(self.loss))
+
+
+ONE_V = ValueConfig(per="batch")
+
+THEORY = (
+  Method("dro_v"),
+  Method("dro_v", "dro_v, one V", value=ONE_V),
+  Method("rebel"),
+  Method("dpo(beta=1)"),
+  Method("dpo(beta=1)", "dpo(beta=1), sure labels", labels="det"),
+  Method("gpo_savage(beta=1)"),
+  Method("gpo_exponential(beta=0.5)"),
+  Method("gpo_squared(beta=1)"),
+  Method("gpo_truncated_quadratic(beta=1)"),
+  Method("slic(beta=1)"),
+  Method("ipo(tau=0.5)"),
+  Method("kto(beta=1)", "kto(beta=1), batch threshold", labels="batch"),
+  Method("kto(beta=1)", "kto(beta=1), prompt threshold", labels="prompt"),
+  Method("sft(on=desirable)", labels="batch"),
+)
+"""At tau = beta = 1, where the closed forms are compared."""
+
+OPS = (
+  Method("dro_v(tau=0.1)"),
+  Method("rebel(eta=10)"),
+  Method("dpo(beta=1)"),
+  Method("ipo"),
+  Method("slic(beta=0.3)"),
+  Method("gpo_exponential(beta=0.3)"),
+  Method("gpo_squared(beta=0.2)"),
+  Method("gpo_truncated_quadratic(beta=0.3)"),
+  Method("gpo_savage(beta=0.3)"),
+  Method("simpo(beta=1,gamma_beta_ratio=0.5)", learning_rate=1e-4),
+  Method("orpo(beta=5)"),
+  Method("kto(beta=3,threshold=batch)"),
+  Method("kto(beta=1,threshold=prompt)"),
+  Method("sft(on=desirable)"),
+)
+"""The best of each method's tuning on validation prompts, five runs each."""
+
+QUICK = (
+  "dro_v(tau=0.1)",
+  "kto(beta=3,threshold=batch)",
+  "dpo(beta=1)",
+  "rebel(eta=10)",
+  "sft(on=desirable)",
+)
+"""Two single-trajectory methods, two on pairs, and the supervised control."""
+
+
+def choose(
+  listed: tuple[Method, ...], wanted: str, default: tuple[str, ...] = ()
+) -> list[Method]:
+  """Picks methods from a board by a comma-separated list.
+
+  Args:
+    listed: the track's methods.
+    wanted: labels, specs or loss names, separated by commas outside of
+      parentheses; "all" is the whole list and every other registered loss;
+      "" is `default`, or all.
+    default: specs.
+
+  Raises:
+    UserError: for what is neither on the board nor a loss.
+  """
+  rest = [
+    Method(name)
+    for name in losses.names()
+    if name not in {losses.get(m.loss).name for m in listed}
+  ]
+  if wanted in ("", "all"):
+    if not wanted and default:
+      return [m for spec in default for m in _match(listed, spec)]
+    return [*listed, *rest]
+  specs = [s.strip() for s in re.split(r",(?![^(]*\))", wanted) if s.strip()]
+  chosen = [m for spec in specs for m in _match(listed, spec)]
+  names = [m.name for m in chosen]
+  twice = sorted({n for n in names if names.count(n) > 1})
+  if twice:
+    raise UserError(f"--methods names {twice[0]!r} twice")
+  return chosen
+
+
+def _match(listed: tuple[Method, ...], wanted: str) -> list[Method]:
+  """By label; by bare name, all of that loss; else the spec as given."""
+  exact = [m for m in listed if wanted in (m.label, m.loss)]
+  if exact:
+    return exact
+  loss = losses.get(wanted)
+  if wanted == loss.name:
+    named = [m for m in listed if losses.get(m.loss).name == loss.name]
+    return named or [Method(wanted)]
+  same = [m for m in listed if losses.get(m.loss) == loss]
+  return same or [Method(wanted)]
