@@ -2,17 +2,15 @@
 
 import dataclasses
 import inspect
-import math
-import numbers
-import types as pytypes
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
+from offalign import spec
 from offalign.errors import UserError, suggest
-from offalign.losses import metrics, spec
+from offalign.losses import metrics
 from offalign.types import COLUMNS, Array, Kind, LossOutput, Scores
 
 Options = Mapping[str, Any]
@@ -66,16 +64,12 @@ class Definition:
     Raises:
       UserError: for an unknown option, a wrong type or a value out of range.
     """
-    chosen = self.defaults
-    hints = typing.get_type_hints(self.fn)
-    for name, value in options.items():
-      if name not in chosen:
-        valid = ", ".join(chosen) or "none"
-        raise UserError(
-          f"loss {self.name!r} has no option {name!r}"
-          f"{suggest(name, chosen)} (its options: {valid})"
-        )
-      chosen[name] = _typed(self.name, name, value, hints[name])
+    chosen = spec.choose(
+      f"loss {self.name!r}",
+      self.defaults,
+      typing.get_type_hints(self.fn),
+      options,
+    )
     for name in self.positive:
       if not chosen[name] > 0:
         raise UserError(
@@ -85,43 +79,6 @@ class Definition:
     if problem:
       raise UserError(f"loss {self.name!r}: {problem}")
     return Loss(self, tuple(chosen.items()))
-
-
-def _typed(loss: str, option: str, value: Any, hint: Any) -> Any:
-  """Checks one option against its annotation; ints become floats."""
-  accepted = (
-    typing.get_args(hint) if isinstance(hint, pytypes.UnionType) else (hint,)
-  )
-  for kind in accepted:
-    if typing.get_origin(kind) is typing.Literal:
-      if value in typing.get_args(kind) and isinstance(value, str):
-        return value
-    elif kind in (float, int) and not isinstance(value, bool):
-      if kind is float and isinstance(value, numbers.Real):
-        return _finite(loss, option, value)
-      if kind is int and isinstance(value, numbers.Integral):
-        return int(value)
-    elif kind is not int and isinstance(value, kind):
-      return value
-  expected = " or ".join(_describe(kind) for kind in accepted)
-  raise UserError(f"loss {loss!r}: {option} must be {expected}, not {value!r}")
-
-
-def _finite(loss: str, option: str, value: Any) -> float:
-  try:
-    number = float(value)
-  except OverflowError:
-    number = math.inf
-  if not math.isfinite(number):
-    raise UserError(f"loss {loss!r}: {option} must be finite")
-  return number
-
-
-def _describe(kind: Any) -> str:
-  if typing.get_origin(kind) is typing.Literal:
-    return "one of " + ", ".join(typing.get_args(kind))
-  names = {float: "a number", int: "a whole number", bool: "True or False"}
-  return names.get(kind, getattr(kind, "__name__", str(kind)))
 
 
 @dataclasses.dataclass(frozen=True)

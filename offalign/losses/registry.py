@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from offalign import spec as spec_lib
 from offalign.errors import UserError, suggest
-from offalign.losses import spec as spec_lib
 from offalign.losses.base import (
   Definition,
   Loss,

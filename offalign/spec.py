@@ -1,0 +1,165 @@
+"""Spec strings: `kto(beta=0.2, threshold=batch)` and back.
+
+A spec names something registered, a loss or a model, and those of its options
+that differ from the defaults. It is what a flag holds and what a leaderboard
+row is keyed by; parsing what was printed gives the same thing.
+"""
+
+import ast
+import keyword as keyword_lib
+import math
+import numbers
+import types as pytypes
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from offalign.errors import UserError, suggest
+
+_EXAMPLES = {
+  "loss": "'dpo' or 'kto(beta=0.2, threshold=batch)'",
+  "model": "'decoder' or 't5(width=128, layers=4)'",
+}
+
+
+def parse(spec: str, what: str = "loss") -> tuple[str, dict[str, Any]]:
+  """Splits a spec string into a name and keyword options.
+
+  Args:
+    spec: `name` or `name(option=value, ...)`; a value is a number, True,
+      False, None, a quoted string or a bare word.
+    what: "loss" or "model"; for the errors.
+
+  Returns:
+    The name and the options as written.
+
+  Raises:
+    UserError: where the string is not of that form.
+  """
+  named = f"{what} spec {spec!r}"
+  grammar = f"write it like {_EXAMPLES[what]}"
+  try:
+    node = ast.parse(spec.strip(), mode="eval").body
+  except (SyntaxError, ValueError):
+    raise UserError(f"{named} cannot be read: {grammar}") from None
+  if isinstance(node, ast.Name):
+    return node.id, {}
+  if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+    raise UserError(f"{named} is not a {what}: {grammar}")
+  if node.args:
+    raise UserError(f"{named} has an option without a name: {grammar}")
+  options: dict[str, Any] = {}
+  for keyword in node.keywords:
+    if keyword.arg is None:
+      raise UserError(f"{named} uses '**': {grammar}")
+    if keyword.arg in options:
+      raise UserError(f"{named} gives {keyword.arg!r} twice")
+    try:
+      options[keyword.arg] = _value(keyword.value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+      raise UserError(
+        f"{named}: the value of {keyword.arg!r} is not a number, a word or "
+        f"True/False; {grammar}"
+      ) from None
+  return node.func.id, options
+
+
+def _value(node: ast.expr) -> Any:
+  return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+def unparse(name: str, options: dict[str, Any]) -> str:
+  """Prints a name and options so that `parse` gives them back."""
+  if not options:
+    return name
+  words = ", ".join(f"{k}={_word(v)}" for k, v in options.items())
+  return f"{name}({words})"
+
+
+def _word(value: Any) -> str:
+  if isinstance(value, str) and is_word(value):
+    return value
+  return repr(value)
+
+
+def is_word(text: str) -> bool:
+  """Whether text stands for itself in a spec, without quotes.
+
+  >>> is_word("batch"), is_word("None"), is_word("two words")
+  (True, False, False)
+  """
+  # Beyond ASCII the parser would normalise it to another string.
+  named = text.isascii() and text.isidentifier()
+  return named and not keyword_lib.iskeyword(text)
+
+
+def choose(
+  owner: str,
+  defaults: Mapping[str, Any],
+  types: Mapping[str, Any],
+  options: Mapping[str, Any],
+) -> dict[str, Any]:
+  """Lays options over their defaults.
+
+  Args:
+    owner: whose options they are, e.g. "loss 'kto'"; for the errors.
+    defaults: name -> default, for every option there is.
+    types: name -> annotation: bool, int, float, str, a Literal of strings, or
+      a union of those and None. Whole numbers become floats for float.
+    options: name -> value, as given.
+
+  Raises:
+    UserError: for an unknown option or a wrong type.
+  """
+  chosen = dict(defaults)
+  for name, value in options.items():
+    if name not in chosen:
+      valid = ", ".join(chosen) or "none"
+      raise UserError(
+        f"{owner} has no option {name!r}{suggest(name, chosen)} (its options: "
+        f"{valid})"
+      )
+    chosen[name] = _typed(owner, name, value, types[name])
+  return chosen
+
+
+def _typed(owner: str, option: str, value: Any, hint: Any) -> Any:
+  """Checks one option against its annotation; ints become floats."""
+  accepted = (
+    typing.get_args(hint) if isinstance(hint, pytypes.UnionType) else (hint,)
+  )
+  for kind in accepted:
+    if typing.get_origin(kind) is typing.Literal:
+      if value in typing.get_args(kind) and isinstance(value, str):
+        return value
+    elif kind in (float, int) and not isinstance(value, bool):
+      if kind is float and isinstance(value, numbers.Real):
+        return _finite(owner, option, value)
+      if kind is int and isinstance(value, numbers.Integral):
+        return int(value)
+    elif kind is not int and isinstance(value, kind):
+      return value
+  expected = " or ".join(_describe(kind) for kind in accepted)
+  raise UserError(f"{owner}: {option} must be {expected}, not {value!r}")
+
+
+def _finite(owner: str, option: str, value: Any) -> float:
+  try:
+    number = float(value)
+  except OverflowError:
+    number = math.inf
+  if not math.isfinite(number):
+    raise UserError(f"{owner}: {option} must be finite")
+  return number
+
+
+def _describe(kind: Any) -> str:
+  if typing.get_origin(kind) is typing.Literal:
+    return "one of " + ", ".join(typing.get_args(kind))
+  names = {
+    float: "a number",
+    int: "a whole number",
+    bool: "True or False",
+    pytypes.NoneType: "None",
+  }
+  return names.get(kind, getattr(kind, "__name__", str(kind)))
