@@ -1,0 +1,1 @@
+"""Benchmarks that generate all their data in code."""
