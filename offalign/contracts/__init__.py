@@ -1,17 +1,58 @@
 """What every loss owes the learner, checked on arrays alone.
 
-`check_loss` runs every contract in `CONTRACTS`; a loss that passes needs no
-test of its own for any of them.
+A contract is a function of a loss that raises AssertionError where the loss
+breaks it. A loss that `check_loss` passes needs no test of its own for any.
 """
 
-from offalign.contracts import declarations, direction, numerics, rows
-from offalign.contracts.base import CONTRACTS, check_loss
+from collections.abc import Callable
 
-__all__ = [
-  "CONTRACTS",
-  "check_loss",
-  "declarations",
-  "direction",
-  "numerics",
-  "rows",
-]
+import jax
+
+from offalign import losses
+from offalign.contracts import declarations, direction, numerics, rows
+from offalign.losses import Loss
+from offalign.types import UndeclaredInput
+
+__all__ = ["CONTRACTS", "check_loss"]
+
+CONTRACTS: dict[str, Callable[[Loss], None]] = {
+  check.__name__: check
+  for check in (
+    rows.shape,
+    declarations.spec,
+    declarations.undeclared,
+    declarations.declared,
+    declarations.options,
+    numerics.extremes,
+    numerics.precision,
+    rows.unreduced,
+    rows.permutation,
+    rows.padding,
+    rows.jit,
+    direction.direction,
+  )
+}
+"""Name -> check, in the order in which `check_loss` runs them."""
+
+
+def check_loss(spec: str | Loss) -> None:
+  """Checks every contract that needs no learner.
+
+  >>> check_loss("dpo")
+
+  Args:
+    spec: a registered loss or its spec string.
+
+  Raises:
+    AssertionError: naming the first contract that the loss breaks.
+  """
+  loss = losses.get(spec)
+  for name, check in CONTRACTS.items():
+    broken = f"loss {str(loss)!r} breaks the contract"
+    try:
+      with jax.enable_x64(True):
+        check(loss)
+    except UndeclaredInput as error:
+      raise AssertionError(f"{broken} 'undeclared': {error}") from error
+    except AssertionError as error:
+      raise AssertionError(f"{broken} {name!r}: {error}") from error

@@ -1,57 +1,19 @@
-"""The table of contracts, and the inputs and evaluations they share."""
+"""The inputs and evaluations that the contracts share."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from offalign import losses
 from offalign.losses import Loss
 from offalign.statistics import batch_statistics
-from offalign.types import Array, Kind, Scores, UndeclaredInput
+from offalign.types import Array, Kind, Scores
 
 Columns = dict[str, np.ndarray]
 Result = dict[str, np.ndarray]
 
-CONTRACTS: dict[str, Callable[[Loss], None]] = {}
-"""Name -> check, in the order in which `check_loss` runs them."""
-
 ROWS = 6  # B of the inputs on which losses are checked
-
-
-def check_loss(spec: str | Loss) -> None:
-  """Checks every contract that needs no learner.
-
-  >>> check_loss("dpo")
-
-  Args:
-    spec: a registered loss or its spec string.
-
-  Raises:
-    AssertionError: naming the first contract that the loss breaks.
-  """
-  loss = losses.get(spec)
-  for name, check in CONTRACTS.items():
-    broken = f"loss {str(loss)!r} breaks the contract"
-    try:
-      with jax.enable_x64(True):
-        check(loss)
-    except UndeclaredInput as error:
-      raise AssertionError(f"{broken} 'undeclared': {error}") from error
-    except AssertionError as error:
-      raise AssertionError(f"{broken} {name!r}: {error}") from error
-
-
-def contract(check: Callable[[Loss], None]) -> Callable[[Loss], None]:
-  """Adds a check to `CONTRACTS` under the function's name.
-
-  The check takes a loss, runs with float64 enabled, and raises
-  AssertionError where the loss breaks the contract.
-  """
-  CONTRACTS[check.__name__] = check
-  return check
 
 
 def require(holds: Any, message: str) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 
 from offalign import losses
 from offalign.contracts.base import (
-  contract,
   difference,
   learning,
   require,
@@ -22,7 +21,6 @@ from offalign.losses import Loss
 from offalign.types import COLUMNS
 
 
-@contract
 def undeclared(loss: Loss) -> None:
   """It runs on the declared columns alone, and they are columns."""
   for name in loss.needs:
@@ -37,7 +35,6 @@ def undeclared(loss: Loss) -> None:
   require(not name, f"{name} depends on a column that it does not declare")
 
 
-@contract
 def declared(loss: Loss) -> None:
   """Each declared column changes something, and values are trained."""
   columns = with_means(loss, sample(loss))
@@ -59,7 +56,6 @@ def declared(loss: Loss) -> None:
     )
 
 
-@contract
 def options(loss: Loss) -> None:
   """Each option changes something or is refused; none is ignored."""
   columns = sample(loss, k=2)  # a K that every kind takes
@@ -101,7 +97,6 @@ def _variants(loss: Loss, option: str) -> Iterator[Loss]:
         continue
 
 
-@contract
 def spec(loss: Loss) -> None:
   """Its spec string gives it back, and its reward scale is a number."""
   again = losses.get(str(loss))

@@ -4,7 +4,6 @@ import numpy as np
 
 from offalign.contracts.base import (
   Columns,
-  contract,
   require,
   run,
   sample,
@@ -14,7 +13,6 @@ from offalign.losses import Loss
 from offalign.types import Kind
 
 
-@contract
 def direction(loss: Loss) -> None:
   """At pi = pi_ref better is pushed up and worse is pushed down.
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from offalign.contracts.base import (
   Columns,
-  contract,
   difference,
   learning,
   require,
@@ -21,7 +20,6 @@ from offalign.contracts.base import (
 from offalign.losses import Loss
 
 
-@contract
 def extremes(loss: Loss) -> None:
   """Finite losses and gradients far out and at probability 1.
 
@@ -75,7 +73,6 @@ def _cast(columns: Columns, dtype: Any) -> Columns:
   }
 
 
-@contract
 def precision(loss: Loss) -> None:
   """In float32 no digits are lost to log-probs in the thousands."""
   columns = sample(loss)

@@ -6,7 +6,6 @@ import numpy as np
 
 from offalign.contracts.base import (
   ROWS,
-  contract,
   difference,
   learning,
   require,
@@ -21,7 +20,6 @@ from offalign.types import Kind, Scores
 _PART = 4  # rows of a smaller batch
 
 
-@contract
 def shape(loss: Loss) -> None:
   """Losses are [B] in at least float32; metrics are [B] or [B, K]."""
   sizes = {Kind.SINGLE: (1, 2), Kind.PAIR: (2,), Kind.GROUP: (2, 3)}
@@ -48,7 +46,6 @@ def shape(loss: Loss) -> None:
       )
 
 
-@contract
 def unreduced(loss: Loss) -> None:
   """A row's loss is the same whatever rows stand beside it."""
   if loss.whole_batch:
@@ -65,7 +62,6 @@ def unreduced(loss: Loss) -> None:
   )
 
 
-@contract
 def permutation(loss: Loss) -> None:
   """A row's loss is the same wherever in the batch it stands."""
   if loss.whole_batch:
@@ -77,7 +73,6 @@ def permutation(loss: Loss) -> None:
   require(not name, f"{name} of a row changes with its place in the batch")
 
 
-@contract
 def padding(loss: Loss) -> None:
   """Rows of weight 0, empty ones, are finite and change nothing."""
   if loss.whole_batch:  # such a loss is not told the weights
@@ -98,7 +93,6 @@ def padding(loss: Loss) -> None:
   require(not name, f"{name} changes with rows of weight 0")
 
 
-@contract
 def jit(loss: Loss) -> None:
   """Compiled and eager evaluation agree."""
   columns = with_means(loss, sample(loss))
