@@ -1,0 +1,76 @@
+"""The canonical record that every file format becomes."""
+
+import dataclasses
+from typing import NamedTuple
+
+ROLES = ("system", "user", "assistant")
+
+
+class Message(NamedTuple):
+  """One turn of a conversation; `role` is one of `ROLES`."""
+
+  role: str
+  content: str
+
+
+Prompt = str | tuple[Message, ...]
+"""Plain text, or the turns that come before an assistant's reply."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """A prompt with its completions and what is known about them.
+
+  A completion is always text: where the prompt is a conversation, it is the
+  content of the assistant's next turn.
+
+  Attributes:
+    prompt: text or conversation.
+    completions: at least one.
+    rewards: one finite number a completion, or None where none were logged.
+    labels: one a completion, True = desirable; or None.
+    ranked: True for a pair: completion 0 was preferred to completion 1.
+    source: "file:row", rows from 0.
+  """
+
+  prompt: Prompt
+  completions: tuple[str, ...]
+  rewards: tuple[float, ...] | None
+  labels: tuple[bool, ...] | None
+  ranked: bool
+  source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """One thing that is wrong with one row.
+
+  Attributes:
+    file: path as the user wrote it, or a data set's name.
+    row: from 0; in JSON lines the line, blank ones included.
+    column: the column at fault, or None where it is the whole row.
+    what: what is wrong with it.
+  """
+
+  file: str
+  row: int
+  column: str | None
+  what: str
+
+  def __str__(self) -> str:
+    column = "" if self.column is None else f", column {self.column!r}"
+    return f"{self.file}, row {self.row}{column}: {self.what}"
+
+
+def quote(value: object, limit: int = 40) -> str:
+  """repr(value), cut to about `limit` characters; for messages."""
+  text = repr(value[:limit] if isinstance(value, str) else value)
+  return text if len(text) <= limit + 2 else text[:limit] + "..."
+
+
+def count(number: int, noun: str) -> str:
+  """ "1,385 rows", "1 row"; for messages."""
+  if number == 1:
+    return f"1 {noun}"
+  plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+  return f"{number:,} {plural}"
