@@ -1,0 +1,25 @@
+"""Rows of finished runs -> one leaderboard. Nothing here imports jax.
+
+A benchmark calls `append` after each run; `load`, `write` and `render_text`
+are what `python -m offalign.leaderboard DIR` calls.
+"""
+
+from offalign.leaderboard.meta import Meta
+from offalign.leaderboard.provenance import Stopwatch, environment, revision
+from offalign.leaderboard.report import load, write
+from offalign.leaderboard.rows import Row
+from offalign.leaderboard.store import append, read
+from offalign.leaderboard.text import render_text
+
+__all__ = [
+  "Meta",
+  "Row",
+  "Stopwatch",
+  "append",
+  "environment",
+  "load",
+  "read",
+  "render_text",
+  "revision",
+  "write",
+]

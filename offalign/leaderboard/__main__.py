@@ -1,0 +1,38 @@
+"""python -m offalign.leaderboard DIR [--sort=METRIC]."""
+
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from offalign.errors import UserError
+from offalign.leaderboard import report
+from offalign.leaderboard.text import render_text
+
+_SORT = flags.DEFINE_string(
+  "sort",
+  None,
+  "Metric to rank by: metric, metric:min or metric:max. The default is "
+  "regret in the theory track and the win rate in others.",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+  """Aggregates the rows of one folder; returns the exit status."""
+  try:
+    if len(argv) != 2:
+      raise UserError(
+        "give one folder of rows: python -m offalign.leaderboard DIR"
+      )
+    board = report.load(argv[1], sort=_SORT.value)
+    written = report.write(board, argv[1])
+  except UserError as error:
+    print(error, file=sys.stderr)
+    return 2
+  print(render_text(board))
+  print(f"Wrote {', '.join(written[:2])} and {len(written) - 2} plots.")
+  return 0
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,172 @@
+"""The aggregated leaderboard, as plain data."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from offalign.leaderboard.columns import Column
+from offalign.leaderboard.meta import Meta
+
+Budget = tuple[int, int, int]
+"""(completions, tokens, steps), in the order of `rows.BUDGET`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stat:
+  """One number for each seed.
+
+  Attributes:
+    by_seed: seed -> value, seeds rising.
+  """
+
+  by_seed: Mapping[int, float]
+
+  @property
+  def n(self) -> int:
+    """How many seeds have a value."""
+    return len(self.by_seed)
+
+  @property
+  def mean(self) -> float:
+    """Their mean."""
+    return mean(list(self.by_seed.values()))
+
+  @property
+  def sd(self) -> float | None:
+    """Their sample standard deviation (n - 1); None for a single seed."""
+    return sample_sd(list(self.by_seed.values()))
+
+  @property
+  def finite(self) -> bool:
+    """Whether every value is finite."""
+    return all(math.isfinite(value) for value in self.by_seed.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvePoint:
+  """Mean and sample standard deviation over seeds at one step."""
+
+  step: int
+  mean: float
+  sd: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A method within a group: its runs of one budget, over seeds.
+
+  Attributes:
+    label: its name on the board.
+    loss: loss spec.
+    data_view: what the loss saw.
+    control: whether it is a reference line.
+    budget: of each of its runs.
+    seeds: of the runs that ended well, rising.
+    failed_seeds: of those that did not.
+    metrics: name -> Stat.
+    fold_sd: metric -> mean over seeds of the standard deviation over folds.
+    seconds: "wall", "cpu" -> Stat.
+    peak_memory_mb: the largest over seeds.
+    curves: metric -> points at the steps that all its seeds have.
+    rank: 1 is best; methods equal at the printed precision share one. None
+      where it is not ranked.
+    reason: why it is not ranked; "" where it is.
+  """
+
+  label: str
+  loss: str
+  data_view: str
+  control: bool
+  budget: Budget
+  seeds: tuple[int, ...]
+  failed_seeds: tuple[int, ...]
+  metrics: Mapping[str, Stat]
+  fold_sd: Mapping[str, float]
+  seconds: Mapping[str, Stat]
+  peak_memory_mb: float
+  curves: Mapping[str, tuple[CurvePoint, ...]]
+  rank: int | None = None
+  reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """A run that did not end well."""
+
+  label: str
+  seed: int
+  budget: Budget
+  error: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+  """Methods that may be compared: one track, scenario and model.
+
+  Attributes:
+    track, scenario, model: what they share.
+    budget: that of the ranked methods; None where no budget is the most
+      common, so that nothing is ranked.
+    sort: the metric that ranks; None where nothing can rank.
+    ranked: best first.
+    controls: reference lines, by label.
+    unranked: the rest, each with its reason.
+    failures: by label and seed.
+    duels: (a, b) -> share of prompts that a wins against b, over seeds.
+    notes: sentences about what is unequal, missing or left out.
+  """
+
+  track: str
+  scenario: str
+  model: str
+  budget: Budget | None
+  sort: Column | None
+  ranked: tuple[Entry, ...]
+  controls: tuple[Entry, ...]
+  unranked: tuple[Entry, ...]
+  failures: tuple[Failure, ...]
+  duels: Mapping[tuple[str, str], Stat]
+  notes: tuple[str, ...]
+
+  @property
+  def key(self) -> str:
+    """Track/scenario/model."""
+    return f"{self.track}/{self.scenario}/{self.model}"
+
+  @property
+  def entries(self) -> tuple[Entry, ...]:
+    """Ranked, then controls, then the rest."""
+    return self.ranked + self.controls + self.unranked
+
+
+@dataclasses.dataclass(frozen=True)
+class Board:
+  """Everything the report says.
+
+  Attributes:
+    groups: by track, scenario and model.
+    problems: sentences about lines left out and runs written twice.
+    environments: (versions as text, revision) -> number of rows.
+    meta: what the benchmark says about itself.
+    rows: how many rows were read.
+  """
+
+  groups: tuple[Group, ...]
+  problems: tuple[str, ...]
+  environments: Mapping[tuple[str, str], int]
+  meta: Meta
+  rows: int
+
+
+def mean(values: list[float]) -> float:
+  """Returns the mean of a non-empty list."""
+  return sum(values) / len(values)
+
+
+def sample_sd(values: list[float]) -> float | None:
+  """Returns the standard deviation with n - 1; None for a single value."""
+  if len(values) < 2:
+    return None
+  centre = mean(values)
+  total = sum((value - centre) * (value - centre) for value in values)
+  return math.sqrt(total / (len(values) - 1))

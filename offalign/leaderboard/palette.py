@@ -1,0 +1,63 @@
+"""One look for each method in every picture of a board.
+
+The colours are Okabe and Ito's, told apart by readers with any colour
+vision; markers and line styles tell apart methods that share a colour.
+"""
+
+from typing import Any, NamedTuple
+
+from offalign.leaderboard.board import Board
+
+TEXT = "#222222"
+FAINT = "#8A8A8A"
+_COLOURS = (
+  "#0072B2",
+  "#D55E00",
+  "#009E73",
+  "#CC79A7",
+  "#E69F00",
+  "#56B4E9",
+  "#333333",
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P")  # with 7 colours: 42 pairs
+_LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+RC: dict[Any, Any] = {
+  "font.family": "DejaVu Sans",
+  "font.size": 10,
+  "axes.titlesize": 11,
+  "axes.titlelocation": "left",
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "axes.edgecolor": "#666666",
+  "axes.labelcolor": TEXT,
+  "axes.grid": True,
+  "axes.axisbelow": True,
+  "grid.color": "#E9E9E9",
+  "xtick.color": "#444444",
+  "ytick.color": "#444444",
+  "text.color": TEXT,
+}
+"""Matplotlib settings, applied around drawing and saving only."""
+
+
+class Style(NamedTuple):
+  """How a method is drawn."""
+
+  colour: str
+  marker: str
+  line: Any
+
+
+def styles(board: Board) -> dict[str, Style]:
+  """Returns label -> style; labels in alphabetical order over all groups."""
+  entries = [entry for group in board.groups for entry in group.entries]
+  controls = {entry.label for entry in entries if entry.control}
+  trained = sorted({entry.label for entry in entries} - controls)
+  chosen = {label: Style(FAINT, "X", ":") for label in sorted(controls)}
+  for i, label in enumerate(trained):
+    chosen[label] = Style(
+      _COLOURS[i % len(_COLOURS)],
+      _MARKERS[i % len(_MARKERS)],
+      _LINES[i // len(_COLOURS) % len(_LINES)],
+    )
+  return chosen

@@ -1,0 +1,235 @@
+"""One row of the leaderboard: what a finished run says about itself.
+
+A row is one line of JSON. Its keys are the fields of `Row`, all of them and
+no others, so that a row written by another version of the benchmark is
+refused and never half understood. JSON has no NaN or infinity: they are
+written as the strings "NaN", "Infinity" and "-Infinity".
+"""
+
+import dataclasses
+import json
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from offalign.errors import UserError, suggest
+
+BUDGET = ("completions", "tokens", "steps")
+SECONDS = ("wall", "cpu")
+STATUSES = ("ok", "failed")
+_NAMES = ("track", "scenario", "loss", "label", "model", "revision")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One run: one method on one scenario, model and seed.
+
+  Runs that differ only in `seed` and `budget` share a label; within a
+  (track, scenario, model) a label belongs to one loss and one data view.
+
+  Attributes:
+    track: "theory", "ops", ...
+    scenario: the knob's setting, such as "rho=0.5" or "L=0.37".
+    loss: loss spec, as `str(loss)` prints it.
+    label: name on the board, such as "dro_v(tau=0.1)".
+    data_view: what the loss saw, such as "pairs, gold label".
+    model: model spec.
+    seed: the seed of the offline data and of the batch order.
+    budget: what the run was allowed: `completions` (count), `tokens`
+      (completion positions, padding included, so that it does not vary with
+      the seed's data) and `steps` (optimizer updates).
+    metrics: name -> value. `columns.COLUMNS` lists those with a column.
+    seconds: `wall` and `cpu` of the run.
+    peak_memory_mb: high-water mark of the process, MiB (see `Stopwatch`).
+    versions: package -> version, as `environment()` gives it.
+    revision: git revision, or "unknown".
+    folds: metric -> its values over the folds of the test prompts.
+    curves: metric -> [[step, value], ...], steps rising.
+    duels: label (or loss) of the opponent -> win rate of this row against
+      the opponent's run with the same seed, in [0, 1].
+    control: True for a reference line that is not trained, so not ranked.
+    status: "ok" or "failed".
+    error: one sentence where the run failed, else None.
+  """
+
+  track: str
+  scenario: str
+  loss: str
+  label: str
+  data_view: str
+  model: str
+  seed: int
+  budget: Mapping[str, int]
+  metrics: Mapping[str, float]
+  seconds: Mapping[str, float]
+  peak_memory_mb: float
+  versions: Mapping[str, str]
+  revision: str = "unknown"
+  folds: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+  curves: Mapping[str, Sequence[Sequence[float]]] = dataclasses.field(
+    default_factory=dict
+  )
+  duels: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  control: bool = False
+  status: str = "ok"
+  error: str | None = None
+
+  def __post_init__(self) -> None:
+    """Checks every field and stores plain Python values.
+
+    Raises:
+      UserError: naming the field, what it holds and what belongs there.
+    """
+    for name in _NAMES:
+      _check(bool(_text(getattr(self, name), name).strip()), name, "is empty")
+    _text(self.data_view, "data_view")
+    fixed = {
+      "seed": _integer(self.seed, "seed"),
+      "budget": _table(self.budget, "budget", _count, BUDGET),
+      "metrics": _table(self.metrics, "metrics", _number),
+      "seconds": _table(self.seconds, "seconds", _number, SECONDS),
+      "peak_memory_mb": _number(self.peak_memory_mb, "peak_memory_mb"),
+      "versions": _table(self.versions, "versions", _text),
+      "folds": _table(self.folds, "folds", _folds),
+      "curves": _table(self.curves, "curves", _curve),
+      "duels": _table(self.duels, "duels", _share),
+    }
+    for name, value in fixed.items():
+      object.__setattr__(self, name, value)
+    _check(self.control in (True, False), "control", "is not true or false")
+    _check(self.status in STATUSES, "status", f"is not one of {STATUSES}")
+    failed = self.status == "failed"
+    _check(
+      isinstance(self.error, str) if failed else self.error is None,
+      "error",
+      f"is {self.error!r}, but status is {self.status!r}: a failed run has "
+      "an error, another has none",
+    )
+    _check(self.label not in self.duels, "duels", "has the row itself")
+
+  @property
+  def group(self) -> tuple[str, str, str]:
+    """(track, scenario, model): the rows that are compared."""
+    return self.track, self.scenario, self.model
+
+  def to_json(self) -> str:
+    """Returns the row as one line of JSON, keys in field order."""
+    return json.dumps(jsonable(dataclasses.asdict(self)), allow_nan=False)
+
+  @classmethod
+  def from_json(cls, line: str, where: str = "row") -> "Row":
+    """Reads a row back.
+
+    Args:
+      line: one JSON object.
+      where: "file:line", the start of every complaint.
+
+    Raises:
+      UserError: for an unknown or missing key, or a value of another type.
+      json.JSONDecodeError: where the line is not JSON, as half a line is.
+    """
+    record = json.loads(line)
+    if not isinstance(record, dict):
+      raise UserError(f"{where}: a row is a JSON object, not {line.strip()!r}")
+    fields = [field.name for field in dataclasses.fields(cls)]
+    for key in record:
+      if key not in fields:
+        hint = suggest(key, fields)
+        raise UserError(f"{where}: a row has no key {key!r}{hint}")
+    missing = [name for name in fields if name not in record]
+    if missing:
+      raise UserError(f"{where}: the row lacks {', '.join(missing)}")
+    try:
+      return cls(**record)
+    except UserError as error:
+      raise UserError(f"{where}: {error}") from None
+
+
+def jsonable(value: Any) -> Any:
+  """Copies nested containers, non-finite floats as strings."""
+  if isinstance(value, Mapping):
+    return {str(key): jsonable(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [jsonable(item) for item in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    if math.isnan(value):
+      return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+  return value
+
+
+def _check(holds: bool, name: str, complaint: str) -> None:
+  if not holds:
+    raise UserError(f"{name!r} {complaint}")
+
+
+def _text(value: Any, name: str) -> str:
+  _check(isinstance(value, str), name, f"is {value!r}, not a string")
+  _check("\n" not in value, name, "has a line break")
+  return value
+
+
+def _number(value: Any, name: str) -> float:
+  named = isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity")
+  if named or not isinstance(value, str | bool):
+    try:
+      return float(value)
+    except (TypeError, ValueError):
+      pass
+  raise UserError(f"{name!r} is {value!r}, not a number")
+
+
+def _share(value: Any, name: str) -> float:
+  share = _number(value, name)
+  _check(0.0 <= share <= 1.0, name, f"is {share}, not a share in [0, 1]")
+  return share
+
+
+def _integer(value: Any, name: str) -> int:
+  _check(
+    not isinstance(value, bool) and hasattr(value, "__index__"),
+    name,
+    f"is {value!r}, not a whole number",
+  )
+  return operator.index(value)
+
+
+def _count(value: Any, name: str) -> int:
+  count = _integer(value, name)
+  _check(count >= 0, name, f"is {count}, less than 0")
+  return count
+
+
+def _folds(value: Any, name: str) -> list[float]:
+  _check(isinstance(value, list | tuple), name, "is not a list of numbers")
+  _check(len(value) >= 2, name, "has fewer than two folds")
+  return [_number(item, name) for item in value]
+
+
+def _curve(value: Any, name: str) -> list[list[float]]:
+  _check(isinstance(value, list | tuple), name, "is not a list of points")
+  curve: list[list[float]] = []
+  for point in value:
+    _check(
+      isinstance(point, list | tuple) and len(point) == 2,
+      name,
+      f"has the point {point!r}, not [step, value]",
+    )
+    step = _count(point[0], name)
+    _check(not curve or step > curve[-1][0], name, "has steps that do not rise")
+    curve.append([step, _number(point[1], name)])
+  return curve
+
+
+def _table(
+  value: Any, name: str, read: Any, keys: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+  _check(isinstance(value, Mapping), name, "is not a table of names")
+  if keys is not None and sorted(value) != sorted(keys):
+    raise UserError(
+      f"{name!r} has the keys {sorted(value)}, not {sorted(keys)}"
+    )
+  return {
+    _text(key, name): read(item, f"{name}.{key}") for key, item in value.items()
+  }
