@@ -31,7 +31,7 @@ def _group(group: Group) -> str:
   entries = [*group.ranked, *group.controls]
   lines = [title]
   if entries:
-    lines += _table(tables.board_fields(group, entries, sd=shown))
+    lines += _table(tables.board_fields(group, entries, sd=shown), shown)
   sentences = [
     tables.caption(group),
     *group.notes,
@@ -55,11 +55,11 @@ def _paragraph(sentence: str) -> str:
   return textwrap.fill(sentence, WIDTH, subsequent_indent="  ")
 
 
-def _table(fields: Sequence[tables.Field]) -> list[str]:
-  """Gives up spare columns, then other ones, cuts words and aligns."""
+def _table(fields: Sequence[tables.Field], shown: Sequence[str]) -> list[str]:
+  """Gives up spare columns, then others but `shown`, cuts words, aligns."""
   kept = list(fields)
   lost = []
-  numbers = [field.title for field in fields[4:]]
+  numbers = [field.title for field in fields[4:] if field.key not in shown]
   spare = [title for title in _SPARE if title in numbers]
   spare += [title for title in reversed(numbers) if title not in spare]
   for title in spare:
