@@ -39,6 +39,7 @@ class Method:
 
 
 ONE_V = ValueConfig(per="batch")
+SHARED = ValueConfig(network="shared")
 
 THEORY = (
   Method("dro_v"),
@@ -73,8 +74,12 @@ OPS = (
   Method("kto(beta=3,threshold=batch)"),
   Method("kto(beta=1,threshold=prompt)"),
   Method("sft(on=desirable)"),
+  Method("dro_v"),
+  Method("dro_v(tau=0.1)", "dro_v(tau=0.1), one V", value=ONE_V),
+  Method("dro_v(tau=0.1)", "dro_v(tau=0.1), shared network", value=SHARED),
 )
-"""The best of each method's tuning on validation prompts, five runs each."""
+"""Each at the best of its tuning on validation prompts, five runs a method;
+then DRO-V as the paper has it (tau = 1), and with other value functions."""
 
 QUICK = (
   "dro_v(tau=0.1)",
@@ -84,6 +89,15 @@ QUICK = (
   "sft(on=desirable)",
 )
 """Two single-trajectory methods, two on pairs, and the supervised control."""
+
+QUICK_THEORY = (
+  "dro_v",
+  "dro_v, one V",
+  "rebel",
+  "dpo(beta=1)",
+  "kto(beta=1), batch threshold",
+)
+"""What is exact with a single trajectory, what with pairs, and what is not."""
 
 
 def choose(
@@ -121,7 +135,7 @@ def choose(
 
 def _match(listed: tuple[Method, ...], wanted: str) -> list[Method]:
   """By label; by bare name, all of that loss; else the spec as given."""
-  exact = [m for m in listed if wanted in (m.label, m.loss)]
+  exact = [m for m in listed if wanted in (m.label or m.loss, m.name)]
   if exact:
     return exact
   loss = losses.get(wanted)

@@ -15,6 +15,7 @@ import jax
 from flax import struct
 
 Array = jax.Array
+Column = Any  # a jax array inside jit, a numpy array on the host
 Params = Any  # a nested dict of arrays
 
 
@@ -45,14 +46,14 @@ class Batch:
     ref_logps: float32 [B, K] or None: summed log-probs under the reference.
   """
 
-  prompts: Array
-  prompt_mask: Array
-  completions: Array
-  completion_mask: Array
-  weight: Array
-  rewards: Array | None = None
-  labels: Array | None = None
-  ref_logps: Array | None = None
+  prompts: Column
+  prompt_mask: Column
+  completions: Column
+  completion_mask: Column
+  weight: Column
+  rewards: Column | None = None
+  labels: Column | None = None
+  ref_logps: Column | None = None
 
 
 class UndeclaredInput(AttributeError):

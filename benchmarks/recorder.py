@@ -1,0 +1,97 @@
+"""Writes rows as they come, and the facts about the run beside them."""
+
+import contextlib
+import functools
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import tqdm
+
+from offalign import leaderboard, losses
+from offalign.errors import UserError
+from offalign.logs import write_json
+
+SCALE = (
+  "Everything here is synthetic and small: a bandit of 32 prompts and 10 "
+  "arms (theory), and models of about 60 thousand parameters that copy, "
+  "reverse or sort up to five letters, judged by a program (ops). It says "
+  "how the losses behave on equal footing. It does not say which would win "
+  "on a large model with human judges."
+)
+
+
+class Recorder:
+  """One folder of results.
+
+  Attributes:
+    folder: where rows.jsonl and meta.json are written.
+  """
+
+  def __init__(self, folder: str, command: str, cells: int):
+    """Makes the folder and the progress bar.
+
+    Raises:
+      UserError: where the folder holds rows already.
+    """
+    self.folder = pathlib.Path(folder)
+    if any(self.folder.glob("*.jsonl")):
+      raise UserError(
+        f"--out={folder} holds the rows of another run: name another folder, "
+        "or delete it"
+      )
+    self.folder.mkdir(parents=True, exist_ok=True)
+    self._command = command
+    self._bar = tqdm.tqdm(total=cells, unit="run", dynamic_ncols=True)
+    self._oracle: dict[str, list[dict[str, Any]]] = {}
+    self.notes: list[str] = []
+
+  def doing(self, text: str) -> None:
+    """Says what is under way."""
+    self._bar.set_description_str(text)
+
+  def add(self, **fields: Any) -> None:
+    """Appends one row; see `offalign.leaderboard.rows.Row`."""
+    where = _where()
+    loss = str(losses.get(fields.pop("loss")))
+    row = leaderboard.Row(
+      loss=loss, **fields, versions=where[0], revision=where[1]
+    )
+    leaderboard.append(self.folder / "rows.jsonl", row)
+    self._bar.update(not row.control)
+
+  def oracle(self, key: str, points: list[dict[str, Any]]) -> None:
+    """Reference points of a track/scenario/model."""
+    self._oracle[key] = points
+
+  def finish(self, verdicts: list[str]) -> None:
+    """Writes meta.json."""
+    write_json(
+      self.folder / "meta.json",
+      {
+        "title": "Offline alignment methods at equal budget",
+        "scale": SCALE,
+        "command": self._command,
+        "notes": self.notes,
+        "verdicts": verdicts,
+        "oracle": self._oracle,
+      },
+    )
+    self._bar.close()
+
+
+@functools.cache
+def _where() -> tuple[dict[str, str], str]:
+  device = jax.devices()[0].device_kind
+  return leaderboard.environment(device), leaderboard.revision()
+
+
+@contextlib.contextmanager
+def quiet_failure(errors: list[str]) -> Iterator[None]:
+  """Turns a failing run into a sentence; the others go on."""
+  try:
+    yield
+  except Exception as error:
+    text = f"{type(error).__name__}: {error}"
+    errors.append(" ".join(text.split()))

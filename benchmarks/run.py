@@ -1,0 +1,281 @@
+"""python -m benchmarks.run --suite=quick: trains, ranks and reports.
+
+Suites: `theory` (a bandit with a closed-form optimum), `ops` (a small
+language model and a programmatic judge), `all`, and `quick`, a few methods
+of both in a few minutes. `quick` uses the decoder: it is the benchmark's
+specified model, and compiles and trains in half the time of the T5.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from benchmarks import methods, ops, ops_metrics, theory
+from benchmarks.recorder import Recorder, quiet_failure
+from benchmarks.verdicts import verdicts
+from offalign import leaderboard, losses
+from offalign.errors import UserError
+from offalign.leaderboard import Stopwatch
+
+SUITE = flags.DEFINE_enum(
+  "suite", "quick", ["quick", "theory", "ops", "all"], "What to run."
+)
+METHODS = flags.DEFINE_string(
+  "methods",
+  "",
+  "Loss specs or labels, separated by commas; 'all' is every registered "
+  "loss. Default: the suite's own list.",
+)
+SEEDS = flags.DEFINE_integer(
+  "seeds",
+  None,
+  "Seeds, each with a data set of its own. Default: 1 for quick, else 4 for "
+  "theory and 3 for ops.",
+  lower_bound=1,
+)
+OUT = flags.DEFINE_string(
+  "out", None, "Where rows and report go. Default: results/SUITE-TIME."
+)
+MODEL = flags.DEFINE_enum(
+  "model",
+  None,
+  ["decoder", "t5", "both"],
+  "The policy of the ops track. Default: decoder; both for all.",
+)
+
+CONTROLS = (("sft, T=0.7", 0.7), ("sft, T=0.5", 0.5), ("sft, greedy", 0.0))
+
+
+def run_theory(
+  recorder: Recorder, chosen: list[methods.Method], seeds: int, quick: bool
+) -> None:
+  """All cells of the theory track."""
+  scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS
+  for method in chosen:
+    recorder.doing(f"theory: {method.name}")
+    common = {
+      "track": "theory",
+      "loss": method.loss,
+      "label": method.name,
+      "model": "tabular",
+      # Exact expectations: no completion is sampled.
+      "budget": {"completions": 0, "tokens": 0, "steps": theory.STEPS},
+    }
+    errors: list[str] = []
+    with quiet_failure(errors):
+      for result in theory.run(method, scenarios, seeds):
+        recorder.add(
+          **common,
+          scenario=result.scenario,
+          seed=result.seed,
+          data_view=result.view,
+          metrics=result.metrics,
+          seconds=result.seconds,
+          peak_memory_mb=result.memory_mb,
+        )
+    if errors:
+      recorder.add(
+        **common,
+        scenario="all",
+        seed=0,
+        data_view="",
+        metrics={},
+        seconds={"wall": 0.0, "cpu": 0.0},
+        peak_memory_mb=0.0,
+        status="failed",
+        error=errors[0],
+      )
+
+
+def run_ops(
+  recorder: Recorder, chosen: list[methods.Method], seeds: int, name: str
+) -> None:
+  """All cells of the ops track with one model."""
+  recorder.doing(f"ops, {name}: supervised fine-tuning")
+  with Stopwatch() as watch:
+    base = ops.prepare(
+      ops.MODELS[name],
+      lambda step, steps, loss: recorder.doing(
+        f"ops, {name}: SFT {step}/{steps}, loss {loss:.3f}"
+      ),
+    )
+  scenario, model = f"L={ops.LEVEL}", base.model.spec
+  common = {"track": "ops", "scenario": scenario, "model": model}
+  recorder.oracle(f"ops/{scenario}/{model}", oracle(base))
+  recorder.notes.append(
+    f"ops, {name}: SFT of {ops.SFT_STEPS} steps took "
+    f"{watch.seconds['cpu']:.0f} CPU seconds, once for all methods."
+  )
+  free = {"completions": 0, "tokens": 0, "steps": 0}
+  for label, temperature in (("sft", 1.0), *CONTROLS):
+    with Stopwatch() as watch:
+      metrics, gold = ops.measure(base, base.params, label, temperature)
+    recorder.add(
+      **common,
+      loss="sft",
+      label=label,
+      data_view="none",
+      seed=0,
+      budget=free,
+      metrics=metrics,
+      folds={"win_vs_sft": list(ops_metrics.folds(gold, base.test.rewards))},
+      seconds=watch.seconds,
+      peak_memory_mb=watch.peak_memory_mb,
+      control=True,
+    )
+  logs = [ops.collect(base, seed) for seed in range(seeds)]
+  golds: dict[int, dict] = {seed: {} for seed in range(seeds)}
+  for method in chosen:
+    for feedback in logs:
+      recorder.doing(f"ops, {name}: {method.name}, seed {feedback.seed}")
+      _ops_cell(recorder, common, method, base, feedback, golds)
+
+
+def _ops_cell(
+  recorder: Recorder,
+  common: dict,
+  method: methods.Method,
+  base: ops.Base,
+  feedback: ops.Feedback,
+  golds: dict[int, dict],
+) -> None:
+  """Trains, measures and records one method on one seed."""
+  seed, others = feedback.seed, golds[feedback.seed]
+  fields: dict = {"data_view": "", "metrics": {}}
+  errors: list[str] = []
+  with Stopwatch() as watch, quiet_failure(errors):
+    trained = ops.train(method, base, feedback)
+    stream = f"{method.name}, seed {seed}"
+    metrics, gold = ops.measure(base, trained.params, stream)
+    fields = {
+      "data_view": trained.view,
+      "metrics": {**metrics, "ties_dropped": trained.ties},
+      "folds": {"win_vs_sft": list(ops_metrics.folds(gold, base.test.rewards))},
+      "curves": {"win_vs_sft": trained.curve},
+      "duels": {k: ops_metrics.win_rate(gold, v) for k, v in others.items()},
+    }
+    others[method.name] = gold
+  completions = ops.STEPS * ops.COMPLETIONS
+  recorder.add(
+    **common,
+    **fields,
+    loss=method.loss,
+    label=method.name,
+    seed=seed,
+    budget={
+      "completions": completions,
+      "tokens": completions * ops.ops_world.COMPLETION_WIDTH,
+      "steps": ops.STEPS,
+    },
+    seconds=watch.seconds,
+    peak_memory_mb=watch.peak_memory_mb,
+    status="failed" if errors else "ok",
+    error=errors[0] if errors else None,
+  )
+
+
+def oracle(base: ops.Base) -> list[dict]:
+  """The frontier at some tau, and best-of-n sampling, for the report."""
+  f = base.frontier
+  points: list[dict] = []
+  for tau in (5.0, 2.0, 1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05):
+    i = int(abs(f.taus - tau).argmin())
+    points.append(
+      {
+        "tau": round(float(f.taus[i]), 3),
+        "kl": float(f.kl[i]),
+        "reward_gain": float(f.gain[i]),
+        "win": float(f.win[i]),
+      }
+    )
+  for best in base.best_of:
+    gain = best.reward - f.base
+    points.append(
+      {
+        "name": f"best of {best.n}",
+        "kl": best.kl_bound,
+        "reward_gain": gain,
+        "win": best.win,
+      }
+    )
+  return points
+
+
+def plan() -> list[tuple[str, list[methods.Method], int]]:
+  """(track or model, methods, seeds) of the suite that the flags ask for.
+
+  Raises:
+    UserError: for a method that is neither listed nor registered, or a flag
+      that the suite does not use.
+  """
+  suite, quick = SUITE.value, SUITE.value == "quick"
+  if MODEL.value and suite == "theory":
+    raise UserError("--model is for the ops track; leave it out")
+  parts: list[tuple[str, list[methods.Method], int]] = []
+  if suite != "ops":
+    default = methods.QUICK_THEORY if quick else ()
+    wanted = "" if quick and METHODS.value else METHODS.value
+    chosen = methods.choose(methods.THEORY, wanted, default)
+    fitting = [m for m in chosen if theory.fits(m)]
+    if fitting:
+      parts.append(("theory", fitting, SEEDS.value or (1 if quick else 4)))
+  if suite != "theory":
+    default = methods.QUICK if quick else ()
+    chosen = methods.choose(methods.OPS, METHODS.value, default)
+    model = MODEL.value or ("both" if suite == "all" else "decoder")
+    for name in ("decoder", "t5") if model == "both" else (model,):
+      parts.append((name, chosen, SEEDS.value or (1 if quick else 3)))
+  if not parts:
+    raise UserError("none of these methods has a view on the theory track")
+  return parts
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs a suite; returns the exit status."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  began = time.perf_counter()
+  quick = SUITE.value == "quick"
+  try:
+    parts = plan()
+    scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS
+    cells = sum(
+      len(m) * seeds * (len(scenarios) if name == "theory" else 1)
+      for name, m, seeds in parts
+    )
+    out = OUT.value or time.strftime(f"results/{SUITE.value}-%Y%m%d-%H%M%S")
+    recorder = Recorder(out, _command(), cells)
+    for name, chosen, seeds in parts:
+      if name == "theory":
+        run_theory(recorder, chosen, seeds, quick)
+      else:
+        run_ops(recorder, chosen, seeds, name)
+    recorder.finish(verdicts(leaderboard.read(out)[0]))
+    board = leaderboard.load(out)
+    paths = leaderboard.write(board, out)
+  except UserError as error:
+    print(f"benchmarks.run: {error}", file=sys.stderr)
+    return 2
+  print(leaderboard.render_text(board))
+  print(f"{cells} runs in {time.perf_counter() - began:.0f} s")
+  print(f"report: {recorder.folder / paths[0]}")
+  return 1 if any(group.failures for group in board.groups) else 0
+
+
+def _command() -> str:
+  """How to run this again."""
+  words = " ".join(
+    f"--{f.name}={f.value!r}"
+    if "(" in str(f.value)
+    else f"--{f.name}={f.value}"
+    for f in (flags.FLAGS[n] for n in ("suite", "methods", "seeds", "model"))
+    if f.present
+  )
+  return f"python -m benchmarks.run {words}".strip()
+
+
+if __name__ == "__main__":
+  losses.names()  # entry points load, and warn, before the bar is drawn
+  app.run(main)
