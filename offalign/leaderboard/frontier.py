@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SIZE = (9.0, 6.2)  # inches
 _LABEL = 8.5  # points
+_TEMPERATURES = 6  # that are named along a frontier of many points
 _CAPTION = (
   "Reward gain against KL, mean and standard deviation over seeds. A method "
   "on the dashed line gains what the exact tilt of the reference does at "
@@ -81,8 +82,9 @@ def _oracle(axes: "Axes", points: Sequence[Point]) -> np.ndarray:
   name = "exact tilt of the reference at temperature τ"
   axes.plot(kl, gain, "--", color=FAINT, linewidth=1.4, zorder=1, label=name)
   axes.legend(loc="upper left", frameon=False, fontsize=_LABEL)
-  axes.plot(kl[1:], gain[1:], ".", color=FAINT, markersize=5, zorder=1)
-  for x, y, t in zip(kl[1:], gain[1:], tau[1:], strict=True):
+  some = slice(1, None, math.ceil(len(on_line) / _TEMPERATURES))
+  axes.plot(kl[some], gain[some], ".", color=FAINT, markersize=5, zorder=1)
+  for x, y, t in zip(kl[some], gain[some], tau[some], strict=True):
     axes.annotate(
       f"τ={t:g}",
       (x, y),
