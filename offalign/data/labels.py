@@ -62,30 +62,37 @@ def with_labels(
     if threshold is not None:
       raise UserError("threshold is set, but label_rule is 'prompt_mean'")
     return _above_prompt_mean(rated, notes), None
+  return _above_threshold(rated, threshold, notes)
+
+
+def _above_threshold(
+  items: list[Scored], threshold: float | None, notes: Notes
+) -> tuple[list[Scored], float]:
   used = "the given threshold"
   if threshold is None:
     used = "the mean of the data"
-    threshold = feedback.mean([item.value for item in rated])
+    threshold = feedback.mean([item.value for item in items])
   labelled = [
-    dataclasses.replace(item, label=item.value > threshold) for item in rated
+    dataclasses.replace(item, label=item.value > threshold) for item in items
   ]
-  _note_labels(
-    f"made from rewards: reward > {threshold:.6g} ({used})",
-    labelled,
-    items,
-    notes,
-  )
+  rule = f"made from rewards: reward > {threshold:.6g} ({used})"
+  _note_labels(rule, labelled, notes)
   return labelled, threshold
 
 
 def _given(items: list[Scored], paired: bool, notes: Notes) -> list[Scored]:
   if not paired:
-    _note_labels("as given", items, items, notes)
+    _note_labels("as given", items, notes)
     return items
   decided = [item for item in items if item.label is not None]
-  _note_labels(
-    "made from pairs: true = won more than half", decided, items, notes
-  )
+  _note_labels("made from pairs: true = won more than half", decided, notes)
+  undecided = len(items) - len(decided)
+  if undecided:
+    notes.add(
+      f"{count(undecided, 'completion')} left out: won exactly half of its "
+      "pairs, or was in none",
+      completions_undecided=undecided,
+    )
   return decided
 
 
@@ -98,9 +105,7 @@ def _above_prompt_mean(items: list[Scored], notes: Notes) -> list[Scored]:
     dataclasses.replace(item, label=item.value > means[item.prompt])
     for item in items
   ]
-  _note_labels(
-    "made from rewards: reward > mean of its prompt", labelled, items, notes
-  )
+  _note_labels("made from rewards: reward > prompt's mean", labelled, notes)
   flat = sum(len(set(values)) == 1 for values in rewards.values())
   if flat:
     notes.add(
@@ -111,19 +116,10 @@ def _above_prompt_mean(items: list[Scored], notes: Notes) -> list[Scored]:
   return labelled
 
 
-def _note_labels(
-  rule: str, labelled: list[Scored], items: list[Scored], notes: Notes
-) -> None:
+def _note_labels(rule: str, labelled: list[Scored], notes: Notes) -> None:
   desirable = sum(bool(item.label) for item in labelled)
   notes.add(
     f"labels {rule}: {desirable:,} true, {len(labelled) - desirable:,} false",
     labels_true=desirable,
     labels_false=len(labelled) - desirable,
   )
-  undecided = len(items) - len(labelled)
-  if undecided:
-    notes.add(
-      f"{count(undecided, 'completion')} left out: won exactly half of its "
-      "pairs, or was in none",
-      completions_undecided=undecided,
-    )

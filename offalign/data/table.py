@@ -76,53 +76,75 @@ def load(
   if bad_rows not in ("error", "skip"):
     raise UserError(f"bad_rows must be 'error' or 'skip', not {bad_rows!r}")
   sources = readers.find(path)
-  records: list[Record] = []
-  problems: list[Problem] = []
-  oddities: collections.Counter[str] = collections.Counter()
-  first: tuple[str, formats.Form] | None = None
-  unused: dict[str, None] = {}
-  rows = 0
+  reading = _Reading(form, int_labels)
   for source in sources.files or (str(sources.hub),):
-    raw = readers.read(source)
-    rows += len(raw.rows) + len(raw.problems)
-    oddities["blank_lines"] += raw.blank_lines
-    problems += raw.problems
-    if not raw.rows:
-      continue
-    found = formats.detect(raw.name, raw.columns, form)
-    first = first or (raw.name, found)
-    if found != first[1]:
-      raise UserError(
-        f"{first[0]} has form {first[1].name!r} but {raw.name} has form "
-        f"{found.name!r}; name files of one form"
-      )
-    if int_labels and "label" not in raw.columns:
-      raise UserError(
-        f"int_labels is set, but {raw.name} has no column 'label'; leave it out"
-      )
-    parser = formats.RowParser(
-      raw.name, found, raw.columns, int_labels=int_labels
-    )
-    for number, row in raw.rows.items():
-      parsed = parser.parse(number, row)
-      if isinstance(parsed, Record):
-        records.append(parsed)
-      else:
-        problems += parsed
-    oddities["prompts_set_aside"] += parser.set_aside
-    unused.update(dict.fromkeys(c for c in raw.columns if c not in parser.used))
+    reading.add(readers.read(source))
+  records, problems = reading.records, reading.problems
   bad = len({(p.file, p.row) for p in problems})
   if bad and (bad_rows == "error" or not records):
-    raise UserError(_complaint(problems, bad, rows, can_skip=bool(records)))
-  assert first is not None  # there are records, so some file had rows
-  oddities["bad_rows"] = bad
-  _find_oddities(records, oddities)
-  summary = _summarise(first[1].name, records, sources, tuple(unused), oddities)
+    complaint = _complaint(problems, bad, reading.rows, bool(records))
+    raise UserError(complaint)
+  reading.oddities["bad_rows"] = bad
+  _find_oddities(records, reading.oddities)
+  summary = _summarise(sources, reading)
   return Table(tuple(records), summary, tuple(problems))
 
 
+class _Reading:
+  """What has been read from the files so far."""
+
+  def __init__(self, form: str | None, int_labels: bool):
+    self.records: list[Record] = []
+    self.problems: list[Problem] = []
+    self.oddities: collections.Counter[str] = collections.Counter()
+    self.unused: dict[str, None] = {}
+    self.rows = 0
+    self.form = ""
+    self._wanted = form
+    self._int_labels = int_labels
+    self._first: tuple[str, set[str]] | None = None
+
+  def add(self, raw: readers.RawRows) -> None:
+    """Parses the rows of a file, which must be like those before it."""
+    self.rows += len(raw.rows) + len(raw.problems)
+    self.oddities["blank_lines"] += raw.blank_lines
+    self.problems += raw.problems
+    if not raw.rows:
+      return
+    form = formats.detect(raw.name, raw.columns, self._wanted)
+    parser = formats.RowParser(
+      raw.name, form, raw.columns, int_labels=self._int_labels
+    )
+    if self._int_labels and "label" not in parser.used:
+      raise UserError(
+        f"int_labels is set, but {raw.name} has no column 'label' to read; "
+        "leave it out"
+      )
+    self._check_alike(raw.name, parser)
+    self.form = form.name
+    for number, row in raw.rows.items():
+      parsed = parser.parse(number, row)
+      if isinstance(parsed, Record):
+        self.records.append(parsed)
+      else:
+        self.problems += parsed
+    self.oddities["prompts_set_aside"] += parser.set_aside
+    unused = (c for c in raw.columns if c not in parser.used)
+    self.unused.update(dict.fromkeys(unused))
+
+  def _check_alike(self, name: str, parser: formats.RowParser) -> None:
+    columns = set(parser.used) - {"prompt"}
+    self._first = self._first or (name, columns)
+    if columns != self._first[1]:
+      one, other = (", ".join(sorted(c)) for c in (self._first[1], columns))
+      raise UserError(
+        f"{self._first[0]} gives {one}, but {name} gives {other}; name files "
+        "with the same columns"
+      )
+
+
 def _complaint(
-  problems: Sequence[Problem], bad: int, rows: int, *, can_skip: bool
+  problems: Sequence[Problem], bad: int, rows: int, can_skip: bool
 ) -> str:
   by_row: dict[tuple[str, int], list[Problem]] = {}
   for problem in problems:
@@ -197,32 +219,28 @@ _SENTENCES = {
 }
 
 
-def _summarise(
-  form: str,
-  records: Sequence[Record],
-  sources: readers.Sources,
-  unused: tuple[str, ...],
-  counts: collections.Counter[str],
-) -> TableSummary:
+def _summarise(sources: readers.Sources, reading: _Reading) -> TableSummary:
   """Puts the counts into words."""
-  files = sources.files
+  files, counts = sources.files, reading.oddities
   name = sources.hub or (
     str(files[0]) if len(files) == 1 else count(len(files), "file")
   )
-  texts = {0: "text", len(records): "conversations"}.get(
+  rows = len(reading.records)
+  texts = {0: "text", rows: "conversations"}.get(
     counts["conversations"],
     f"{count(counts['conversations'], 'conversation')}, the rest text",
   )
+  form = reading.form
   sentences = [
-    f"{name}: {count(len(records), 'row')} of form {form!r} ({texts}), "
+    f"{name}: {count(rows, 'row')} of form {form!r} ({texts}), "
     f"{count(counts['prompts'], 'distinct prompt')}, "
     f"{count(counts['completions'], 'completion')}"
   ]
   if sources.passed_over:
     passed = ", ".join(path.name for path in sources.passed_over)
     sentences.append(f"files not read: {passed}")
-  if unused:
-    sentences.append(f"columns not read: {', '.join(unused)}")
+  if reading.unused:
+    sentences.append(f"columns not read: {', '.join(reading.unused)}")
   for key, (noun, what) in _SENTENCES.items():
     if counts[key]:
       sentences.append(f"{count(counts[key], noun)} {what}")

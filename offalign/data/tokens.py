@@ -159,23 +159,14 @@ def tokenize(
   Raises:
     UserError: where a prompt has no token, or a limit leaves no room.
   """
-  prompts: dict[Prompt, int] = {}
-  sequences: dict[tuple[int, str], int] = {}
-  prompt_index = []
-  completion_index = []
-  for row in view.rows:
-    q = prompts.setdefault(row.prompt, len(prompts))
-    prompt_index.append(q)
-    completion_index.append(
-      [sequences.setdefault((q, y), len(sequences)) for y in row.completions]
-    )
+  prompts, sequences, prompt_index, completion_index = _distinct(view)
   x, cut_x = tokenizer.encode_prompts(list(prompts), max_prompt)
   y, cut_y = tokenizer.encode_completions(
     [text for _, text in sequences], max_completion
   )
   for q, tokens in enumerate(x):
     if not len(tokens):
-      source = view.rows[prompt_index.index(q)].sources[0]
+      source = view.rows[int(np.argmax(prompt_index == q))].sources[0]
       raise UserError(
         f"{source}: the prompt has no token, and this tokenizer has no "
         "beginning-of-sequence token to stand for it; remove empty prompts"
@@ -188,8 +179,8 @@ def tokenize(
     prompts=ragged_x,
     completions=ragged_y,
     completion_prompt=np.array([q for q, _ in sequences], np.int64),
-    prompt_index=np.array(prompt_index, np.int64),
-    completion_index=np.array(completion_index, np.int64),
+    prompt_index=prompt_index,
+    completion_index=completion_index,
     weight=np.ones(len(view.rows), np.float32),
     sources=tuple(row.sources for row in view.rows),
     pad_id=tokenizer.pad_id,
@@ -201,6 +192,34 @@ def tokenize(
       *_describe("prompt", ragged_x, cut_x, f"last {max_prompt}"),
       *_describe("completion", ragged_y, cut_y, f"first {max_completion}"),
     ),
+  )
+
+
+def _distinct(
+  view: View,
+) -> tuple[
+  dict[Prompt, int], dict[tuple[int, str], int], np.ndarray, np.ndarray
+]:
+  """Numbers the distinct prompts and (prompt, completion) sequences.
+
+  Returns:
+    Both numberings, and where the rows find theirs: [N] and [N, K].
+  """
+  prompts: dict[Prompt, int] = {}
+  sequences: dict[tuple[int, str], int] = {}
+  prompt_index = []
+  completion_index = []
+  for row in view.rows:
+    q = prompts.setdefault(row.prompt, len(prompts))
+    prompt_index.append(q)
+    completion_index.append(
+      [sequences.setdefault((q, y), len(sequences)) for y in row.completions]
+    )
+  return (
+    prompts,
+    sequences,
+    np.array(prompt_index, np.int64),
+    np.array(completion_index, np.int64),
   )
 
 

@@ -103,31 +103,37 @@ def view(
     rewards=bool({"rewards", "reward_mean"} & set(needs)),
     labels=bool({"labels", "desirable_length_mean"} & set(needs)),
   )
-  ranked = records[0].ranked
-  _check_options(kind, wants, ranked, pairs, label_rule, threshold, group_size)
+  options = _Options(pairs, label_rule, threshold, group_size)
+  options.check(kind, wants, records[0].ranked)
   notes = Notes()
-  used_threshold = None
-  if kind is Kind.PAIR and ranked:
-    rows = given_pairs(records, wants, notes)
-  elif kind is Kind.PAIR:
-    rows = made_pairs(records, pairs or "all", wants, notes)
-  else:
-    if kind is Kind.GROUP:
-      check_feedback(records, "groups")
-    items, used_threshold = _rated(records, wants, label_rule, threshold, notes)
-    if kind is Kind.SINGLE:
-      rows = [row_of((item,)) for item in items]
-    else:
-      rows = make_groups(items, group_size, notes)
+  rows, used_threshold = _make_rows(records, kind, wants, options, notes)
   if not rows:
     done = "; ".join(notes.sentences)
     raise UserError(f"no row is left for this loss: {done}")
   _note_rows(kind, rows, notes)
-  return View(
-    kind,
-    tuple(rows),
-    ViewSummary(notes.counts, tuple(notes.sentences), used_threshold),
-  )
+  sentences = tuple(notes.sentences)
+  summary = ViewSummary(notes.counts, sentences, used_threshold)
+  return View(kind, tuple(rows), summary)
+
+
+def _make_rows(
+  records: Sequence[Record],
+  kind: Kind,
+  wants: Needs,
+  options: "_Options",
+  notes: Notes,
+) -> tuple[list[Row], float | None]:
+  """The rows, and the threshold of the labels if there was one."""
+  if kind is Kind.PAIR:
+    if records[0].ranked:
+      return given_pairs(records, wants, notes), None
+    return made_pairs(records, options.pairs or "all", wants, notes), None
+  if kind is Kind.GROUP:
+    check_feedback(records, "groups")
+  items, threshold = _rated(records, wants, options, notes)
+  if kind is Kind.SINGLE:
+    return [row_of((item,)) for item in items], threshold
+  return make_groups(items, options.group_size, notes), threshold
 
 
 def _check_uniform(records: Sequence[Record]) -> None:
@@ -142,52 +148,52 @@ def _check_uniform(records: Sequence[Record]) -> None:
       )
 
 
-def _check_options(
-  kind: Kind,
-  wants: Needs,
-  ranked: bool,
-  pairs: str | None,
-  label_rule: str | None,
-  threshold: float | None,
-  group_size: int | None,
-) -> None:
-  """Refuses unknown values, and options that nothing would read."""
-  for name, value, valid in (
-    ("pairs", pairs, PAIR_RULES),
-    ("label_rule", label_rule, LABEL_RULES),
-  ):
-    if value is not None and value not in valid:
-      raise UserError(
-        f"{name}={value!r} is none of {', '.join(valid)}{suggest(value, valid)}"
-      )
-  makes_labels = wants.labels and kind is not Kind.PAIR
-  unused = None
-  if pairs is not None and (kind is not Kind.PAIR or ranked):
-    unused = (
-      "pairs",
-      (
-        "the data has pairs already"
-        if ranked and kind is Kind.PAIR
-        else "this loss does not take pairs"
-      ),
-    )
-  elif label_rule is not None and not makes_labels:
-    unused = "label_rule", "this loss does not read labels of completions"
-  elif threshold is not None and not makes_labels:
-    unused = "threshold", "this loss does not read labels of completions"
-  elif group_size is not None and kind is not Kind.GROUP:
-    unused = "group_size", "this loss does not take groups"
-  if unused:
-    raise UserError(f"{unused[0]} is set, but {unused[1]}; leave it out")
-  if group_size is not None and group_size < 2:
-    raise UserError(f"group_size must be at least 2, not {group_size}")
+@dataclasses.dataclass(frozen=True)
+class _Options:
+  """The options of `view`, None where not set."""
+
+  pairs: PairRule | None
+  label_rule: LabelRule | None
+  threshold: float | None
+  group_size: int | None
+
+  def check(self, kind: Kind, wants: Needs, ranked: bool) -> None:
+    """Refuses unknown values, and options that nothing would read."""
+    for name, value, valid in (
+      ("pairs", self.pairs, PAIR_RULES),
+      ("label_rule", self.label_rule, LABEL_RULES),
+    ):
+      if value is not None and value not in valid:
+        raise UserError(
+          f"{name}={value!r} is none of {', '.join(valid)}"
+          f"{suggest(value, valid)}"
+        )
+    reason = None
+    if kind is not Kind.PAIR:
+      reason = "this loss does not take pairs"
+    elif ranked:
+      reason = "the data has pairs already"
+    _refuse("pairs", self.pairs, reason)
+    reason = None
+    if kind is Kind.PAIR or not wants.labels:
+      reason = "this loss does not read labels of completions"
+    _refuse("label_rule", self.label_rule, reason)
+    _refuse("threshold", self.threshold, reason)
+    reason = None if kind is Kind.GROUP else "this loss does not take groups"
+    _refuse("group_size", self.group_size, reason)
+    if self.group_size is not None and self.group_size < 2:
+      raise UserError(f"group_size must be at least 2, not {self.group_size}")
+
+
+def _refuse(name: str, value: object, reason: str | None) -> None:
+  if value is not None and reason:
+    raise UserError(f"{name} is set, but {reason}; leave it out")
 
 
 def _rated(
   records: Sequence[Record],
   wants: Needs,
-  label_rule: LabelRule | None,
-  threshold: float | None,
+  options: _Options,
   notes: Notes,
 ) -> tuple[list[Scored], float | None]:
   """Every completion, with just the feedback that is logged or needed."""
@@ -195,13 +201,20 @@ def _rated(
   logged = first.rewards is not None
   items = feedback.flatten(records, notes)
   from_wins = first.ranked and not logged
-  by_mean = wants.labels and label_rule in ("global_mean", "prompt_mean")
+  by_mean = wants.labels and options.label_rule in (
+    "global_mean",
+    "prompt_mean",
+  )
   if wants.rewards or (from_wins and by_mean):
     items = feedback.with_rewards(items, share_of_wins=from_wins, notes=notes)
   used = None
   if wants.labels and items:
     items, used = labels.with_labels(
-      items, label_rule, paired=first.ranked, threshold=threshold, notes=notes
+      items,
+      options.label_rule,
+      paired=first.ranked,
+      threshold=options.threshold,
+      notes=notes,
     )
   has_feedback = first.ranked or logged or first.labels is not None
   if has_feedback and not (wants.rewards or wants.labels):
