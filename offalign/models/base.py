@@ -66,7 +66,7 @@ class Model:
     prefill: (params, prompts [B, P], prompt_mask, max_new) -> (cache, state
       [B, d] that predicts the first new token).
     decode: (params, cache, tokens [B]) -> (cache, state [B, d] that predicts
-      the token after `tokens`).
+      the token after `tokens`); for at most max_new tokens a row.
   """
 
   spec: str

@@ -1,0 +1,1 @@
+"""Evaluation of policies; nothing here knows which loss trained them."""

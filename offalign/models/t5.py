@@ -1,0 +1,300 @@
+"""T5 v1.1, an encoder-decoder (arXiv:1910.10683, arXiv:2002.05202).
+
+Relative position biases, RMSNorm, gated gelu, no biases elsewhere, no
+1/sqrt(D) in attention (the initialisation has it), an untied head.
+
+The encoder runs once a prompt and the decoder once a completion: the K
+completions of a prompt are one stream [B, K * T] that looks at one copy of
+the encoder's states.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from offalign.errors import UserError
+from offalign.models import layers, positions
+from offalign.models.base import Hidden
+from offalign.types import Array
+
+_START = 0  # the decoder's first input, T5's pad token
+_attend = functools.partial(layers.attend, scale=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+  """The size of a `T5`.
+
+  Attributes:
+    vocab_size: V.
+    width: d; d_model.
+    layers: blocks of the encoder, and of the decoder.
+    heads: attention heads.
+    head_dim: D; d_kv. heads * head_dim need not be the width.
+    mlp_ratio: width of the gated MLP / d; d_ff / d_model.
+    buckets: distances that the position biases tell apart;
+      relative_attention_num_buckets.
+    max_distance: tokens from which on all distances share a bucket;
+      relative_attention_max_distance.
+    remat: whether the backward pass recomputes the inside of each layer.
+  """
+
+  vocab_size: int
+  width: int = 64
+  layers: int = 2
+  heads: int = 4
+  head_dim: int = 16
+  mlp_ratio: int = 2
+  buckets: int = 32
+  max_distance: int = 128
+  remat: bool = False
+
+  def __post_init__(self) -> None:
+    if self.buckets < 4 or self.buckets % 4:
+      raise UserError(f"buckets={self.buckets} is not a multiple of 4")
+    if self.max_distance <= self.buckets // 2:
+      raise UserError(
+        f"max_distance={self.max_distance} must be above buckets/2 = "
+        f"{self.buckets // 2}: nearer distances have buckets of their own"
+      )
+
+
+class Attention(nnx.Module):
+  """The projections of an attention layer, and its norm."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    d, inner = config.width, config.heads * config.head_dim
+    self.heads = config.heads
+    self.norm = layers.RMSNorm(d)
+    # 1/sqrt(D) of the scores is here.
+    std = (d * config.head_dim) ** -0.5
+    self.query = layers.Linear(d, inner, std, rngs=rngs)
+    self.key = layers.Linear(d, inner, d**-0.5, rngs=rngs)
+    self.value = layers.Linear(d, inner, d**-0.5, rngs=rngs)
+    self.out = layers.Linear(inner, d, inner**-0.5, rngs=rngs)
+
+  def keys_values(self, x: Array) -> tuple[Array, Array]:
+    """[B, S, d] -> two of [B, S, H, D]."""
+    k, v = self.key(x), self.value(x)
+    return layers.split_heads(k, self.heads), layers.split_heads(v, self.heads)
+
+  def over_itself(
+    self, x: Array, attention: layers.Attention, cache: Any
+  ) -> tuple[Array, Any]:
+    """[B, S, d] -> [B, S, d], and the new cache."""
+    h = self.norm(x)
+    q = layers.split_heads(self.query(h), self.heads)
+    mixed, cache = attention(q, *self.keys_values(h), cache)
+    return x + self.out(mixed.reshape(*x.shape[:-1], -1)), cache
+
+  def over_memory(
+    self, x: Array, memory: tuple[Array, Array], mask: Array
+  ) -> Array:
+    """[B, S, d] -> [B, S, d], looking at two of [B, P, H, D]."""
+    q = layers.split_heads(self.query(self.norm(x)), self.heads)
+    mixed = _attend(q, *memory, mask[:, None, None]).mixed
+    return x + self.out(mixed.reshape(*x.shape[:-1], -1))
+
+
+class GatedMLP(nnx.Module):
+  """gelu(x W) * (x U), projected back; gelu by tanh. With its norm."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    d, inner = config.width, config.mlp_ratio * config.width
+    self.norm = layers.RMSNorm(d)
+    self.gate = layers.Linear(d, inner, d**-0.5, rngs=rngs)
+    self.up = layers.Linear(d, inner, d**-0.5, rngs=rngs)
+    self.down = layers.Linear(inner, d, inner**-0.5, rngs=rngs)
+
+  def __call__(self, x: Array) -> Array:
+    """[B, S, d] -> [B, S, d]."""
+    h = self.norm(x)
+    return x + self.down(jax.nn.gelu(self.gate(h)) * self.up(h))
+
+
+class EncoderBlock(nnx.Module):
+  """Attention over the prompt, then the MLP."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    self.attention = Attention(config, rngs=rngs)
+    self.mlp = GatedMLP(config, rngs=rngs)
+
+  def __call__(self, x: Array, attention: layers.Attention) -> Array:
+    """[B, P, d] -> [B, P, d]."""
+    x, _ = self.attention.over_itself(x, attention, None)
+    return self.mlp(x)
+
+
+class DecoderBlock(nnx.Module):
+  """Attention over the past, attention over the prompt, then the MLP."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    self.attention = Attention(config, rngs=rngs)
+    self.cross = Attention(config, rngs=rngs)
+    self.mlp = GatedMLP(config, rngs=rngs)
+
+  def __call__(
+    self,
+    x: Array,
+    attention: layers.Attention,
+    memory: tuple[Array, Array],
+    memory_mask: Array,
+    cache: Any,
+  ) -> tuple[Array, Any]:
+    """[B, S, d] -> [B, S, d], and the new cache; see `Attention`."""
+    x, cache = self.attention.over_itself(x, attention, cache)
+    x = self.cross.over_memory(x, memory, memory_mask)
+    return self.mlp(x), cache
+
+
+class Tower(nnx.Module):
+  """The blocks of one side, with the position bias that all of them use."""
+
+  def __init__(
+    self,
+    block: Callable[..., nnx.Module],
+    config: T5Config,
+    bidirectional: bool,
+    *,
+    rngs: nnx.Rngs,
+  ):
+    self.remat = config.remat
+    self.bias = positions.RelativeBias(
+      config.heads,
+      config.width**-0.5,
+      bidirectional=bidirectional,
+      buckets=config.buckets,
+      max_distance=config.max_distance,
+      rngs=rngs,
+    )
+    self.layers: Any = layers.stack(
+      lambda rngs: block(config, rngs=rngs), config.layers, rngs
+    )
+    self.norm = layers.RMSNorm(config.width)
+
+  def __call__(
+    self, x: Array, step: Callable[..., Any], cache: Any = None
+  ) -> tuple[Array, Any]:
+    """See `layers.scan`; [B, S, d] -> [B, S, d] after the final norm."""
+    x, cache = layers.scan(self.layers, step, x, cache, remat=self.remat)
+    return self.norm(x), cache
+
+
+class Cache(NamedTuple):
+  """What decoding remembers: keys and values, and where it is.
+
+  Attributes:
+    own: two of [L, B, 1 + max_new, H, D]: the start token, then the new ones.
+    memory: two of [L, B, P, H, D]: the prompt.
+    prompt_mask: bool [B, P].
+    slot: int [], where the next token goes.
+  """
+
+  own: tuple[Array, Array]
+  memory: tuple[Array, Array]
+  prompt_mask: Array
+  slot: Array
+
+
+class T5(nnx.Module):
+  """The model; its methods are those of `Model`, less the params."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    v, d = config.vocab_size, config.width
+    self.embedding = layers.Embedding(v, d, 1.0, rngs=rngs)
+    self.encoder = Tower(EncoderBlock, config, bidirectional=True, rngs=rngs)
+    self.decoder = Tower(DecoderBlock, config, bidirectional=False, rngs=rngs)
+    self.head = layers.Linear(d, v, d**-0.5, rngs=rngs)
+
+  def hidden(
+    self,
+    prompts: Array,
+    prompt_mask: Array,
+    completions: Array,
+    completion_mask: Array,
+  ) -> Hidden:
+    """See `offalign.models.base.HiddenFn`."""
+    del completion_mask  # on the right: no real token would look there
+    b, n, t = completions.shape
+    start = jnp.full((b, n, 1), _START, completions.dtype)
+    inputs = jnp.concatenate([start, completions[:, :, :-1]], axis=2)
+    encoded = self._encode(prompts, prompt_mask)
+    bias = self.decoder.bias(jnp.arange(t), jnp.arange(t))
+
+    def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
+      each = (b * n, t, *q.shape[2:])
+      q, k, v = q.reshape(each), k.reshape(each), v.reshape(each)
+      mixed = _attend(q, k, v, layers.causal(t), bias=bias).mixed
+      return mixed.reshape(b, n * t, *q.shape[2:]), None
+
+    def step(block: DecoderBlock, x: Array, _: Any) -> Any:
+      memory = block.cross.keys_values(encoded)
+      return block(x, attention, memory, prompt_mask, None)
+
+    states, _ = self.decoder(self.embedding(inputs.reshape(b, n * t)), step)
+    states = states.reshape(b, n, t, -1)
+    return Hidden(states[:, 0, 0], states)
+
+  def prompt_state(self, prompts: Array, prompt_mask: Array) -> Array:
+    """[B, P], [B, P] -> [B, d]."""
+    start = jnp.full((prompts.shape[0], 1, 1), _START, prompts.dtype)
+    real = jnp.ones_like(start, bool)
+    return self.hidden(prompts, prompt_mask, start, real).prompt
+
+  def unembedding(self) -> Array:
+    """[d, V]."""
+    return self.head.kernel[...]
+
+  def prefill(
+    self, prompts: Array, prompt_mask: Array, max_new: int
+  ) -> tuple[Cache, Array]:
+    """Runs the prompts; leaves room for `max_new` tokens."""
+    encoded = self._encode(prompts, prompt_mask)
+    _, memory = layers.scan(
+      self.decoder.layers,
+      lambda block, x, _: (x, block.cross.keys_values(x)),
+      encoded,
+    )
+    n, b, _, *heads = memory[0].shape
+    empty = jnp.zeros((n, b, 1 + max_new, *heads), encoded.dtype)
+    cache = Cache((empty, empty), memory, prompt_mask, jnp.asarray(0))
+    return self.decode(cache, jnp.full(b, _START, prompts.dtype))
+
+  def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
+    """[B] -> [B, d]; to be called at most `max_new` times."""
+    slots = jnp.arange(cache.own[0].shape[2])
+    bias = self.decoder.bias(cache.slot[None], slots)
+    seen = (slots <= cache.slot)[None, None, None]
+
+    def attention(q: Array, k: Array, v: Array, past: Any) -> Any:
+      own = layers.write(past, (k, v), cache.slot)
+      return _attend(q, *own, seen, bias=bias).mixed, own
+
+    def step(block: DecoderBlock, x: Array, past: Any) -> Any:
+      own, memory = past
+      return block(x, attention, memory, cache.prompt_mask, own)
+
+    x = self.embedding(tokens[:, None])
+    states, own = self.decoder(x, step, (cache.own, cache.memory))
+    return cache._replace(own=own, slot=cache.slot + 1), states[:, 0]
+
+  def _encode(self, prompts: Array, prompt_mask: Array) -> Array:
+    """[B, P], [B, P] -> [B, P, d]."""
+    # Distances within a prompt are the same wherever its padding lies, so
+    # one bias serves all prompts.
+    indices = jnp.arange(prompts.shape[1])
+    bias = self.encoder.bias(indices, indices)
+
+    def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
+      mask = prompt_mask[:, None, None]
+      return _attend(q, k, v, mask, bias=bias).mixed, None
+
+    def step(block: EncoderBlock, x: Array, _: Any) -> Any:
+      return block(x, attention), None
+
+    return self.encoder(self.embedding(prompts), step)[0]

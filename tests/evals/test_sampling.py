@@ -1,0 +1,152 @@
+"""Sampling, with one tiny model of each family."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from offalign import models
+from offalign.errors import UserError
+from offalign.evals.sampling import sample
+
+V, B, P, T, EOS = 9, 16, 4, 6, 1
+
+
+@pytest.fixture(
+  scope="module",
+  params=["decoder(width=8, heads=2)", "t5(width=8, heads=2, head_dim=4)"],
+  ids=["decoder", "t5"],
+)
+def case(request):
+  model = models.make(request.param, vocab_size=V)
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda x: rng.normal(0, 0.4, x.shape).astype(np.float32),
+    jax.eval_shape(model.init, jax.random.key(0)),
+  )
+  lengths = rng.integers(1, P + 1, (B, 1))
+  return SimpleNamespace(
+    model=model,
+    params=params,
+    prompts=rng.integers(0, V, (B, P)).astype(np.int32),
+    prompt_mask=np.arange(P) < lengths,
+    seeds=rng.integers(0, 2**31, B).astype(np.int32),
+  )
+
+
+def draw(case, rows=slice(None), **changed):
+  options = {
+    "seeds": case.seeds[rows],
+    "max_new_tokens": T,
+    "eos_id": EOS,
+  } | changed
+  samples = sample(
+    case.model,
+    case.params,
+    case.prompts[rows],
+    case.prompt_mask[rows],
+    **options,
+  )
+  return jax.tree.map(np.asarray, samples)
+
+
+def token_logps(case, samples):
+  """[B, T, V] log-probs of every token, by scoring what was sampled."""
+  hidden = jax.jit(case.model.hidden)(
+    case.params,
+    case.prompts,
+    case.prompt_mask,
+    samples.tokens[:, None],
+    samples.mask[:, None],
+  )
+  logits = hidden.completions[:, 0] @ case.model.unembedding(case.params)
+  return np.asarray(jax.nn.log_softmax(logits))
+
+
+def picked(logps, tokens):
+  return np.take_along_axis(logps, tokens[..., None], axis=-1)[..., 0]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+def test_logps_are_those_of_scoring_the_samples(case, temperature):
+  samples = draw(case, temperature=temperature)
+  tokens = picked(token_logps(case, samples), samples.tokens)
+  expected = np.where(samples.mask, tokens, 0).sum(1)
+  assert samples.logps.dtype == np.float32
+  np.testing.assert_allclose(samples.logps, expected, atol=1e-5)
+
+
+def test_the_mask_ends_with_the_first_eos(case):
+  drawn = draw(case).tokens
+  first, absent = int(drawn[0, 0]), (set(range(V)) - set(drawn[1])).pop()
+  lengths = set()
+  for eos in (EOS, first, absent):
+    samples = draw(case, eos_id=eos)
+    for tokens, mask in zip(samples.tokens, samples.mask, strict=True):
+      ends = np.flatnonzero(tokens == eos)
+      length = ends[0] + 1 if len(ends) else T
+      np.testing.assert_array_equal(mask, np.arange(T) < length)
+      assert (tokens[length:] == eos).all()
+      lengths.add((int(length), len(ends) > 0))
+  assert {(1, True), (T, False)} < lengths
+
+
+def test_the_rest_of_the_batch_changes_nothing(case):
+  whole = draw(case)
+  for rows in [slice(3, 5), [14, 3]]:
+    part = draw(case, rows)
+    np.testing.assert_array_equal(part.tokens, whole.tokens[rows])
+    np.testing.assert_array_equal(part.mask, whole.mask[rows])
+    np.testing.assert_allclose(part.logps, whole.logps[rows], atol=1e-5)
+
+
+def test_seeds_decide(case):
+  whole = draw(case)
+  np.testing.assert_array_equal(draw(case).tokens, whole.tokens)
+  other = draw(case, seeds=case.seeds + 1)
+  assert (other.tokens != whole.tokens).any()
+  same = draw(case, [3] * B, seeds=case.seeds, temperature=2.0).tokens
+  assert len({tuple(row) for row in same.tolist()}) > B / 2
+
+
+def test_the_first_tokens_are_distributed_as_the_model_says(case):
+  n = 4096
+  samples = draw(
+    case,
+    [5] * n,
+    seeds=np.arange(n, dtype=np.int32),
+    max_new_tokens=1,
+    temperature=0.7,
+  )
+  logps = token_logps(case, draw(case))[5, 0] / 0.7
+  expected = np.exp(logps) / np.exp(logps).sum()
+  seen = np.bincount(samples.tokens[:, 0], minlength=V) / n
+  np.testing.assert_allclose(seen, expected, atol=4 * 0.5 / np.sqrt(n))
+
+
+def test_temperature_0_takes_the_likeliest_token_each_time(case):
+  samples = draw(case, temperature=0.0)
+  best = token_logps(case, samples).argmax(-1)
+  np.testing.assert_array_equal(
+    samples.tokens[samples.mask], best[samples.mask]
+  )
+  again = draw(case, temperature=0.0, seeds=case.seeds + 1)
+  np.testing.assert_array_equal(samples.tokens, again.tokens)
+
+
+@pytest.mark.parametrize(
+  ("changed", "error"),
+  [
+    ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
+    ({"eos_id": V}, "eos_id 9 is not in the vocabulary of 9"),
+    ({"temperature": -1.0}, "temperature must be 0 or above"),
+    ({"temperature": float("nan")}, "temperature must be 0 or above"),
+    ({"seeds": jnp.arange(3)}, "16 prompts need one each"),
+    ({"seeds": np.ones(B)}, "seeds must be whole numbers"),
+  ],
+)
+def test_mistakes_are_explained(case, changed, error):
+  with pytest.raises(UserError, match=error):
+    draw(case, **changed)
