@@ -1,0 +1,194 @@
+import pytest
+
+from offalign import data
+from offalign.data import Message
+from offalign.errors import UserError
+
+
+def user(text):
+  return {"role": "user", "content": text}
+
+
+def reply(text):
+  return {"role": "assistant", "content": text}
+
+
+def one(write, row, name="rows.jsonl", **options):
+  (record,) = data.load(write([row], name), **options).records
+  return record
+
+
+def test_traj_with_and_without_labels(write):
+  row = {"prompt": "x", "completion": "y", "reward": 2}
+  record = one(write, row)
+  assert (record.prompt, record.completions) == ("x", ("y",))
+  assert (record.rewards, record.labels) == ((2.0,), None)
+  assert isinstance(record.rewards[0], float)
+  assert not record.ranked
+  assert one(write, {**row, "label": True}).labels == (True,)
+
+
+def test_label_sft_and_groups(write):
+  record = one(write, {"prompt": "x", "completion": "y", "label": False})
+  assert (record.rewards, record.labels) == (None, (False,))
+  record = one(write, {"prompt": "x", "completion": "y"})
+  assert (record.rewards, record.labels) == (None, None)
+  row = {"prompt": "x", "completions": ["a", "b"], "rewards": [1, -0.5]}
+  record = one(write, row)
+  assert (record.completions, record.rewards) == (("a", "b"), (1.0, -0.5))
+
+
+@pytest.mark.parametrize(
+  "names",
+  [
+    ("chosen_reward", "rejected_reward"),
+    ("score_chosen", "score_rejected"),
+  ],
+)
+def test_pairs(write, names):
+  row = {"prompt": "x", "chosen": "a", "rejected": "b"}
+  record = one(write, row)
+  assert record.ranked
+  assert (record.completions, record.rewards) == (("a", "b"), None)
+  record = one(write, {**row, names[0]: 1, names[1]: 3})
+  assert record.rewards == (1.0, 3.0)
+
+
+def test_both_names_of_pair_rewards_read_one_and_say_so(write):
+  row = {"prompt": "x", "chosen": "a", "rejected": "b"}
+  row |= {"chosen_reward": 1, "rejected_reward": 0}
+  row |= {"score_chosen": 9, "score_rejected": 8}
+  table = data.load(write([row]))
+  assert table.records[0].rewards == (1.0, 0.0)
+  assert "columns not read: score_chosen, score_rejected" in str(table.summary)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
+def test_conversations(write, name):
+  turns = [
+    {"role": "system", "content": "s"},
+    user("u"),
+    reply("v"),
+    user("w"),
+  ]
+  prompt = tuple(Message(t["role"], t["content"]) for t in turns)
+  row = {"prompt": turns, "chosen": [reply("a")], "rejected": [reply("b")]}
+  record = one(write, row, name)
+  assert (record.prompt, record.completions) == (prompt, ("a", "b"))
+  row = {"prompt": turns, "completion": [reply("a")], "reward": 1.0}
+  assert one(write, row, name).completions == ("a",)
+  row = {
+    "prompt": turns,
+    "completions": [[reply("a")], [reply("b")]],
+    "rewards": [1.0, 0.0],
+  }
+  assert one(write, row, name).completions == ("a", "b")
+
+
+def test_extra_keys_of_a_message_count_only_if_they_hold_something(write):
+  quiet = {**user("u"), "name": None}
+  row = {"prompt": [quiet], "completion": [reply("a")]}
+  assert one(write, row).prompt == (Message("user", "u"),)
+  row["prompt"] = [{**user("u"), "tool_calls": [1]}]
+  with pytest.raises(UserError, match="'tool_calls', which is not supported"):
+    data.load(write([row]))
+
+
+def test_implicit_prompt_of_conversations(write):
+  head = [user("u"), reply("v"), user("w")]
+  row = {"chosen": [*head, reply("a")], "rejected": [*head, reply("b")]}
+  record = one(write, row)
+  assert [m.content for m in record.prompt] == ["u", "v", "w"]
+  assert record.completions == ("a", "b")
+  # Equal replies: the prompt is still known.
+  row["rejected"] = row["chosen"]
+  assert one(write, row).completions == ("a", "a")
+  # With the first turn repeated as text, as in well-known data sets.
+  table = data.load(write([{**row, "prompt": "u"}]))
+  assert [m.content for m in table.records[0].prompt] == ["u", "v", "w"]
+  assert "column 'prompt' was set aside" in str(table.summary)
+
+
+@pytest.mark.parametrize(
+  ("chosen", "rejected", "expected"),
+  [
+    ("The sky is blue", "The sky is green", ("The sky is", " blue", " green")),
+    ("The sky is blue", "The sky is black", ("The sky is", " blue", " black")),
+    ("Q: a\n\nA: yes", "Q: a\n\nA: no", ("Q: a\n\nA:", " yes", " no")),
+    ("Q\nyes", "Q\nyet", ("Q\n", "yes", "yet")),
+    ("yes sir", "no sir", ("", "yes sir", "no sir")),
+    ("a b", "a b c", ("a b", "", " c")),
+    ("a b", "a bc", ("a", " b", " bc")),
+    (" x", " y", ("", " x", " y")),
+    ("", "x", ("", "", "x")),
+  ],
+)
+def test_implicit_prompt_of_text(write, chosen, rejected, expected):
+  record = one(write, {"chosen": chosen, "rejected": rejected})
+  assert (record.prompt, *record.completions) == expected
+  assert record.prompt + record.completions[0] == chosen
+  assert record.prompt + record.completions[1] == rejected
+
+
+@pytest.mark.parametrize(
+  ("row", "what"),
+  [
+    ({"prompt": "x"}, "without 'completion'"),
+    ({"prompt": "x", "reward": 1}, "without 'completion'"),
+    ({"completion": "y", "reward": 1}, "without 'prompt'"),
+    ({"prompt": "x", "chosen": "a"}, "without 'rejected'"),
+    ({"prompt": "x", "completions": ["a"]}, "without 'rewards'"),
+    ({"text": "x"}, "make no form that is known"),
+    ({"chosen": "a", "rejected": "b", "chosen_reward": 1}, "but no 'rejected_"),
+  ],
+)
+def test_columns_that_make_no_form(write, row, what):
+  with pytest.raises(UserError, match=what) as error:
+    data.load(write([row]))
+  assert all(column in str(error.value) for column in row)
+
+
+def test_two_forms_at_once_are_told_apart_by_an_option(write):
+  row = {"prompt": "x", "completion": "y", "chosen": "a", "rejected": "b"}
+  path = write([row])
+  with pytest.raises(UserError, match="'pairs' and 'sft'; say which"):
+    data.load(path)
+  table = data.load(path, form="sft")
+  assert table.records[0].completions == ("y",)
+  assert "columns not read: chosen, rejected" in str(table.summary)
+
+
+def test_form_option_demands_its_columns(write):
+  path = write([{"prompt": "x", "completion": "y"}])
+  with pytest.raises(UserError, match="no column 'reward', which form 'traj'"):
+    data.load(path, form="traj")
+  with pytest.raises(UserError, match="no form 'trajj'; did you mean 'traj'"):
+    data.load(path, form="trajj")
+
+
+def test_files_must_be_alike(write, tmp_path):
+  row = {"prompt": "x", "completion": "y", "reward": 1}
+  write([row], "d/a.jsonl")
+  write([{**row, "label": True}], "d/b.jsonl")
+  with pytest.raises(UserError, match=r"a\.jsonl gives .*b\.jsonl gives"):
+    data.load(tmp_path / "d")
+
+
+def test_integer_labels(write):
+  rows = [{"prompt": "x", "completion": "y", "label": n} for n in (0, 1)]
+  path = write(rows)
+  with pytest.raises(UserError, match=r"the number 1 .*int_labels=True"):
+    data.load(path)
+  table = data.load(path, int_labels=True)
+  assert [r.labels for r in table.records] == [(False,), (True,)]
+  rows[1]["label"] = 2
+  with pytest.raises(UserError, match=r"1 of 2 rows .*\n.*the number 2"):
+    data.load(write(rows), int_labels=True)
+  with pytest.raises(UserError, match="int_labels is set, but"):
+    data.load(write([{"prompt": "x", "completion": "y"}]), int_labels=True)
+
+
+def test_bad_rows_takes_two_values(write):
+  path = write([{"prompt": "x", "completion": "y"}])
+  with pytest.raises(UserError, match="'error' or 'skip', not 'ignore'"):
+    data.load(path, bad_rows="ignore")
