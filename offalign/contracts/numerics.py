@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from offalign.contracts.base import (
+  ROWS,
   Columns,
   difference,
   learning,
   require,
   run,
   sample,
+  take,
   with_means,
 )
 from offalign.losses import Loss
@@ -55,14 +57,21 @@ def _extremes(loss: Loss) -> Iterator[Columns]:
   logps = np.concatenate([near, np.minimum(far, 0.0) - 7.0])
   ref_logps = np.concatenate([near[::-1], np.minimum(-far, 0.0) - 7.0])
   rng = np.random.default_rng(0)
-  for desirable, kl in itertools.product((True, False), (-1.0, 0.0, 1.0)):
+  columns = {
+    "logps": logps,
+    "ref_logps": ref_logps,
+    "lengths": lengths,
+    "rewards": 3.0 * rng.normal(size=logps.shape),
+    "values": rng.normal(size=(len(logps), 1)),
+  }
+  labels = (True, False) if "labels" in loss.needs else (True,)
+  kls = (-1.0, 0.0, 1.0) if "kl" in loss.needs else (0.0,)
+  starts = range(0, len(logps), ROWS)  # pieces of a size compiled already
+  for start, desirable, kl in itertools.product(starts, labels, kls):
+    piece = take(columns, np.arange(start, start + ROWS) % len(logps))
     yield {
-      "logps": logps,
-      "ref_logps": ref_logps,
-      "lengths": lengths,
-      "rewards": 3.0 * rng.normal(size=logps.shape),
-      "labels": np.full(logps.shape, desirable),
-      "values": rng.normal(size=(len(logps), 1)),
+      **piece,
+      "labels": np.full(piece["logps"].shape, desirable),
       "kl": np.asarray(kl * 100.0 / loss.scale),
     }
 

@@ -11,6 +11,8 @@ GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 Json = dict
 
+SIDES = ("chosen", "rejected")
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -44,16 +46,16 @@ def columns(inputs: Json, *names: str) -> np.ndarray:
   return np.stack([np.asarray(inputs[n], np.float64) for n in names], axis=1)
 
 
-def rows(inputs: Json, name: str) -> np.ndarray:
-  """[B, 1] from an input [B]."""
-  return columns(inputs, name)
-
-
 def sums(inputs: Json, name: str, like: str) -> np.ndarray:
   """[B] sums of an input of tokens [B, T]; empty where it has no rows."""
   tokens = np.asarray(inputs.get(name, []), np.float64)
   mask = np.asarray(inputs.get(like, []), np.float64)
   return (tokens * mask).sum(-1) if tokens.size else np.zeros(0)
+
+
+def sides(inputs: Json, name: str) -> list[np.ndarray]:
+  """Sums of chosen and of rejected tokens; `name` has {} for the side."""
+  return [sums(inputs, name.format(s), f"{s}_mask") for s in SIDES]
 
 
 def pair(spec: str) -> Callable[[Json], Json]:
@@ -101,27 +103,13 @@ def tokens_pair(spec: str) -> Callable[[Json], Json]:
 
   def build(case: Json) -> Json:
     i, e = case["inputs"], case["expected"]
-
-    def summed(who: str) -> np.ndarray:
-      return np.stack(
-        [
-          sums(i, f"{who}_{side}_token_logps", f"{side}_mask")
-          for side in ("chosen", "rejected")
-        ],
-        axis=1,
-      )
-
-    lengths = np.stack(
-      [sums(i, f"{s}_mask", f"{s}_mask") for s in ("chosen", "rejected")], 1
-    )
-    grads = [
-      e["grad"][f"policy_{s}_token_logps"] for s in ("chosen", "rejected")
-    ]
+    lengths = np.stack(sides(i, "{}_mask"), axis=1)
+    grads = [e["grad"][f"policy_{s}_token_logps"] for s in SIDES]
     return {
       "spec": spec.format(**case["params"]),
       "columns": {
-        "logps": summed("policy"),
-        "ref_logps": summed("ref"),
+        "logps": np.stack(sides(i, "policy_{}_token_logps"), axis=1),
+        "ref_logps": np.stack(sides(i, "ref_{}_token_logps"), axis=1),
         "lengths": lengths,
       },
       # Every token of a sum has the sum's gradient.
@@ -136,16 +124,16 @@ def dro_v(case: Json) -> Json:
   return {
     "spec": f"dro_v(tau={case['params']['tau']})",
     "columns": {
-      "logps": rows(i, "policy_logps"),
-      "ref_logps": rows(i, "ref_logps"),
-      "rewards": rows(i, "rewards"),
+      "logps": columns(i, "policy_logps"),
+      "ref_logps": columns(i, "ref_logps"),
+      "rewards": columns(i, "rewards"),
       "values": np.asarray(i["values"]),
     },
     "grads": {
-      "logps": rows(e, "grad_policy_rescaled_eq8"),
+      "logps": columns(e, "grad_policy_rescaled_eq8"),
       "values": np.asarray(e["grad"]["values"]),
     },
-    "metrics": {"values/residual": rows(e, "delta")},
+    "metrics": {"values/residual": columns(e, "delta")},
   }
 
 
@@ -163,12 +151,12 @@ def kto_trl(case: Json) -> Json:
   return {
     "spec": _KTO.format(**case["params"]),
     "columns": {
-      "logps": rows(i, "policy_logps"),
-      "ref_logps": rows(i, "ref_logps"),
+      "logps": columns(i, "policy_logps"),
+      "ref_logps": columns(i, "ref_logps"),
       "labels": labels[:, None],
       "kl": kl,
     },
-    "grads": {"logps": rows(e["grad"], "policy_logps")},
+    "grads": {"logps": columns(e["grad"], "policy_logps")},
     "metrics": {
       "kl": np.full(len(labels), e["kl"]),
       "rewards/chosen": np.where(labels, rewards, np.nan)[:, None],
@@ -179,37 +167,25 @@ def kto_trl(case: Json) -> Json:
 
 def kto_halos(case: Json) -> Json:
   i, e = case["inputs"], case["expected"]
-
-  def both(who: str) -> np.ndarray:
-    return np.concatenate(
-      [
-        sums(i, f"{who}_{side}_token_logps", f"{side}_mask")
-        for side in ("chosen", "rejected")
-      ]
-    )[:, None]
-
-  chosen = len(i.get("chosen_mask", []))
-  lengths = np.concatenate(
-    [sums(i, f"{s}_mask", f"{s}_mask") for s in ("chosen", "rejected")]
-  )
-  grads = np.concatenate(
-    [
-      np.sum(e["grad"].get(f"policy_{s}_token_logps") or np.zeros((0, 1)), -1)
-      for s in ("chosen", "rejected")
-    ]
-  )
+  lengths = np.concatenate(sides(i, "{}_mask"))
+  grads = [
+    np.sum(e["grad"].get(f"policy_{s}_token_logps") or np.zeros((0, 1)), -1)
+    for s in SIDES
+  ]
   kl = sums(i, "policy_KL_token_logps", "KL_mask") - sums(
     i, "ref_KL_token_logps", "KL_mask"
   )
   return {
     "spec": _KTO.format(**case["params"]),
     "columns": {
-      "logps": both("policy"),
-      "ref_logps": both("ref"),
-      "labels": (np.arange(len(lengths)) < chosen)[:, None],
+      "logps": np.concatenate(sides(i, "policy_{}_token_logps"))[:, None],
+      "ref_logps": np.concatenate(sides(i, "ref_{}_token_logps"))[:, None],
+      "labels": (np.arange(len(lengths)) < len(i.get("chosen_mask", [])))[
+        :, None
+      ],
       "kl": kl.mean(),
     },
-    "grads": {"logps": (grads / lengths)[:, None]},
+    "grads": {"logps": (np.concatenate(grads) / lengths)[:, None]},
     "metrics": {"kl": np.full(len(lengths), e["kl"])},
   }
 
@@ -265,39 +241,36 @@ def orpo(nll: bool) -> Callable[[Json], Json]:
   return build
 
 
-_IPO_MEAN = "ipo(tau={%s}, length_normalized=True)"
+_SIMPO = "simpo(beta={beta}, gamma_beta_ratio={gamma_beta_ratio}, "
+
+_PAIRS = {
+  ("formula_gpo", "logistic"): "dpo(beta={beta})",
+  ("formula_gpo", "hinge"): "slic(beta={beta})",
+  ("formula_gpo", "squared"): "gpo_squared(beta={beta})",
+  ("formula_gpo", "exponential"): "gpo_exponential(beta={beta})",
+  ("formula_gpo", "truncated_quadratic"): (
+    "gpo_truncated_quadratic(beta={beta})"
+  ),
+  ("formula_gpo", "savage"): "gpo_savage(beta={beta})",
+  ("dpo_trl", "sigmoid"): "dpo(beta={beta})",
+  ("dpo_trl", "hinge"): "slic(beta={beta})",
+  ("dpo_trl", "ipo"): "ipo(tau={beta}, length_normalized=True)",
+  ("dpo_mitchell", "sigmoid"): "dpo(beta={beta})",
+  ("dpo_mitchell", "ipo"): "ipo(tau={beta})",
+  ("simpo", "sigmoid"): _SIMPO + "label_smoothing={label_smoothing})",
+  ("simpo", "hinge"): _SIMPO + "loss_type=hinge)",
+}
 
 BUILDERS: dict[tuple[str, str], list[Callable[[Json], Json]]] = {
+  **{key: [pair(spec)] for key, spec in _PAIRS.items()},
   ("formula_dro_v", "dro_v"): [dro_v],
-  ("formula_gpo", "logistic"): [pair("dpo(beta={beta})")],
-  ("formula_gpo", "hinge"): [pair("slic(beta={beta})")],
-  ("formula_gpo", "squared"): [pair("gpo_squared(beta={beta})")],
-  ("formula_gpo", "exponential"): [pair("gpo_exponential(beta={beta})")],
-  ("formula_gpo", "truncated_quadratic"): [
-    pair("gpo_truncated_quadratic(beta={beta})")
-  ],
-  ("formula_gpo", "savage"): [pair("gpo_savage(beta={beta})")],
   ("formula_rebel", "rebel"): [rebel],
-  ("dpo_trl", "sigmoid"): [pair("dpo(beta={beta})")],
-  ("dpo_trl", "hinge"): [pair("slic(beta={beta})")],
-  ("dpo_trl", "ipo"): [pair(_IPO_MEAN % "beta")],
-  ("dpo_mitchell", "sigmoid"): [pair("dpo(beta={beta})")],
-  ("dpo_mitchell", "ipo"): [pair("ipo(tau={beta})")],
-  ("paired_halos", "ipo"): [tokens_pair(_IPO_MEAN % "tau")],
+  ("paired_halos", "ipo"): [
+    tokens_pair("ipo(tau={tau}, length_normalized=True)")
+  ],
   ("kto_trl", "kto"): [kto_trl],
   ("kto_halos", "kto"): [kto_halos],
   ("dpo_trl_tokens", "sft"): [sft],
-  ("simpo", "sigmoid"): [
-    pair(
-      "simpo(beta={beta}, gamma_beta_ratio={gamma_beta_ratio}, "
-      "label_smoothing={label_smoothing})"
-    )
-  ],
-  ("simpo", "hinge"): [
-    pair(
-      "simpo(beta={beta}, gamma_beta_ratio={gamma_beta_ratio}, loss_type=hinge)"
-    )
-  ],
   ("orpo_trl", "orpo"): [orpo(nll=False), orpo(nll=True)],
 }
 """(file, variant) -> what makes calls of its cases."""

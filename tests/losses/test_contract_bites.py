@@ -5,16 +5,13 @@ import jax.numpy as jnp
 import pytest
 
 from offalign import losses
-from offalign.losses import registry
 from offalign.testing import CONTRACTS, check_loss
 from offalign.types import Kind, LossOutput
 
 
 @pytest.fixture
-def register(monkeypatch):
+def register(own_registry):
   """Registers a loss for one test, with the least of declarations."""
-  own = dict(registry._definitions)
-  monkeypatch.setattr(registry, "_definitions", own)
 
   def register(name, fn, **declared):
     declared = {"kind": Kind.PAIR, "needs": ("ref_logps",), **declared}
