@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from offalign.data.batching import Sampler
 
 from benchmarks import ops_feedback, ops_metrics, ops_world
 from benchmarks.methods import Method
 from offalign import losses, models, sharding
+from offalign.data.batching import Sampler
 from offalign.evals.sampling import sample
 from offalign.learner import Learner, LearnerConfig, check_finite, finish
 from offalign.losses import Loss

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from benchmarks import methods, ops, ops_metrics, theory
 from benchmarks.recorder import Recorder, quiet_failure
@@ -236,6 +236,7 @@ def main(argv: Sequence[str]) -> int:
   """Runs a suite; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  logging.set_verbosity(logging.WARNING)
   began = time.perf_counter()
   quick = SUITE.value == "quick"
   try:

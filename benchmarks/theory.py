@@ -27,7 +27,7 @@ from offalign.types import Array, Batch, Kind, Params
 
 STEPS = 1500
 OPTIMIZER = OptimizerConfig(
-  learning_rate=0.1, warmup_steps=0, schedule="cosine", clip_norm=None
+  learning_rate=0.1, warmup_steps=0, schedule="cosine", clip_norm=0.0
 )
 
 """The specification has 0.03, at which DRO-V's rarest arms have not settled

@@ -1,11 +1,16 @@
 """The configuration of a training run; every field is a flag."""
 
 import dataclasses
+import pathlib
 from typing import Any, Literal
 
+from offalign.errors import UserError
 from offalign.optim import OptimizerConfig
 from offalign.sharding import MeshConfig
 from offalign.value import ValueConfig
+
+CHANGEABLE = {"steps", "keep", "eval_every", "log_every", "save_every", "out"}
+"""What a run that goes on may have otherwise than before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +24,7 @@ class DataConfig:
     eval_path: held-out feedback, in the same forms.
     eval_fraction: share of the prompts to hold out where there is no
       eval_path; default 0.1, 0 for none.
+    eval_rows: held-out rows used at each evaluation, drawn by the seed.
     bad_rows: what to do about rows that cannot be read: "error" lists them
       and stops, "skip" lists them in bad_rows.jsonl and goes on.
     pairs: how scored completions of a prompt are paired, for losses on
@@ -36,6 +42,7 @@ class DataConfig:
   path: str = ""
   eval_path: str | None = None
   eval_fraction: float | None = None
+  eval_rows: int = 512
   bad_rows: Literal["error", "skip"] = "error"
   pairs: Literal["all", "best_worst", "adjacent"] | None = None
   label_rule: Literal["global_mean", "prompt_mean"] | None = None
@@ -105,3 +112,55 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     else:
       out[f"{prefix}{name}"] = value
   return out
+
+
+def check(config: Config) -> None:
+  """Refuses flags that no data is needed to refuse.
+
+  Raises:
+    UserError: naming the flag.
+  """
+  if not config.out:
+    raise UserError("--cfg.out is missing: name the folder of the run")
+  for name in ("steps", "batch_size", "log_every", "keep"):
+    if getattr(config, name) < 1:
+      raise UserError(
+        f"--cfg.{name} must be at least 1, not {getattr(config, name)}"
+      )
+  for name in ("eval_every", "save_every"):
+    value = getattr(config, name)
+    if value is not None and value < 1:
+      raise UserError(f"--cfg.{name} must be at least 1, not {value}")
+  save = config.save_every
+  if save is not None and save % config.log_every:
+    raise UserError(
+      f"--cfg.save_every={save} is no multiple of --cfg.log_every="
+      f"{config.log_every}: a run that goes on from there could not log the "
+      "mean over the steps before"
+    )
+
+
+def refuse_changes(
+  config: Config, known: dict[str, Any] | None, folder: pathlib.Path
+) -> None:
+  """Refuses to go on with a run under other flags.
+
+  Raises:
+    UserError: naming what differs.
+  """
+  if known is None:
+    return
+  before, now = known["config"], flat(config)
+  fixed = set(CHANGEABLE)
+  if now.get("optimizer.schedule") == "cosine":
+    fixed.discard("steps")  # the learning rate depends on it
+  changed = [
+    f"--cfg.{k} was {before.get(k)!r}, is {now.get(k)!r}"
+    for k in sorted({*before, *now} - fixed)
+    if before.get(k) != now.get(k)
+  ]
+  if changed:
+    raise UserError(
+      f"{folder} holds a run with other flags ({'; '.join(changed)}): give "
+      "the same flags to go on with it, or name another --cfg.out"
+    )

@@ -33,12 +33,11 @@ def define(
   hints = typing.get_type_hints(cls)
   for field in dataclasses.fields(cls):
     name = f"{prefix}.{field.name}"
-    hint, optional = _strip_none(hints[field.name])
+    hint, _ = _strip_none(hints[field.name])
     if dataclasses.is_dataclass(hint):
       define(typing.cast(type, hint), name, values)
       continue
-    default = None if optional else _default(field)
-    _define_one(name, hint, default, helps.get(field.name, ""), values)
+    _define_one(name, hint, _default(field), helps.get(field.name, ""), values)
 
 
 def read(
@@ -90,7 +89,8 @@ def _default(field: "dataclasses.Field[Any]") -> Any:
 
 
 def _strip_none(hint: Any) -> tuple[Any, bool]:
-  if isinstance(hint, types.UnionType):
+  # `Literal[...] | None` is a typing.Union, `int | None` a types.UnionType.
+  if typing.get_origin(hint) in (types.UnionType, typing.Union):
     kinds = [k for k in typing.get_args(hint) if k is not type(None)]
     return kinds[0], len(kinds) < len(typing.get_args(hint))
   return hint, False

@@ -100,6 +100,7 @@ class Learner:
         "function; leave them out, or choose a loss that needs values"
       )
     self.needs_reference_weights = "kl" in self.loss.needs
+    self._optimizer, self._steps = config.optimizer, config.steps
     self._transforms = optim.make(
       config.optimizer, value=has_value, steps=config.steps
     )
@@ -114,6 +115,11 @@ class Learner:
       compute_dtype=config.compute_dtype,
       logp_chunk=config.logp_chunk,
     )
+
+  def learning_rate(self, step: int) -> float:
+    """The policy's learning rate of the update after `step` updates."""
+    peak = self._optimizer.learning_rate
+    return float(optim.schedule(self._optimizer, peak, self._steps)(step))
 
   def fresh(self, policy: Params) -> TrainState:
     """The state before the first step; pure, for `jax.eval_shape` too."""
@@ -152,14 +158,18 @@ class Learner:
       ref_params: the reference's weights where `needs_reference_weights`.
 
     Returns:
-      The next state, and metrics: "losses" [B], "grad_norm/*", and for every
-      metric of the loss a pair (sum, weight) whose ratio is its mean.
+      The next state, and metrics: "losses" [B], "grad_norm" (the policy's),
+      "grad_norm/value", and under "means", for every metric of the loss, a
+      pair (sum, weight) whose ratio is its mean.
     """
     grads, row_losses, means = self._objective.grads(
       state.params, batch, ref_params
     )
     norms = {
-      f"grad_norm/{name}": optax.tree.norm(grads[name]) for name in grads
+      "grad_norm" if name == "policy" else f"grad_norm/{name}": (
+        optax.tree.norm(grads[name])
+      )
+      for name in grads
     }
     params, opt_state = optim.update(
       self._transforms, grads, state.opt_state, state.params

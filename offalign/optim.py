@@ -25,7 +25,7 @@ class OptimizerConfig:
     schedule: after the warm-up, "constant", or "cosine" to 0 at the last
       step.
     clip_norm: largest global norm of the gradient, for policy and value each
-      on its own; None = no clipping.
+      on its own; 0 = no clipping.
     weight_decay: decoupled weight decay; adam only.
   """
 
@@ -34,7 +34,7 @@ class OptimizerConfig:
   value_learning_rate: float | None = None
   warmup_steps: int | None = None
   schedule: Literal["constant", "cosine"] = "constant"
-  clip_norm: float | None = 1.0
+  clip_norm: float = 1.0
   weight_decay: float = 0.0
 
 
@@ -47,7 +47,9 @@ def schedule(
   """The learning rate by step; the first update is peak / warm-up, not 0."""
   warmup = config.warmup_steps
   warmup = WARMUP[config.name] if warmup is None else warmup
-  rise = optax.linear_schedule(peak / max(warmup, 1), peak, max(warmup - 1, 0))
+  rise = optax.constant_schedule(peak)
+  if warmup > 1:
+    rise = optax.linear_schedule(peak / warmup, peak, warmup - 1)
   if config.schedule == "constant":
     return rise
   fall = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
@@ -79,6 +81,8 @@ def make(
     raise UserError(
       "weight_decay has no effect with adafactor; leave it out, or use adam"
     )
+  if config.clip_norm < 0:
+    raise UserError(f"clip_norm must be 0 or above, not {config.clip_norm}")
   rates = {"policy": config.learning_rate}
   if value:
     own = config.value_learning_rate
@@ -101,7 +105,7 @@ def _one(
     tx = per_layer(
       optax.adafactor(rate, decay_rate=0.8, multiply_by_parameter_scale=False)
     )
-  if config.clip_norm is None:
+  if not config.clip_norm:
     return tx
   return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)
 

@@ -105,6 +105,23 @@ class TokenRows:
   def __len__(self) -> int:
     return len(self.prompt_index)
 
+  def take(self, indices: np.ndarray) -> "TokenRows":
+    """The rows at `indices`, int [M]; the sequences stay all of them."""
+
+    def at(column: np.ndarray | None) -> np.ndarray | None:
+      return None if column is None else column[indices]
+
+    return dataclasses.replace(
+      self,
+      prompt_index=self.prompt_index[indices],
+      completion_index=self.completion_index[indices],
+      weight=self.weight[indices],
+      sources=tuple(self.sources[i] for i in indices) if self.sources else (),
+      rewards=at(self.rewards),
+      labels=at(self.labels),
+      ref_logps=at(self.ref_logps),
+    )
+
   def unique(self) -> "TokenRows":
     """Each distinct sequence as a row of its own (K = 1), without feedback.
 

@@ -1,0 +1,106 @@
+"""Reference log-probs as data: computed once, kept beside the run.
+
+Offline, the reference never changes, so its log-probs are a column. They are
+stored by the hash of the tokens they belong to, so a resumed run finds them
+whatever the order of its rows, and only what is missing is computed.
+"""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+import tqdm
+
+from offalign import sharding
+from offalign.data import TokenRows, eval_batches
+from offalign.errors import UserError
+from offalign.learner import Learner
+from offalign.types import Params
+
+
+class Store:
+  """Log-probs of one reference, in one file.
+
+  Attributes:
+    known: hash of prompt and completion tokens -> log-prob; nats.
+  """
+
+  def __init__(self, path: pathlib.Path, identity: str):
+    """Opens the file, or starts an empty store.
+
+    Args:
+      path: an .npz file.
+      identity: says which weights the reference has.
+
+    Raises:
+      UserError: where the file holds those of another reference.
+    """
+    self._path, self._identity = path, identity
+    self.known: dict[str, float] = {}
+    if not path.exists():
+      return
+    with np.load(path, allow_pickle=False) as file:
+      found = str(file["identity"])
+      if found != identity:
+        raise UserError(
+          f"{path} holds log-probs of another reference ({found}; this run's "
+          f"is {identity}): name another --cfg.out, or delete the file"
+        )
+      self.known = dict(
+        zip(file["keys"].tolist(), file["logps"].tolist(), strict=True)
+      )
+
+  def save(self) -> None:
+    """Writes the file whole."""
+    part = self._path.with_name("part-" + self._path.name)
+    np.savez(
+      part,
+      identity=np.array(self._identity),
+      keys=np.array(list(self.known), dtype="U32"),
+      logps=np.array(list(self.known.values()), np.float32),
+    )
+    part.replace(self._path)
+
+
+def attach(
+  rows: TokenRows,
+  wanted: np.ndarray,
+  store: Store,
+  learner: Learner,
+  params: Params,
+  *,
+  batch_size: int,
+  title: str,
+) -> TokenRows:
+  """Gives rows their `ref_logps`.
+
+  Args:
+    rows: N rows of U distinct sequences.
+    wanted: int, the rows that will be used; the others get NaN, so that one
+      used by mistake stops the run.
+    store: what is known; gains what was missing.
+    learner: scores batches.
+    params: the reference's weights.
+    batch_size: prompts scored at a time.
+    title: of the progress bar.
+  """
+  keys = rows.keys()
+  used = np.unique(rows.completion_index[wanted])
+  missing = np.array([u for u in used if keys[u] not in store.known], int)
+  if len(missing):
+    each = rows.unique().take(missing)
+    found = []
+    total = -(-len(missing) // batch_size)
+    batches = eval_batches(each, batch_size)
+    for batch in tqdm.tqdm(batches, total=total, desc=title, disable=None):
+      placed = sharding.put_batch(learner.mesh, batch)
+      found.append(jax.device_get(learner.score(params, placed))[:, 0])
+    logps = np.concatenate(found)[: len(missing)]
+    store.known |= {
+      keys[u]: float(x) for u, x in zip(missing, logps, strict=True)
+    }
+    store.save()
+  logps = np.full(len(keys), np.nan, np.float32)
+  logps[used] = [store.known[keys[u]] for u in used]
+  return dataclasses.replace(rows, ref_logps=logps[rows.completion_index])

@@ -1,0 +1,125 @@
+"""Where a run starts: a fresh model, or the policy of another run."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from offalign import models, sharding
+from offalign.checkpoint import Checkpoints
+from offalign.config import Config
+from offalign.data import Tokenizer, make_tokenizer
+from offalign.errors import UserError
+from offalign.models.base import Model
+from offalign.types import Params
+
+ABOUT = "run.json"
+MODEL = "decoder"  # where no flag names one
+
+
+@dataclasses.dataclass(frozen=True)
+class Parent:
+  """Another run's folder, to start from.
+
+  Attributes:
+    folder: the run folder.
+    about: its run.json.
+    step: of its newest checkpoint.
+  """
+
+  folder: pathlib.Path
+  about: dict[str, Any]
+  step: int
+
+
+def find_parent(config: Config) -> Parent | None:
+  """Looks at --cfg.init.
+
+  Raises:
+    UserError: where it is no run folder, or the flags contradict it.
+  """
+  if config.init is None:
+    return None
+  folder = pathlib.Path(config.init)
+  about = read_about(folder)
+  if about is None:
+    raise UserError(
+      f"--cfg.init={config.init} is not a run folder: it has no {ABOUT}"
+    )
+  given = {"model": config.model, "tokenizer": config.tokenizer}
+  for name, value in given.items():
+    if value is None:
+      continue
+    if name == "model" and canonical(value) == about["model"]:
+      continue
+    raise UserError(
+      f"--cfg.{name}={value} is set beside --cfg.init={config.init}, whose "
+      f"model is {about['model']} with its own tokenizer; leave it out"
+    )
+  with Checkpoints(folder) as checkpoints:
+    if checkpoints.latest is None:
+      raise UserError(f"--cfg.init={config.init} has no complete checkpoint")
+    return Parent(folder, about, checkpoints.latest)
+
+
+def canonical(spec: str) -> str:
+  """A model's spec as `Model.spec` prints it."""
+  return models.make(spec, vocab_size=1).spec
+
+
+def read_about(folder: pathlib.Path) -> dict[str, Any] | None:
+  """The run.json of a folder, or None."""
+  path = folder / ABOUT
+  if not path.exists():
+    return None
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except json.JSONDecodeError as error:
+    raise UserError(f"{path} is not JSON ({error}); is it a run's?") from None
+
+
+def tokenizer(
+  config: Config, parent: Parent | None, texts: list[str]
+) -> Tokenizer:
+  """The parent's tokenizer, this run's from before, or a new one."""
+  folder = pathlib.Path(config.out) / "tokenizer"
+  if parent is not None:
+    if config.tokenizer_vocab is not None:
+      raise UserError(
+        "--cfg.tokenizer_vocab is set beside --cfg.init, which brings its "
+        "tokenizer; leave it out"
+      )
+    found = Tokenizer.load(parent.folder / "tokenizer")
+  elif folder.exists():
+    return Tokenizer.load(folder)
+  else:
+    found = make_tokenizer(
+      config.tokenizer or "bpe", texts, config.tokenizer_vocab
+    )
+  found.save(folder)
+  return found
+
+
+def policy(
+  config: Config, parent: Parent | None, vocab_size: int, mesh: Mesh
+) -> tuple[Model, Params, str]:
+  """The model, its first weights on the mesh, and what names them."""
+  spec = parent.about["model"] if parent else (config.model or MODEL)
+  model = models.make(spec, vocab_size=vocab_size)
+  key = jax.random.key(config.seed)
+  shapes = jax.eval_shape(model.init, key)
+  shardings = sharding.state_shardings(mesh, shapes)
+  if parent is None:
+    params = jax.jit(model.init, out_shardings=shardings)(key)
+    return model, params, f"{model.spec}, V={vocab_size}, seed {config.seed}"
+  template = jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    shardings,
+  )
+  with Checkpoints(parent.folder) as checkpoints:
+    params = checkpoints.restore_policy(template)
+  return model, params, f"{parent.folder} at step {parent.step}"
