@@ -25,11 +25,12 @@ def shape(loss: Loss) -> None:
   sizes = {Kind.SINGLE: (1, 2), Kind.PAIR: (2,), Kind.GROUP: (2, 3)}
   for k in sizes[loss.kind]:
     columns = with_means(loss, sample(loss, k=k))
-    low = {
-      name: jnp.asarray(x, x.dtype if x.dtype == bool else jnp.bfloat16)
-      for name, x in columns.items()
-    }
-    output = loss(Scores(low))
+    with jax.enable_x64(False):
+      low = {
+        name: jnp.asarray(x, x.dtype if x.dtype == bool else jnp.bfloat16)
+        for name, x in columns.items()
+      }
+      output = loss(Scores(low))
     require(
       output.values.shape == (ROWS,),
       f"it returns {list(output.values.shape)} for B = {ROWS}, K = {k}, not "
