@@ -191,6 +191,16 @@ def test_hub_data_set(monkeypatch):
   assert len(data.load("org/name").records) == 5
 
 
+def test_rows_are_counted_across_the_chunks_of_a_read(monkeypatch):
+  rows = [{"prompt": f"p{i}", "completion": "y"} for i in range(2500)]
+  rows[2300]["completion"] = None
+  hub(monkeypatch, {"train": rows})
+  table = data.load("org/name", bad_rows="skip")
+  assert [p.row for p in table.problems] == [2300]
+  assert table.records[-1].source == "org/name:2499"
+  assert table.records[1234].prompt == "p1234"
+
+
 def test_hub_out_of_reach(monkeypatch):
   def load_dataset(*_, **__):
     raise ConnectionError("Couldn't reach\nthe hub")

@@ -47,8 +47,9 @@ def test_labels_from_the_prompts_mean():
 
 @pytest.mark.parametrize("rule", ["global_mean", "prompt_mean"])
 def test_equal_rewards_are_never_above_their_mean(rule):
-  # The float sum of three 0.1 divided by 3 is above 0.1; of ten, below.
-  for n in range(2, 30):
+  # The float sum of n times 0.1, divided by n, is above 0.1 for n = 3 and
+  # below it for n = 43.
+  for n in (2, 3, 43):
     view = make([scored("x", *[0.1] * n)], "kto", label_rule=rule)
     assert not any(row.labels[0] for row in view.rows)
     assert "every label is false" in str(view.summary)
@@ -97,6 +98,8 @@ def test_labels_from_pairs_leave_out_the_undecided():
     ("b", False),
   ]
   assert view.summary.counts["completions_undecided"] == 1
+  # Shares of wins are no logged rewards: they stay out unless asked for.
+  assert all(row.rewards is None for row in view.rows)
   # Unlike a threshold on the shares, which has them all.
   view = make(PAIRS, "kto", label_rule="prompt_mean")
   assert [row.labels[0] for row in view.rows] == [
