@@ -27,8 +27,14 @@ def batch_statistics(
   """
 
   def mean(column: Array) -> Array:
-    rows = column.mean(axis=1)
-    return jnp.sum(weight * rows) / jnp.maximum(jnp.sum(weight), 1e-9)
+    # About the smallest, so that the mean of equal numbers is that number:
+    # rewards are compared with it.
+    valid = (weight > 0)[:, None]
+    base = jnp.min(jnp.where(valid, column, jnp.inf))
+    base = jnp.where(jnp.isfinite(base), base, 0.0)
+    above = jnp.where(valid, column - base, 0.0).mean(axis=1)
+    total = jnp.maximum(jnp.sum(weight), 1e-9)
+    return base + jnp.sum(weight * above) / total
 
   means = {
     "reward_mean": lambda: mean(jnp.asarray(rewards)),

@@ -17,10 +17,11 @@ from offalign.types import Array, Kind, Scores
 def _exponential(z: Array) -> Array:
   """exp(-z), continued by its tangent where it nears overflow.
 
-  The bound (z = -80 in float32, -701 in float64) lies far outside what a
-  healthy run sees; beyond it value and gradient stay finite.
+  The bound (z = -40 in float32, -350 in float64) lies far outside what a
+  healthy run sees; beyond it value and gradient stay finite, and so does the
+  gradient's square, which optimisers keep.
   """
-  bound = math.log(float(jnp.finfo(z.dtype).max)) - 8.0
+  bound = 0.5 * math.log(float(jnp.finfo(z.dtype).max)) - 4.0
   inside = jnp.exp(-jnp.maximum(z, -bound))
   return inside * (1.0 + jnp.maximum(-z - bound, 0.0))
 
@@ -48,8 +49,8 @@ FAMILY = {
   "slic": Convex(
     lambda z: jax.nn.relu(1.0 - z),
     r"\max(0, 1 - z)",
-    "hinge: SLiC in GPO's form, with a reference and margin 1 (for the "
-    "likelihood margin of arXiv:2305.10425 see `slic_hf`)",
+    "hinge: SLiC in GPO's form, with a reference and margin 1 (SLiC-HF, "
+    "arXiv:2305.10425, has a margin on likelihoods and no reference)",
   ),
   "gpo_squared": Convex(
     lambda z: jnp.square(z - 1.0),
