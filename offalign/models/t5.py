@@ -283,7 +283,7 @@ class T5(nnx.Module):
     states, own = self.decoder(x, step, (cache.own, cache.memory))
     return cache._replace(own=own, slot=cache.slot + 1), states[:, 0]
 
-  def _encode(self, prompts: Array, prompt_mask: Array) -> Array:
+  def _encode(self, prompts: Array, mask: Array) -> Array:
     """[B, P], [B, P] -> [B, P, d]."""
     # Distances within a prompt are the same wherever its padding lies, so
     # one bias serves all prompts.
@@ -291,8 +291,7 @@ class T5(nnx.Module):
     bias = self.encoder.bias(indices, indices)
 
     def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
-      mask = prompt_mask[:, None, None]
-      return _attend(q, k, v, mask, bias=bias).mixed, None
+      return _attend(q, k, v, mask[:, None, None], bias=bias).mixed, None
 
     def step(block: EncoderBlock, x: Array, _: Any) -> Any:
       return block(x, attention), None
