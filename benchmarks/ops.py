@@ -29,9 +29,9 @@ MODELS = {
     "decoder(width=48,layers=2,heads=4,positions=learned,max_positions=18,"
     "prefix_lm=True)"
   ),
-  "t5": "t5(width=32,layers=2,heads=4)",
+  "t5": "t5(width=32,head_dim=10)",
 }
-"""The specification's decoder of 58,849 params, and a T5 of like size."""
+"""The specification's decoder (58,800 params), and a T5 of like size (57,536)."""
 
 LEVEL = 0.37  # of the prompt's offset: the between-prompt share is .55
 PROMPTS, K = 2048, 4
@@ -41,6 +41,7 @@ CURVE_EVERY = 75
 SFT_PROMPTS, SFT_STEPS, SFT_BATCH = 20_000, 1500, 64
 TEST, VALIDATION, FOLDS = 1000, 500, 5
 ORACLE_PROMPTS, ORACLE_SAMPLES = 400, 64
+ORACLE_TAUS = (5.0, 2.0, 1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)
 CHUNK = 2048  # prompts sampled at a time
 
 
@@ -169,7 +170,9 @@ def prepare(spec: str, progress: Any = None) -> Base:
   return Base(
     model=model,
     params=params,
-    frontier=ops_metrics.frontier(samples, fresh, scale=scale),
+    frontier=ops_metrics.frontier(
+      samples, fresh, scale=scale, taus=(*ops_metrics.TAUS, *ORACLE_TAUS)
+    ),
     best_of=tuple(
       ops_metrics.best_of_n(samples, fresh, n) for n in (2, 4, 8, 16)
     ),

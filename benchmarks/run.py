@@ -180,11 +180,11 @@ def oracle(base: ops.Base) -> list[dict]:
   """The frontier at some tau, and best-of-n sampling, for the report."""
   f = base.frontier
   points: list[dict] = []
-  for tau in (5.0, 2.0, 1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05):
+  for tau in ops.ORACLE_TAUS:
     i = int(abs(f.taus - tau).argmin())
     points.append(
       {
-        "tau": round(float(f.taus[i]), 3),
+        "tau": tau,
         "kl": float(f.kl[i]),
         "reward_gain": float(f.gain[i]),
         "win": float(f.win[i]),
