@@ -1,0 +1,193 @@
+"""The runner: which methods, which rows, and what a failure leaves."""
+
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+
+from benchmarks import methods, ops, run
+from benchmarks.verdicts import verdicts
+from offalign import leaderboard, losses
+from offalign.errors import UserError
+from offalign.losses import registry
+from offalign.types import Kind
+
+
+@pytest.fixture
+def small(monkeypatch):
+  """The ops track at a size that runs in seconds."""
+  sizes = {
+    "PROMPTS": 16,
+    "STEPS": 4,
+    "CURVE_EVERY": 2,
+    "SFT_PROMPTS": 64,
+    "SFT_STEPS": 3,
+    "TEST": 20,
+    "VALIDATION": 10,
+    "ORACLE_PROMPTS": 6,
+    "ORACLE_SAMPLES": 16,
+  }
+  for name, value in sizes.items():
+    monkeypatch.setattr(ops, name, value)
+  ops.learner_of.cache_clear()
+  yield
+  ops.learner_of.cache_clear()
+
+
+def suite(*args):
+  """Runs the program with flags, as from a shell."""
+  flags.FLAGS.unparse_flags()
+  flags.FLAGS(["benchmarks.run", *args])
+  try:
+    return run.main(["benchmarks.run"])
+  finally:
+    for name in ("suite", "methods", "seeds", "out", "model"):
+      flags.FLAGS[name].unparse()
+
+
+@pytest.mark.slow
+def test_ops_writes_a_row_for_every_run_and_a_report(small, tmp_path, capsys):
+  wanted = "dro_v(tau=0.1),kto(beta=3,threshold=batch),dpo(beta=1)"
+  out = tmp_path / "board"
+  status = suite(
+    "--suite=ops", f"--methods={wanted}", "--seeds=2", f"--out={out}"
+  )
+  printed = capsys.readouterr().out
+  assert status == 0
+  rows, problems = leaderboard.read(out)
+  assert not problems
+  trained = [r for r in rows if not r.control]
+  assert len(trained) == 6
+  assert {r.label for r in rows if r.control} == {
+    "sft",
+    "sft, T=0.7",
+    "sft, T=0.5",
+    "sft, greedy",
+  }
+  assert len({tuple(r.budget.items()) for r in trained}) == 1
+  for row in trained:
+    assert {"win_vs_sft", "reward_gain", "kl"} <= set(row.metrics)
+    assert len(row.folds["win_vs_sft"]) == 5
+    assert [step for step, _ in row.curves["win_vs_sft"]] == [0, 2, 4]
+  # Each pair of methods met once a seed.
+  assert sum(len(r.duels) for r in trained) == 2 * 3
+  assert "dro_v(tau=0.1)" in printed
+  assert f"report: {out / 'report.md'}" in printed
+  assert list((out / "plots").glob("*.png"))
+  meta = json.loads((out / "meta.json").read_text())
+  assert any(
+    v.startswith("ops, decoder: dro_v(tau=0.1)") for v in meta["verdicts"]
+  )
+  assert suite("--suite=ops", f"--out={out}") == 2  # never over other rows
+  assert "holds the rows of another run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_failing_method_is_a_row_and_the_others_go_on(
+  small, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+
+  @registry.register("broken", kind=Kind.SINGLE, paper="-", formula="-")
+  def broken(scores):
+    raise RuntimeError("no such luck")
+
+  out = tmp_path / "board"
+  args = ("--methods=broken,sft(on=desirable)", "--seeds=1", f"--out={out}")
+  assert suite("--suite=ops", *args) == 1
+  rows = {r.label: r for r in leaderboard.read(out)[0]}
+  assert rows["broken"].error == "RuntimeError: no such luck"
+  assert rows["sft(on=desirable)"].status == "ok"
+  assert "no such luck" in (out / "report.md").read_text()
+
+
+def test_a_new_loss_stands_on_every_board(monkeypatch):
+  monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+
+  @registry.register(
+    "new", kind=Kind.PAIR, needs=("ref_logps",), paper="-", formula="-"
+  )
+  def new(scores):
+    return jax.nn.relu(1 - scores.log_ratios[:, 0] + scores.log_ratios[:, 1])
+
+  for listed in (methods.THEORY, methods.OPS):
+    assert "new" in [m.name for m in methods.choose(listed, "all")]
+
+
+def test_every_registered_loss_is_on_the_ops_board():
+  on_board = {
+    losses.get(m.loss).name for m in methods.choose(methods.OPS, "all")
+  }
+  assert on_board == set(losses.names())
+
+
+@pytest.mark.parametrize(
+  ("wanted", "names"),
+  [
+    ("kto(beta=3,threshold=batch)", ["kto(beta=3.0, threshold=batch)"]),
+    ("dpo,ipo", ["dpo(beta=1.0)", "ipo"]),
+    ("dro_v(tau=0.1)", ["dro_v(tau=0.1)"]),
+    ("dro_v(tau=0.7)", ["dro_v(tau=0.7)"]),
+  ],
+)
+def test_methods_are_chosen_by_label_name_or_spec(wanted, names):
+  assert [m.name for m in methods.choose(methods.OPS, wanted)] == names
+
+
+def test_methods_that_do_not_exist_are_refused():
+  with pytest.raises(UserError, match="did you mean 'dpo'"):
+    methods.choose(methods.OPS, "dppo")
+  with pytest.raises(UserError, match="twice"):
+    methods.choose(methods.OPS, "dpo,dpo(beta=1)")
+
+
+def feedback():
+  """Three prompts with four completions; prompt 1 has a tie."""
+  rng = np.random.default_rng(0)
+  rewards = np.array(
+    [[0.1, 0.4, 0.9, 0.2], [0.5, 0.5, 0.0, 1.0], [0.3, 0.2, 0.1, 0.0]], "f4"
+  )
+  return ops.Feedback(
+    prompts=np.arange(21, dtype=np.int32).reshape(3, 7),
+    tokens=rng.integers(0, 25, (3, 4, 11)).astype(np.int32),
+    mask=np.ones((3, 4, 11), bool),
+    ref_logps=-rng.random((3, 4)).astype("f4"),
+    rewards=rewards,
+    seed=0,
+  )
+
+
+def test_views_are_of_the_same_completions(monkeypatch):
+  monkeypatch.setattr(ops, "PROMPTS", 3)
+  log = feedback()
+  seen = {}
+  for spec in ("dro_v", "dpo", "rebel", "kto(threshold=prompt)"):
+    _, rows, ties = ops.view(methods.Method(spec), losses.get(spec), log)
+    seen[spec] = rows
+    tokens = rows.completions.reshape(-1, 11)
+    pool = {row.tobytes() for row in log.tokens.reshape(-1, 11)}
+    assert {row.tobytes() for row in tokens} <= pool
+    assert ties == (1 if spec == "dpo" else 0)
+    assert len(tokens) + 2 * ties == 12
+  assert (seen["dpo"].rewards[:, 0] > seen["dpo"].rewards[:, 1]).all()
+  assert seen["kto(threshold=prompt)"].completions.shape[1] == 4
+
+
+def test_verdicts_are_made_from_the_numbers():
+  assert verdicts([]) == []
+
+
+def test_the_command_of_a_report_can_be_run_again():
+  flags.FLAGS.unparse_flags()
+  flags.FLAGS(["benchmarks.run", "--suite=ops", "--methods=dpo(beta=1),ipo"])
+  try:
+    assert run._command() == (
+      "python -m benchmarks.run --suite=ops --methods='dpo(beta=1),ipo'"
+    )
+  finally:
+    for name in ("suite", "methods"):
+      flags.FLAGS[name].unparse()
+  assert "benchmarks.run" in sys.modules

@@ -1,0 +1,61 @@
+"""What the theory track must show, at the closed form."""
+
+import math
+
+import pytest
+
+from benchmarks import theory
+from benchmarks.methods import ONE_V, THEORY, Method
+
+
+def regrets(method, scenarios=theory.SCENARIOS):
+  """Scenario -> (regret, efficiency) of seed 0."""
+  return {
+    result.scenario: (result.metrics["regret"], result.metrics["efficiency"])
+    for result in theory.run(method, scenarios, seeds=1)
+  }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["dro_v", "rebel", "dpo(beta=1)"])
+def test_these_reach_the_optimum_everywhere(loss):
+  found = regrets(Method(loss))
+  assert len(found) == 7
+  for scenario, (regret, efficiency) in found.items():
+    assert regret < 1e-3, scenario
+    assert efficiency > 0.999, scenario
+
+
+def test_dro_v_learns_the_optimal_values():
+  for result in theory.run(Method("dro_v"), ({"rho": 0.5},), seeds=2):
+    assert result.metrics["value_rmse"] < 1e-3
+
+
+def test_one_value_is_exact_where_the_value_is_constant_and_fails_elsewhere():
+  found = regrets(Method("dro_v", value=ONE_V), theory.SCENARIOS[:4])
+  constant, *rising = [regret for regret, _ in found.values()]
+  assert constant < 1e-3
+  assert rising == sorted(rising)
+  assert rising[-1] > 1
+
+
+def test_kto_is_biased_and_more_so_as_prompts_differ():
+  method = Method("kto(beta=1)", labels="batch")
+  found = regrets(method, theory.SCENARIOS[:3])
+  assert found["rho=0, constant V*"][0] > 0.4
+  assert found["rho=0.5"][0] > 1
+
+
+def test_exponential_at_half_tau_is_calibrated_like_dpo():
+  found = regrets(Method("gpo_exponential(beta=0.5)"), ({"rho": 0.5},))
+  assert found["rho=0.5"][0] < 1e-3
+
+
+def test_ipo_and_gpo_squared_are_the_same_loss():
+  (ipo,) = regrets(Method("ipo(tau=0.5)"), ({"rho": 0.5},)).values()
+  (squared,) = regrets(Method("gpo_squared(beta=1)"), ({"rho": 0.5},)).values()
+  assert math.isclose(ipo[0], squared[0], rel_tol=1e-6)
+
+
+def test_every_method_of_the_board_has_a_view():
+  assert all(theory.fits(method) for method in THEORY)
