@@ -12,7 +12,16 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from benchmarks import methods, ops, ops_metrics, theory
+from benchmarks import (
+  methods,
+  ops,
+  ops_log,
+  ops_metrics,
+  ops_policy,
+  ops_world,
+  theory,
+)
+from benchmarks import ops_sizes as sizes
 from benchmarks.recorder import Recorder, quiet_failure
 from benchmarks.verdicts import verdicts
 from offalign import leaderboard, losses
@@ -95,17 +104,17 @@ def run_ops(
   """All cells of the ops track with one model."""
   recorder.doing(f"ops, {name}: supervised fine-tuning")
   with Stopwatch() as watch:
-    base = ops.prepare(
-      ops.MODELS[name],
+    base = ops_policy.prepare(
+      sizes.MODELS[name],
       lambda step, steps, loss: recorder.doing(
         f"ops, {name}: SFT {step}/{steps}, loss {loss:.3f}"
       ),
     )
-  scenario, model = f"L={ops.LEVEL}", base.model.spec
+  scenario, model = f"L={sizes.LEVEL}", base.model.spec
   common = {"track": "ops", "scenario": scenario, "model": model}
   recorder.oracle(f"ops/{scenario}/{model}", oracle(base))
   recorder.notes.append(
-    f"ops, {name}: SFT of {ops.SFT_STEPS} steps took "
+    f"ops, {name}: SFT of {sizes.SFT_STEPS} steps took "
     f"{watch.seconds['cpu']:.0f} CPU seconds, once for all methods."
   )
   free = {"completions": 0, "tokens": 0, "steps": 0}
@@ -125,7 +134,7 @@ def run_ops(
       peak_memory_mb=watch.peak_memory_mb,
       control=True,
     )
-  logs = [ops.collect(base, seed) for seed in range(seeds)]
+  logs = [ops_log.collect(base, seed) for seed in range(seeds)]
   golds: dict[int, dict] = {seed: {} for seed in range(seeds)}
   for method in chosen:
     for feedback in logs:
@@ -137,8 +146,8 @@ def _ops_cell(
   recorder: Recorder,
   common: dict,
   method: methods.Method,
-  base: ops.Base,
-  feedback: ops.Feedback,
+  base: ops_policy.Base,
+  feedback: ops_log.Feedback,
   golds: dict[int, dict],
 ) -> None:
   """Trains, measures and records one method on one seed."""
@@ -157,7 +166,7 @@ def _ops_cell(
       "duels": {k: ops_metrics.win_rate(gold, v) for k, v in others.items()},
     }
     others[method.name] = gold
-  completions = ops.STEPS * ops.COMPLETIONS
+  completions = sizes.STEPS * sizes.COMPLETIONS
   recorder.add(
     **common,
     **fields,
@@ -166,8 +175,8 @@ def _ops_cell(
     seed=seed,
     budget={
       "completions": completions,
-      "tokens": completions * ops.ops_world.COMPLETION_WIDTH,
-      "steps": ops.STEPS,
+      "tokens": completions * ops_world.COMPLETION_WIDTH,
+      "steps": sizes.STEPS,
     },
     seconds=watch.seconds,
     peak_memory_mb=watch.peak_memory_mb,
@@ -176,11 +185,11 @@ def _ops_cell(
   )
 
 
-def oracle(base: ops.Base) -> list[dict]:
+def oracle(base: ops_policy.Base) -> list[dict]:
   """The frontier at some tau, and best-of-n sampling, for the report."""
   f = base.frontier
   points: list[dict] = []
-  for tau in ops.ORACLE_TAUS:
+  for tau in sizes.ORACLE_TAUS:
     i = int(abs(f.taus - tau).argmin())
     points.append(
       {

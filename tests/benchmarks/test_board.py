@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from benchmarks import methods, ops, run
+from benchmarks import methods, ops, ops_log, ops_sizes, run
 from benchmarks.verdicts import verdicts
 from offalign import leaderboard, losses
 from offalign.errors import UserError
@@ -31,7 +31,7 @@ def small(monkeypatch):
     "ORACLE_SAMPLES": 16,
   }
   for name, value in sizes.items():
-    monkeypatch.setattr(ops, name, value)
+    monkeypatch.setattr(ops_sizes, name, value)
   ops.learner_of.cache_clear()
   yield
   ops.learner_of.cache_clear()
@@ -150,7 +150,7 @@ def feedback():
   rewards = np.array(
     [[0.1, 0.4, 0.9, 0.2], [0.5, 0.5, 0.0, 1.0], [0.3, 0.2, 0.1, 0.0]], "f4"
   )
-  return ops.Feedback(
+  return ops_log.Feedback(
     prompts=np.arange(21, dtype=np.int32).reshape(3, 7),
     tokens=rng.integers(0, 25, (3, 4, 11)).astype(np.int32),
     mask=np.ones((3, 4, 11), bool),
@@ -161,11 +161,11 @@ def feedback():
 
 
 def test_views_are_of_the_same_completions(monkeypatch):
-  monkeypatch.setattr(ops, "PROMPTS", 3)
+  monkeypatch.setattr(ops_sizes, "PROMPTS", 3)
   log = feedback()
   seen = {}
   for spec in ("dro_v", "dpo", "rebel", "kto(threshold=prompt)"):
-    _, rows, ties = ops.view(methods.Method(spec), losses.get(spec), log)
+    _, rows, ties = ops_log.view(methods.Method(spec), losses.get(spec), log)
     seen[spec] = rows
     tokens = rows.completions.reshape(-1, 11)
     pool = {row.tobytes() for row in log.tokens.reshape(-1, 11)}

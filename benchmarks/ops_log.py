@@ -1,0 +1,98 @@
+"""The log of feedback of the `ops` track, and each loss's view of it."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from benchmarks import ops_feedback, ops_world
+from benchmarks import ops_sizes as sizes
+from benchmarks.methods import Method
+from benchmarks.ops_policy import Base, as_batch, draw
+from offalign.losses import Loss
+from offalign.types import Batch, Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Feedback:
+  """The log of one seed: 2048 prompts with 4 scored completions each.
+
+  Attributes:
+    prompts: int32 [n, 7].
+    tokens: int32 [n, K, 11].
+    mask: bool [n, K, 11].
+    ref_logps: float32 [n, K].
+    rewards: float32 [n, K], offset included, mean 0 and variance 1.
+    seed: of the prompts and samples.
+  """
+
+  prompts: np.ndarray
+  tokens: np.ndarray
+  mask: np.ndarray
+  ref_logps: np.ndarray
+  rewards: np.ndarray
+  seed: int
+
+
+def collect(base: Base, seed: int) -> Feedback:
+  """The log of one seed: fresh prompts, sampled and scored."""
+  rng = ops_world.generator("train", seed)
+  prompts = ops_world.prompts(sizes.PROMPTS, rng)
+  found = draw(
+    base.model, base.params, np.repeat(prompts, sizes.K, axis=0), f"log {seed}"
+  )
+  shape = (sizes.PROMPTS, sizes.K, ops_world.COMPLETION_WIDTH)
+  tokens, mask = found.tokens.reshape(shape), found.mask.reshape(shape)
+  gold = ops_world.gold_reward(prompts, tokens, mask)
+  offset = ops_world.offset(prompts, sizes.LEVEL)[:, None]
+  rewards = ops_feedback.normalised(gold + offset).rewards
+  return Feedback(
+    prompts=prompts,
+    tokens=tokens,
+    mask=mask,
+    ref_logps=found.logps.reshape(sizes.PROMPTS, sizes.K),
+    rewards=rewards.astype(np.float32),
+    seed=seed,
+  )
+
+
+def view(
+  method: Method, loss: Loss, feedback: Feedback
+) -> tuple[str, Batch, int]:
+  """What a loss sees of the log.
+
+  Returns:
+    A name for the board, all rows as one batch, and the ties dropped.
+  """
+  f = feedback
+  if loss.kind is Kind.GROUP:
+    rows = as_batch(f.prompts, f.tokens, f.mask, f.rewards, f.ref_logps)
+    return f"groups of {sizes.K}, rewards", rows, 0
+  if loss.kind is Kind.SINGLE:
+    table = (f.tokens, f.mask, f.rewards, f.ref_logps)
+    flat = [x.reshape(sizes.PROMPTS * sizes.K, 1, *x.shape[2:]) for x in table]
+    rows = as_batch(np.repeat(f.prompts, sizes.K, axis=0), *flat)
+    name = "above dataset mean" if "labels" in loss.needs else "reward"
+    if "reward_mean" in loss.needs:
+      name = "batch threshold"
+    return f"single, {name}", rows, 0
+  ties = "kept" if "rewards" in loss.needs else "dropped"
+  if ties == "kept":
+    first = np.tile(np.arange(0, sizes.K, 2), sizes.PROMPTS)
+    prompt = np.repeat(np.arange(sizes.PROMPTS), sizes.K // 2)
+    columns, dropped = np.stack([first, first + 1], axis=1), 0
+    name = "pairs, rewards"
+  else:
+    labels: Any = method.labels or "det"
+    rng = ops_world.generator("labels", f.seed) if labels == "bt" else None
+    pairs = ops_feedback.pairs(f.rewards, labels, rng)
+    prompt, dropped = pairs.prompt, pairs.ties
+    columns = np.stack([pairs.chosen, pairs.rejected], axis=1)
+    name = {"det": "pairs, gold label", "bt": "pairs, Bradley-Terry label"}[
+      labels
+    ]
+  picked = (
+    x[prompt[:, None], columns]
+    for x in (f.tokens, f.mask, f.rewards, f.ref_logps)
+  )
+  return name, as_batch(f.prompts[prompt], *picked), dropped

@@ -1,0 +1,188 @@
+"""The SFT policy of the `ops` track: its training, samples and oracle."""
+
+import dataclasses
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import ops_metrics, ops_world
+from benchmarks import ops_sizes as sizes
+from offalign import models, sharding
+from offalign.data import Sampler
+from offalign.evals.sampling import sample
+from offalign.learner import Learner, LearnerConfig, finish
+from offalign.models.base import Model
+from offalign.optim import OptimizerConfig
+from offalign.types import Batch, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+  """The SFT policy that every method starts from and is judged against.
+
+  Attributes:
+    model: the policy's model.
+    params: after SFT; the reference of every method.
+    frontier: what the exact tilt of this policy reaches.
+    test: the test prompts, and a sample of this policy's rewards on them.
+    validation: likewise; for the learning curves.
+  """
+
+  model: Model
+  params: Params
+  frontier: ops_metrics.Frontier
+  best_of: tuple[ops_metrics.BestOfN, ...]
+  test: "Judged"
+  validation: "Judged"
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+  """Prompts [n, 7] with the SFT policy's rewards [n] on them."""
+
+  prompts: np.ndarray
+  rewards: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+  """Samples on the host: tokens [n, 11], mask [n, 11], logps [n]."""
+
+  tokens: np.ndarray
+  mask: np.ndarray
+  logps: np.ndarray
+
+
+def draw(
+  model: Model,
+  params: Params,
+  prompts: np.ndarray,
+  stream: str,
+  temperature: float = 1.0,
+) -> Drawn:
+  """One completion of each prompt, from a stream of randomness by name.
+
+  Two policies draw from different streams: with the same one their samples
+  would be coupled, which changes side-by-side win rates.
+  """
+  n = len(prompts)
+  start = zlib.crc32(stream.encode()) % (2**30)
+  seeds = (start + np.arange(n)).astype(np.int32)
+  size = min(sizes.CHUNK, n)
+  pieces = []
+  for i in range(0, n, size):
+    rows = np.arange(i, i + size) % n  # the last piece wraps: one shape
+    found = sample(
+      model,
+      params,
+      prompts[rows],
+      np.ones((size, ops_world.PROMPT_WIDTH), bool),
+      seeds=seeds[rows],
+      max_new_tokens=ops_world.COMPLETION_WIDTH,
+      eos_id=ops_world.EOS,
+      temperature=temperature,
+    )
+    pieces.append(jax.device_get(found))
+  return Drawn(
+    *(np.concatenate(column)[:n] for column in zip(*pieces, strict=True))
+  )
+
+
+def mesh() -> Any:
+  """One device: the models are too small to be worth splitting."""
+  return sharding.make_mesh(devices=jax.devices()[:1])
+
+
+def prepare(spec: str, progress: Any = None) -> Base:
+  """Fine-tunes the base policy and computes its oracle lines.
+
+  Args:
+    spec: of the model.
+    progress: called with (step, steps, loss) now and then.
+  """
+  model = models.make(spec, vocab_size=ops_world.VOCAB)
+  params = _fine_tune(model, progress)
+
+  def rewards(stream: str, n: int, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    rng = ops_world.generator(stream, 0)
+    prompts = np.repeat(ops_world.prompts(n, rng), k, axis=0)
+    found = draw(model, params, prompts, f"sft {stream}")
+    gold = ops_world.gold_reward(prompts, found.tokens, found.mask)
+    return prompts[::k], gold.reshape(n, k)
+
+  prompts, gold = rewards(
+    "eval", sizes.ORACLE_PROMPTS, 2 * sizes.ORACLE_SAMPLES
+  )
+  samples, fresh = (
+    gold[:, : sizes.ORACLE_SAMPLES],
+    gold[:, sizes.ORACLE_SAMPLES :],
+  )
+  scale = float((gold + ops_world.offset(prompts, sizes.LEVEL)[:, None]).std())
+  judged = {}
+  for stream, n in (("test", sizes.TEST), ("validation", sizes.VALIDATION)):
+    p, r = rewards(stream, n)
+    judged[stream] = Judged(p, r[:, 0])
+  return Base(
+    model=model,
+    params=params,
+    frontier=ops_metrics.frontier(
+      samples, fresh, scale=scale, taus=(*ops_metrics.TAUS, *sizes.ORACLE_TAUS)
+    ),
+    best_of=tuple(
+      ops_metrics.best_of_n(samples, fresh, n) for n in (2, 4, 8, 16)
+    ),
+    **judged,
+  )
+
+
+def _fine_tune(model: Model, progress: Any) -> Params:
+  """SFT on 20,000 demonstrations of mixed quality."""
+  rng = ops_world.generator("sft", 0)
+  prompts = ops_world.prompts(sizes.SFT_PROMPTS, rng)
+  tokens, mask = ops_world.demonstrations(prompts, rng)
+  optimizer = OptimizerConfig(
+    learning_rate=3e-3, warmup_steps=100, schedule="cosine"
+  )
+  learner = Learner(
+    "sft",
+    model,
+    LearnerConfig(optimizer=optimizer, steps=sizes.SFT_STEPS),
+    mesh(),
+  )
+  state = learner.init(jax.jit(model.init)(jax.random.key(0)))
+  rows = as_batch(prompts, tokens[:, None], mask[:, None])
+  sampler = Sampler(sizes.SFT_PROMPTS, sizes.SFT_BATCH, seed=0)
+  for step in range(sizes.SFT_STEPS):
+    state, metrics = learner.train_step(state, take(rows, sampler, step))
+    if progress and step % 50 == 49:
+      progress(step + 1, sizes.SFT_STEPS, finish(metrics)["loss"])
+  return state.params["policy"]
+
+
+def as_batch(
+  prompts: np.ndarray,
+  tokens: np.ndarray,
+  mask: np.ndarray,
+  rewards: np.ndarray | None = None,
+  ref_logps: np.ndarray | None = None,
+) -> Batch:
+  """All rows as one batch; labels are above the dataset's mean reward."""
+  # The PADs inside a prompt are tokens of it, so its mask is all True.
+  return Batch(
+    prompts=prompts,
+    prompt_mask=np.ones(prompts.shape, bool),
+    completions=tokens,
+    completion_mask=mask,
+    weight=np.ones(len(prompts), np.float32),
+    rewards=rewards,
+    labels=None if rewards is None else rewards > 0,
+    ref_logps=ref_logps,
+  )
+
+
+def take(rows: Batch, sampler: Sampler, step: int) -> Batch:
+  """The batch of a step."""
+  indices = sampler.indices(step)
+  return jax.tree.map(lambda x: x[indices], rows)

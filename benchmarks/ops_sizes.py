@@ -1,0 +1,21 @@
+"""The sizes of the `ops` track: models, data, budget, evaluation."""
+
+MODELS = {
+  "decoder": (
+    "decoder(width=48,layers=2,heads=4,positions=learned,max_positions=18,"
+    "prefix_lm=True)"
+  ),
+  "t5": "t5(width=32,head_dim=10)",
+}
+"""The specification's decoder, 58,800 params, and a T5 of 57,536."""
+
+LEVEL = 0.37  # of the prompt's offset: the between-prompt share is .55
+PROMPTS, K = 2048, 4
+COMPLETIONS = 32  # a step
+STEPS = 300
+CURVE_EVERY = 75
+SFT_PROMPTS, SFT_STEPS, SFT_BATCH = 20_000, 1500, 64
+TEST, VALIDATION = 1000, 500
+ORACLE_PROMPTS, ORACLE_SAMPLES = 400, 64
+ORACLE_TAUS = (5.0, 2.0, 1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05)
+CHUNK = 2048  # prompts sampled at a time
