@@ -237,7 +237,10 @@ def plan() -> list[tuple[str, list[methods.Method], int]]:
     for name in ("decoder", "t5") if model == "both" else (model,):
       parts.append((name, chosen, SEEDS.value or (1 if quick else 3)))
   if not parts:
-    raise UserError("none of these methods has a view on the theory track")
+    raise UserError(
+      "none of these methods can stand on the theory board, which compares "
+      "with the optimum around a reference; try --suite=ops"
+    )
   return parts
 
 
