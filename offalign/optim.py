@@ -7,6 +7,7 @@ import jax
 import optax
 from flax import traverse_util
 
+from offalign import spec
 from offalign.errors import UserError
 from offalign.types import Array, Params
 
@@ -36,6 +37,14 @@ class OptimizerConfig:
   schedule: Literal["constant", "cosine"] = "constant"
   clip_norm: float = 1.0
   weight_decay: float = 0.0
+
+  def __post_init__(self) -> None:
+    spec.check_fields("optimizer", self)
+    for name in ("warmup_steps", "clip_norm", "weight_decay"):
+      if (getattr(self, name) or 0) < 0:
+        raise UserError(
+          f"optimizer: {name} must be 0 or above, not {getattr(self, name)}"
+        )
 
 
 WARMUP = {"adam": 20, "adafactor": 150}
@@ -70,7 +79,7 @@ def make(
     {"policy": ...} and, with a value, "value".
 
   Raises:
-    UserError: for an option that would have no effect, or out of range.
+    UserError: for an option that would have no effect, or a negative rate.
   """
   if config.value_learning_rate is not None and not value:
     raise UserError(
@@ -81,14 +90,12 @@ def make(
     raise UserError(
       "weight_decay has no effect with adafactor; leave it out, or use adam"
     )
-  if config.clip_norm < 0:
-    raise UserError(f"clip_norm must be 0 or above, not {config.clip_norm}")
   rates = {"policy": config.learning_rate}
   if value:
     own = config.value_learning_rate
     rates["value"] = config.learning_rate if own is None else own
   for name, rate in rates.items():
-    if not rate >= 0:
+    if rate < 0:
       raise UserError(f"the {name}'s learning rate must be >= 0, not {rate}")
   return {
     name: _one(config, schedule(config, rate, steps))
