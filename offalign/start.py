@@ -1,23 +1,28 @@
 """Where a run starts: a fresh model, or the policy of another run."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from offalign import models, sharding
 from offalign.checkpoint import Checkpoints
-from offalign.config import Config
+from offalign.config import Config, blaming
 from offalign.data import Tokenizer, make_tokenizer
 from offalign.errors import UserError
 from offalign.models.base import Model
-from offalign.types import Params
+from offalign.types import Array, Params
 
-ABOUT = "run.json"
+ABOUT, TOKENIZER = "run.json", "tokenizer"
 MODEL = "decoder"  # where no flag names one
+_PRIMES = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)  # of xxHash; they mix bits
+_RECORDED = ("config", "model", "vocab_size", "tokenizer", "start", "data")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +47,25 @@ def find_parent(config: Config) -> Parent | None:
     UserError: where it is no run folder, or the flags contradict it.
   """
   if config.init is None:
+    if config.model is not None:
+      canonical(config.model)
     return None
   folder = pathlib.Path(config.init)
   about = read_about(folder)
   if about is None:
     raise UserError(
-      f"--cfg.init={config.init} is not a run folder: it has no {ABOUT}"
+      f"--cfg.init={config.init} is not a run folder: it has no {ABOUT}; "
+      "name the --cfg.out of an earlier run"
     )
-  given = {"model": config.model, "tokenizer": config.tokenizer}
+  given = {
+    "model": config.model,
+    "tokenizer": config.tokenizer,
+    "tokenizer_vocab": config.tokenizer_vocab,
+  }
   for name, value in given.items():
     if value is None:
       continue
-    if name == "model" and canonical(value) == about["model"]:
+    if name == "model" and canonical(config.model or "") == about["model"]:
       continue
     raise UserError(
       f"--cfg.{name}={value} is set beside --cfg.init={config.init}, whose "
@@ -61,13 +73,17 @@ def find_parent(config: Config) -> Parent | None:
     )
   with Checkpoints(folder) as checkpoints:
     if checkpoints.latest is None:
-      raise UserError(f"--cfg.init={config.init} has no complete checkpoint")
+      raise UserError(
+        f"--cfg.init={config.init} has no complete checkpoint; train it "
+        "further, or name another run"
+      )
     return Parent(folder, about, checkpoints.latest)
 
 
 def canonical(spec: str) -> str:
   """A model's spec as `Model.spec` prints it."""
-  return models.make(spec, vocab_size=1).spec
+  with blaming("--cfg.model"):
+    return models.make(spec, vocab_size=1).spec
 
 
 def read_about(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -76,31 +92,35 @@ def read_about(folder: pathlib.Path) -> dict[str, Any] | None:
   if not path.exists():
     return None
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
-  except json.JSONDecodeError as error:
+    about = json.loads(path.read_text(encoding="utf-8"))
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise UserError(f"{path} is not JSON ({error}); is it a run's?") from None
+  about = about if isinstance(about, dict) else {}
+  missing = [key for key in _RECORDED if key not in about]
+  if missing:
+    raise UserError(f"{path} has no {missing[0]!r}; is it a run's?")
+  return about
 
 
 def tokenizer(
-  config: Config, parent: Parent | None, texts: list[str]
+  config: Config, parent: Parent | None, known: bool, texts: list[str]
 ) -> Tokenizer:
-  """The parent's tokenizer, this run's from before, or a new one."""
-  folder = pathlib.Path(config.out) / "tokenizer"
+  """The parent's tokenizer, this run's from before, or a new one.
+
+  Args:
+    config: the flags.
+    parent: the run to start from.
+    known: whether this run was begun before.
+    texts: to train a new one on.
+  """
   if parent is not None:
-    if config.tokenizer_vocab is not None:
-      raise UserError(
-        "--cfg.tokenizer_vocab is set beside --cfg.init, which brings its "
-        "tokenizer; leave it out"
-      )
-    found = Tokenizer.load(parent.folder / "tokenizer")
-  elif folder.exists():
-    return Tokenizer.load(folder)
-  else:
-    found = make_tokenizer(
+    return Tokenizer.load(parent.folder / TOKENIZER)
+  if known:
+    return Tokenizer.load(pathlib.Path(config.out) / TOKENIZER)
+  with blaming("--cfg.tokenizer"):
+    return make_tokenizer(
       config.tokenizer or "bpe", texts, config.tokenizer_vocab
     )
-  found.save(folder)
-  return found
 
 
 def policy(
@@ -122,4 +142,24 @@ def policy(
   )
   with Checkpoints(parent.folder) as checkpoints:
     params = checkpoints.restore_policy(template)
-  return model, params, f"{parent.folder} at step {parent.step}"
+  name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
+  return model, params, name
+
+
+def digest(params: Params) -> str:
+  """8 hex digits that change with any bit of float32 weights.
+
+  A sum of whole numbers modulo 2^32, so it is the same on every mesh.
+  """
+
+  first, second, third = np.array(_PRIMES, np.uint32)
+
+  def of(leaf: Array) -> Array:
+    bits = jax.lax.bitcast_convert_type(leaf.astype("float32"), "uint32")
+    places = jnp.arange(bits.size, dtype="uint32").reshape(bits.shape)
+    mixed = (bits ^ (places * first)) * second
+    return jnp.sum((mixed ^ (mixed >> 15)) * third, dtype="uint32")
+
+  sums = jax.device_get(jax.jit(lambda p: jax.tree.map(of, p))(params))
+  content = np.array(jax.tree.leaves(sums), np.uint32).tobytes()
+  return hashlib.sha256(content).hexdigest()[:8]
