@@ -46,8 +46,29 @@ def test_a_step_compiles_once_and_leaves_the_state_where_it_was(
     learner.shardings(policy),
   )
   assert all(jax.tree.leaves(placed))
+  assert int(state.step) == 3
   table = state.params["policy"]["table"]
   assert table.sharding.is_fully_replicated == (not config)
+
+
+def test_the_first_state_is_a_copy_that_a_step_may_consume():
+  model, _, policy = worlds.table()
+  learner = Learner("dro_v", model)
+  before = jax.device_get(policy)
+  state = learner.fresh(policy)
+  trunk = state.params["value"]["trunk"]["table"]
+  np.testing.assert_array_equal(trunk, before["table"])
+  assert trunk is not policy["table"]
+  learner.train_step(state, worlds.batch("dro_v"))
+  assert state.params["policy"]["table"].is_deleted()
+  np.testing.assert_array_equal(policy["table"], before["table"])
+
+
+def test_the_configuration_reaches_the_objective():
+  options = {"microbatches": 3, "compute_dtype": "bfloat16", "logp_chunk": 7}
+  learner = Learner("sft", worlds.table()[0], LearnerConfig(**options))
+  for name, value in options.items():
+    assert getattr(learner._objective, name) == value
 
 
 def test_the_norms_are_those_of_the_gradients_and_the_rate_is_the_schedules():
