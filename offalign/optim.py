@@ -27,7 +27,8 @@ class OptimizerConfig:
       step.
     clip_norm: largest global norm of the gradient, for policy and value each
       on its own; 0 = no clipping.
-    weight_decay: decoupled weight decay; adam only.
+    weight_decay: decoupled weight decay of matrices (no norms, no biases);
+      adam only.
   """
 
   name: Literal["adam", "adafactor"] = "adam"
@@ -107,7 +108,7 @@ def _one(
   config: OptimizerConfig, rate: optax.Schedule
 ) -> optax.GradientTransformation:
   if config.name == "adam":
-    tx = optax.adamw(rate, weight_decay=config.weight_decay)
+    tx = optax.adamw(rate, weight_decay=config.weight_decay, mask=_is_matrix)
   else:
     tx = per_layer(
       optax.adafactor(rate, decay_rate=0.8, multiply_by_parameter_scale=False)
@@ -163,6 +164,17 @@ def per_layer(
     return traverse_util.unflatten_dict(new), new_state
 
   return optax.GradientTransformation(init, update_fn)
+
+
+def _is_matrix(params: Params) -> Params:
+  """True on the leaves that decay: no norms and no biases, a layer's or not."""
+  flat = traverse_util.flatten_dict(params)
+  return traverse_util.unflatten_dict(
+    {
+      path: leaf.ndim - any(str(k).startswith("layers") for k in path) >= 2
+      for path, leaf in flat.items()
+    }
+  )
 
 
 def _by_stack(params: Params) -> dict[str, dict[str, Array]]:

@@ -90,9 +90,9 @@ def test_policy_and_value_are_clipped_each_on_its_own():
 
 
 def updates(config, grads, start=1.0):
-  """What an optimiser made by the preset does to a leaf [4], step by step."""
+  """What an optimiser made by the preset does to a leaf, step by step."""
   tx = make(config, value=False, steps=100)["policy"]
-  params = {"w": jnp.full(4, start)}
+  params = {"w": jnp.full(grads.shape[1:], start)}
   state, moves = tx.init(params), []
   for grad in grads:
     move, state = tx.update({"w": jnp.asarray(grad)}, state, params)
@@ -127,8 +127,33 @@ def test_adam_is_adam_with_decay_apart_from_the_gradient():
     first = 0.9 * first + 0.1 * grad
     second = 0.999 * second + 0.001 * np.square(grad)
     move = (first / (1 - 0.9**step)) / np.sqrt(second / (1 - 0.999**step))
-    want.append(-0.1 * (move + 0.5 * 3.0))
-  np.testing.assert_allclose(updates(config, GRADS, 3.0), want, rtol=1e-4)
+    want.append(-0.1 * move)
+  got = updates(config, GRADS, 3.0)  # a vector does not decay
+  np.testing.assert_allclose(got, want, rtol=1e-4)
+  rows = updates(config, GRADS[:, None], 3.0)  # a matrix does
+  np.testing.assert_allclose(
+    rows[:, 0], np.asarray(want) - 0.1 * 0.5 * 3.0, rtol=1e-4
+  )
+
+
+def test_norms_and_biases_of_stacked_layers_do_not_decay():
+  config = OptimizerConfig(
+    learning_rate=0.1, warmup_steps=0, clip_norm=0.0, weight_decay=0.5
+  )
+  tx = make(config, value=False, steps=10)["policy"]
+  ones = {
+    "layers": {"norm": jnp.ones((3, 8)), "w": jnp.ones((3, 8, 8))},
+    "norm": jnp.ones(8),
+    "embed": jnp.ones((5, 8)),
+  }
+  still = jax.tree.map(jnp.zeros_like, ones)
+  moved, _ = tx.update(still, tx.init(ones), ones)
+  decays = jax.tree.map(lambda x: bool(jnp.all(x < 0)), moved)
+  assert decays == {
+    "layers": {"norm": False, "w": True},
+    "norm": False,
+    "embed": True,
+  }
 
 
 @pytest.mark.parametrize("name", ["adam", "adafactor"])
