@@ -196,13 +196,22 @@ _OPTION = re.compile(
 )
 
 
+_PHRASES = {
+  "optimizer: ": "",
+  "the policy's learning rate": "--cfg.optimizer.learning_rate",
+  "the value's learning rate": "--cfg.optimizer.value_learning_rate",
+  "value options are set": "--cfg.value.* flags are set",
+}
+
+
 def in_flags(text: str) -> str:
   """What the library says about its options, said of the flags.
 
   >>> in_flags("label_rule is set, but this loss reads no labels")
   '--cfg.data.label_rule is set, but this loss reads no labels'
   """
-  text = text.replace("value options are set", "--cfg.value.* flags are set")
+  for said, meant in _PHRASES.items():
+    text = text.replace(said, meant)
   return _OPTION.sub(lambda match: f"--cfg.{_FLAGS[match[1]]}", text)
 
 

@@ -42,11 +42,14 @@ class Inputs:
 
   @property
   def fingerprint(self) -> str:
-    """16 hex digits that change with any training row, or their order."""
-    rows = self.train
-    content = hashlib.sha256("".join(rows.keys()).encode())
-    for column in (rows.completion_index, rows.rewards, rows.labels):
-      content.update(b"" if column is None else column.tobytes())
+    """16 hex digits that change with any row, or the order of the rows."""
+    content = hashlib.sha256()
+    for rows in (self.train, self.held_out):
+      if rows is None:
+        continue
+      content.update("".join(rows.keys()).encode())
+      for column in (rows.completion_index, rows.rewards, rows.labels):
+        content.update(b"" if column is None else column.tobytes())
     return content.hexdigest()[:16]
 
 

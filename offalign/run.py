@@ -100,15 +100,15 @@ class Run:
 
   def _refuse_other_files(self, known: dict[str, Any]) -> None:
     for key, what in (
-      ("model", "model"),
-      ("vocab_size", "vocabulary size"),
-      ("tokenizer", "tokenizer"),
-      ("start", "starting policy"),
-      ("data", "training data"),
+      ("model", "another model"),
+      ("vocab_size", "another vocabulary"),
+      ("tokenizer", "another tokenizer"),
+      ("start", "another starting policy"),
+      ("data", "other data"),
     ):
       if known[key] != self._about[key]:
         raise UserError(
-          f"{self.folder} was begun with another {what} ({known[key]}, now "
+          f"{self.folder} was begun with {what} ({known[key]}, now "
           f"{self._about[key]}): the files behind its flags have changed; "
           "put them back, or name another --cfg.out"
         )
@@ -225,9 +225,7 @@ class Run:
     begin, held = int(state.step), {}
     window: list[dict[str, float]] = []
     if begin == 0:
-      held = self._evaluate(state.params, rows, ref)
-      logs.write(0, held)
-      logs.say(f"step 0: {describe(held)}")
+      held = self._evaluate(0, state.params, rows, ref, logs)
     for step in range(begin + 1, config.steps + 1):
       picked = self.sampler.indices(step - 1)
       host = batch(rows["train"], picked)
@@ -246,17 +244,23 @@ class Run:
         logs.show(step, line)
         window = []
       if step % eval_every == 0 or step == config.steps:
-        held = self._evaluate(state.params, rows, ref)
-        logs.write(step, held)
-        logs.say(f"step {step}: {describe(held)}")
+        held = self._evaluate(step, state.params, rows, ref, logs)
       if step % save_every == 0 or step == config.steps:
         checkpoints.save(state, self._about)
     return held
 
   def _evaluate(
-    self, params: Params, rows: dict[str, TokenRows], ref: Params | None
+    self,
+    step: int,
+    params: Params,
+    rows: dict[str, TokenRows],
+    ref: Params | None,
+    logs: Logs,
   ) -> dict[str, float]:
-    """Held-out metrics, named as TRL names them: with "eval_" before."""
+    """Logs held-out metrics, if rows are held out, and returns them.
+
+    They are named as TRL names them: with "eval_" before.
+    """
     learner, size = self.learner, self.config.batch_size
     out: dict[str, float] = {}
     if "held_out" in rows:
@@ -271,7 +275,11 @@ class Run:
       out |= reward_accuracy(
         learner, params["policy"], rows["judged"], batch_size=size
       )
-    return {f"eval_{name}": value for name, value in out.items()}
+    held = {f"eval_{name}": value for name, value in out.items()}
+    if held:
+      logs.write(step, held)
+      logs.say(f"step {step}: {describe(held)}")
+    return held
 
 
 def _learner_config(config: Config) -> LearnerConfig:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 
 from offalign import flags as flags_lib
-from offalign.config import Config
+from offalign.config import Config, blaming
 from offalign.errors import UserError
 from offalign.learner import NonFinite
 from offalign.logs import describe
@@ -25,7 +25,9 @@ def main(argv: Sequence[str]) -> int:
   try:
     if len(argv) > 1:
       raise UserError(f"what is {argv[1]!r}? Flags begin with --cfg.")
-    run = Run(flags_lib.read(Config))
+    with blaming(""):
+      config = flags_lib.read(Config)
+    run = Run(config)
     held = run.train()
   except UserError as error:
     _complain(str(error))

@@ -7,8 +7,11 @@ import math
 import pytest
 import runs
 
+from offalign import train
 from offalign.config import Config, flat
 from offalign.data import Tokenizer
+from offalign.errors import UserError
+from offalign.learner import NonFinite
 from offalign.sharding import MeshConfig
 from offalign.value import ValueConfig
 
@@ -107,7 +110,7 @@ def test_the_mesh_does_not_change_the_losses(log, tmp_path):
       log, out, mesh=MeshConfig(fsdp=fsdp), data__eval_fraction=0, log_every=1
     )
     assert dict(run.learner.mesh.shape) == {"data": 8 // fsdp, "fsdp": fsdp}
-    found[fsdp] = [line["loss"] for line in runs.metrics(out)[1:]]
+    found[fsdp] = [line["loss"] for line in runs.metrics(out)]
   assert len(found[1]) == 4
   assert found[2] == pytest.approx(found[1], rel=1e-5)
 
@@ -133,3 +136,41 @@ def test_the_console_script_is_declared():
   )
   assert script.value == "offalign.train:run"
   assert callable(script.load())
+
+
+@pytest.mark.parametrize(
+  ("error", "status", "sentence"),
+  [
+    (UserError("mind the gap"), 2, "offalign.train: mind the gap\n"),
+    (
+      NonFinite("step 3: no number"),
+      1,
+      "offalign.train: step 3: no number. Checkpoints and metrics up to there "
+      "are kept.\n",
+    ),
+    (
+      KeyboardInterrupt(),
+      130,
+      "offalign.train: interrupted. The same command goes on from the newest "
+      "checkpoint.\n",
+    ),
+  ],
+  ids=["user", "non-finite", "interrupt"],
+)
+def test_what_stops_a_run_is_said_once(
+  error, status, sentence, monkeypatch, capsys
+):
+  class Stopped:
+    def __init__(self, config):
+      raise error
+
+  monkeypatch.setattr(train, "Run", Stopped)
+  monkeypatch.setattr(train.flags_lib, "read", lambda cls: Config())
+  assert train.main(["train"]) == status
+  assert capsys.readouterr().err == sentence
+
+
+def test_a_word_without_a_flag_is_refused(capsys):
+  assert train.main(["train", "dpo"]) == 2
+  said = capsys.readouterr().err
+  assert said == "offalign.train: what is 'dpo'? Flags begin with --cfg.\n"
