@@ -150,7 +150,7 @@ def _records(
   }
   with blaming("--cfg.data.path"):
     table = data.load(config.path, **how)
-  said += [f"read {s}" for s in table.summary.sentences]
+  said += [f"data: {s}" for s in table.summary.sentences]
   if config.eval_path is not None:
     if config.eval_fraction is not None:
       raise UserError(
@@ -158,7 +158,7 @@ def _records(
       )
     with blaming("--cfg.data.eval_path"):
       held = data.load(config.eval_path, **how)
-    said += [f"read {s}" for s in held.summary.sentences]
+    said += [f"held-out data: {s}" for s in held.summary.sentences]
     prompts = {record.prompt for record in table.records}
     leaked = sum(record.prompt in prompts for record in held.records)
     if leaked:

@@ -34,7 +34,11 @@ class Logs:
       str(folder / "tensorboard"), purge_step=start + 1
     )
     self._bar = tqdm.tqdm(
-      total=steps, initial=start, unit="step", dynamic_ncols=True, disable=None
+      total=steps,
+      initial=start,
+      unit="step",
+      dynamic_ncols=True,
+      disable=not _is_wide(sys.stderr),
     )
     # (seconds, steps, tokens) at the last step, and where rates count from.
     self._now = self._since = (time.monotonic(), 0, 0)
@@ -93,6 +97,14 @@ class Logs:
     self._file.close()
 
 
+def _is_wide(stream: Any) -> bool:
+  """Whether it is a terminal; some, of containers, have a width of 0."""
+  try:
+    return os.get_terminal_size(stream.fileno()).columns > 0
+  except (OSError, ValueError):
+    return False
+
+
 def _drop_after(path: pathlib.Path, step: int) -> None:
   """Keeps the lines up to `step` > 0; replaces the file at once."""
   if not path.exists():
@@ -129,7 +141,7 @@ def describe(held: dict[str, float]) -> str:
     for name, label in (
       ("eval_loss", "held-out loss"),
       ("eval_rewards/accuracies", "held-out reward accuracy"),
-      ("eval_rewards/margins", "margin"),
+      ("eval_rewards/margins", "reward margin"),
     )
     if name in held
   ]

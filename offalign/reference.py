@@ -94,6 +94,7 @@ def attach(
   used = np.unique(rows.completion_index[wanted])
   missing = np.array([u for u in used if keys[u] not in store.known], int)
   if len(missing):
+    print(f"{title}: {len(missing):,} of {len(used):,} sequences to score")
     found = distinct_logps(
       rows, missing, learner, params, batch_size=batch_size, title=title
     )

@@ -96,6 +96,7 @@ def test_held_out_metrics_in_one_line():
     "eval_logps/mean": -3.0,
   }
   assert describe(held) == (
-    "held-out loss 0.5000, held-out reward accuracy 0.7500, margin -0.1250"
+    "held-out loss 0.5000, held-out reward accuracy 0.7500, "
+    "reward margin -0.1250"
   )
   assert describe({}) == "nothing held out"

@@ -76,13 +76,17 @@ def test_rows_that_are_not_wanted_stop_a_run_that_uses_them(tmp_path, scorer):
   assert scorer.scored == 2
 
 
-def test_only_what_is_missing_is_scored_whatever_the_order(tmp_path, scorer):
+def test_only_what_is_missing_is_scored_whatever_the_order(
+  tmp_path, scorer, capsys
+):
   path = tmp_path / "r.npz"
   attach(pairs("abc"), reference.Store(path, "me"), scorer)
   assert scorer.scored == 6
+  assert capsys.readouterr().out == "test: 6 of 6 sequences to score\n"
   rows = pairs("dcab")
   found = attach(rows, reference.Store(path, "me"), scorer)
   assert scorer.scored == 8
+  assert capsys.readouterr().out == "test: 2 of 8 sequences to score\n"
   np.testing.assert_array_equal(found.ref_logps, expected(rows))
 
 

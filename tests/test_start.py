@@ -145,7 +145,7 @@ def test_a_parent_is_read_onto_any_mesh(log, parent):
   assert split[2] == whole[2]
   chex.assert_trees_all_equal(*jax.device_get((split[1], whole[1])))
   table = split[1]["embedding"]["table"]
-  assert table.sharding.spec == jax.P("fsdp", None)
+  assert table.sharding.spec == jax.P(None, "fsdp")  # 262 does not split
   with Checkpoints(parent) as checkpoints:
     assert checkpoints.latest == 2
 

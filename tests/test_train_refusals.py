@@ -267,7 +267,7 @@ def test_skipped_rows_are_listed(log, tmp_path):
   run = Run(runs.config(bad, tmp_path / "out", **{"data.bad_rows": "skip"}))
   (problem,) = run.inputs.problems
   assert (problem.row, problem.column) == (5, "reward")
-  assert "read 1 bad row left out" in run.inputs.sentences
+  assert "data: 1 bad row left out" in run.inputs.sentences
 
 
 def test_held_out_data_of_another_form_is_judged_as_it_is(log, tmp_path):
