@@ -12,25 +12,25 @@ from offalign.errors import UserError
 
 _REQUIRED: Any = object()
 
-IRRELEVANT = frozenset(
-  """
-  _attn_implementation_autoset _name_or_path attn_pdrop attention_dropout
-  bos_token_id cache_implementation chunk_size_feed_forward dropout dropout_rate
-  dtype embd_pdrop eos_token_id finetuning_task id2label initializer_factor
-  initializer_range label2id max_length max_position_embeddings n_ctx n_positions
-  output_attentions output_hidden_states output_past pad_token_id pretraining_tp
-  problem_type resid_pdrop return_dict return_dict_in_generate
-  summary_activation summary_first_dropout summary_proj_to_labels summary_type
-  summary_use_proj task_specific_params tf_legacy_loss tokenizer_class
-  torch_dtype torchscript transformers_version use_bfloat16 use_cache
-  bad_words_ids begin_suppress_tokens diversity_penalty do_sample
-  early_stopping encoder_no_repeat_ngram_size exponential_decay_length_penalty
-  forced_bos_token_id forced_eos_token_id length_penalty min_length
-  no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
-  output_scores prefix remove_invalid_values repetition_penalty sep_token_id
-  suppress_tokens temperature top_k top_p typical_p
-  """.split()
-)
+_NO_EFFECT = """
+_attn_implementation_autoset _name_or_path attention_dropout attn_pdrop
+bad_words_ids begin_suppress_tokens bos_token_id cache_implementation
+chunk_size_feed_forward diversity_penalty do_sample dropout dropout_rate dtype
+early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id
+exponential_decay_length_penalty finetuning_task forced_bos_token_id
+forced_eos_token_id id2label initializer_factor initializer_range label2id
+length_penalty max_length max_position_embeddings min_length n_ctx n_positions
+no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
+output_attentions output_hidden_states output_past output_scores pad_token_id
+prefix pretraining_tp problem_type remove_invalid_values repetition_penalty
+resid_pdrop return_dict return_dict_in_generate sep_token_id
+summary_activation summary_first_dropout summary_proj_to_labels summary_type
+summary_use_proj suppress_tokens task_specific_params temperature
+tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript
+transformers_version typical_p use_bfloat16 use_cache
+"""
+
+IRRELEVANT = frozenset(_NO_EFFECT.split())
 """Keys of any family that do not change what a forward pass computes.
 
 Dropout is among them: models here are trained without it. So are options of
