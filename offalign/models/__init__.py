@@ -12,7 +12,8 @@ from offalign.errors import UserError, suggest
 from offalign.models import layers
 from offalign.models.base import Hidden, HiddenFn, Model
 from offalign.models.decoder import Decoder, DecoderConfig
-from offalign.models.t5 import T5, T5Config
+from offalign.models.t5 import T5
+from offalign.models.t5_config import T5Config
 
 _FAMILIES: dict[str, tuple[type, Callable[..., nnx.Module]]] = {
   "decoder": (DecoderConfig, Decoder),
@@ -76,7 +77,9 @@ def make(spec: str, *, vocab_size: int) -> Model:
 
 def _check_positive(owner: str, sizes: dict[str, Any]) -> None:
   for name, size in sizes.items():
-    if isinstance(size, int) and not isinstance(size, bool) and size < 1:
+    if isinstance(size, bool) or not isinstance(size, int) or name == "start":
+      continue  # "start" is a token
+    if size < 1:
       raise UserError(f"{owner}: {name} must be at least 1, not {size}")
 
 
