@@ -55,7 +55,7 @@ def make(spec: str, *, vocab_size: int) -> Model:
   defaults = {
     field.name: field.default
     for field in dataclasses.fields(family)
-    if field.name != "vocab_size"
+    if field.name != "vocab_size" and field.metadata.get("spec", True)
   }
   owner = f"model {name!r}"
   chosen = spec_lib.choose(
@@ -77,9 +77,7 @@ def make(spec: str, *, vocab_size: int) -> Model:
 
 def _check_positive(owner: str, sizes: dict[str, Any]) -> None:
   for name, size in sizes.items():
-    if isinstance(size, bool) or not isinstance(size, int) or name == "start":
-      continue  # "start" is a token
-    if size < 1:
+    if isinstance(size, int) and not isinstance(size, bool) and size < 1:
       raise UserError(f"{owner}: {name} must be at least 1, not {size}")
 
 

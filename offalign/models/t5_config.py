@@ -35,7 +35,8 @@ class T5Config:
     tied: whether the embedding is also the unembedding.
     scaled: whether the last states are multiplied by d**-0.5, as v1.0's are.
     epsilon: added to the mean square in norms; layer_norm_epsilon.
-    start: the decoder's first input; decoder_start_token_id.
+    start: the decoder's first input; decoder_start_token_id. A checkpoint
+      sets it, no spec string does.
     remat: whether the backward pass recomputes the inside of each layer.
   """
 
@@ -54,7 +55,7 @@ class T5Config:
   tied: bool = False
   scaled: bool = False
   epsilon: float = 1e-6
-  start: int = 0
+  start: int = dataclasses.field(default=0, metadata={"spec": False})
   remat: bool = False
 
   def __post_init__(self) -> None:
