@@ -11,7 +11,8 @@ from offalign import spec as spec_lib
 from offalign.errors import UserError, suggest
 from offalign.models import layers
 from offalign.models.base import Hidden, HiddenFn, Model
-from offalign.models.decoder import Decoder, DecoderConfig
+from offalign.models.decoder import Decoder
+from offalign.models.decoder_config import DecoderConfig
 from offalign.models.t5 import T5
 from offalign.models.t5_config import T5Config
 
@@ -34,7 +35,8 @@ def make(spec: str, *, vocab_size: int) -> Model:
 
   Args:
     spec: a family, and those of its options that are not to have their
-      defaults: the fields of `DecoderConfig` or `T5Config`.
+      defaults: the fields of `DecoderConfig` or `T5Config`, but for those
+      that only a checkpoint sets.
     vocab_size: V.
 
   Returns:

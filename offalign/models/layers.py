@@ -184,9 +184,7 @@ def attend(
   mixed = jnp.einsum(
     "bgrts,bsgd->btgrd", weights.reshape(b, g, h // g, t, s), v
   )
-  return Attended(
-    mixed=mixed.reshape(b, t, h, d), mass=mass.transpose(0, 2, 1)
-  )
+  return Attended(mixed=mixed.reshape(b, t, h, d), mass=mass.transpose(0, 2, 1))
 
 
 def merge(a: Attended, b: Attended) -> Array:
