@@ -188,11 +188,13 @@ def to_hf(config: T5Config) -> dict[str, Any]:
   }
 
 
-DUPLICATES = {
-  "encoder.embed_tokens.weight": "shared.weight",
-  "decoder.embed_tokens.weight": "shared.weight",
-}
-"""Tensors some checkpoints have twice -> the one that is read."""
+def duplicates(config: T5Config) -> dict[str, str]:
+  """Tensors some checkpoints hold twice -> the one that is read."""
+  names = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
+  if config.tied:
+    names.append("lm_head.weight")
+  return dict.fromkeys(names, "shared.weight")
+
 
 IGNORED = (
   # Left over in v1.0's first checkpoints; the network has no such bias.
