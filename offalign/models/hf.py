@@ -36,7 +36,11 @@ _SPELLED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 def load(
-  folder: str | Path, *, mesh: Mesh | None = None, dtype: str = "float32"
+  folder: str | Path,
+  *,
+  mesh: Mesh | None = None,
+  dtype: str = "float32",
+  spec: str | None = None,
 ) -> tuple[Model, Params]:
   """Reads a model folder.
 
@@ -45,6 +49,7 @@ def load(
     mesh: where the params go, split as `sharding.state_shardings` says;
       default: the first device.
     dtype: of the params, "float32" or "bfloat16".
+    spec: names the model; default: "hf:" and the folder.
 
   Returns:
     The model and its params.
@@ -59,7 +64,7 @@ def load(
   family = families.find(opened.config, str(opened.path / CONFIG))
   opened = _with_prefix(opened, family.prefix)
   config = _config(opened, family)
-  model = describe(opened.config, spec=f"hf:{folder}", tied=config.tied)
+  model = describe(opened.config, spec=spec or f"hf:{folder}", tied=config.tied)
   shapes = jax.eval_shape(model.init, jax.random.key(0))
   sources = family.weight_map(config)
   check_tensors(
@@ -68,7 +73,7 @@ def load(
     dict(family.duplicates(config)),
     family.ignored,
   )
-  mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
+  mesh = mesh or sharding.one_device()
   placed = flatten(sharding.state_shardings(mesh, shapes))
   leaves = {
     path: read_leaf(
@@ -97,7 +102,7 @@ def save(
     model: which `load` or `describe` made.
     params: its params.
     source: a folder with its config.json, of which all but the dtype is
-      kept, and the files to go beside it (`COMPANIONS`).
+      kept, and the files to go beside it (`hf_folder.COMPANIONS`).
     dtype: of the file: "float32" or "bfloat16"; default: that of the params.
     max_shard_size: bytes above which there is more than one file of weights.
 
@@ -105,41 +110,62 @@ def save(
     UserError: where the folder is not empty, or the params do not fit.
   """
   source = Path(source)
-  raw = read_config(source)
-  family = families.find(raw, str(source / CONFIG))
-  config = family.from_hf(raw)
+  config = read_config(source)
+  with whole_or_nothing(Path(folder)) as part:
+    write(
+      part,
+      config,
+      model,
+      params,
+      where=str(source / CONFIG),
+      dtype=dtype,
+      max_shard_size=max_shard_size,
+    )
+    copy_companions(source, part)
+
+
+def write(
+  folder: Path,
+  config: dict[str, Any],
+  model: Model,
+  params: Params,
+  *,
+  where: str = CONFIG,
+  dtype: str | None = None,
+  max_shard_size: int = MAX_SHARD_SIZE,
+) -> None:
+  """Writes weights and config.json into a folder; see `save`."""
+  family = families.find(config, where)
+  ours = family.from_hf(config)
   if family.tied_by_file:
-    tied = "head/kernel" not in flatten(params)
-    config = dataclasses.replace(config, tied=tied)
-  sources = family.weight_map(config)
+    ours = dataclasses.replace(ours, tied="head" not in params)
+  sources = family.weight_map(ours)
   shapes = jax.eval_shape(model.init, jax.random.key(0))
-  _check_params(params, shapes, sources, source)
+  _check_params(params, shapes, sources, where)
   dtype = dtype or jax.tree.leaves(params)[0].dtype.name
   if dtype not in _SPELLED:
     raise UserError(
       f"dtype must be one of {', '.join(_SPELLED)}, not {dtype!r}"
     )
-  # Version 4 wrote torch_dtype; 5 writes dtype, and reads both.
-  key = "dtype" if "dtype" in raw else "torch_dtype"
-  with whole_or_nothing(Path(folder)) as part:
-    write_tensors(
-      part,
-      params,
-      sources,
-      expected_shapes(sources, shapes),
-      _SPELLED[dtype],
-      max_shard_size,
-    )
-    (part / CONFIG).write_text(
-      json.dumps(raw | {key: dtype}, indent=2) + "\n", encoding="utf-8"
-    )
-    copy_companions(source, part)
+  write_tensors(
+    folder,
+    params,
+    sources,
+    expected_shapes(sources, shapes),
+    _SPELLED[dtype],
+    max_shard_size,
+  )
+  # Version 4 of transformers wrote torch_dtype; 5 writes dtype, reads both.
+  key = "dtype" if "dtype" in config else "torch_dtype"
+  (folder / CONFIG).write_text(
+    json.dumps(config | {key: dtype}, indent=2) + "\n", encoding="utf-8"
+  )
 
 
 def _check_params(
-  params: Params, shapes: Params, sources: dict[str, Source], source: Path
+  params: Params, shapes: Params, sources: dict[str, Source], where: str
 ) -> None:
-  """Raises UserError unless the params are those of source's config.json."""
+  """Raises UserError unless the params are those of a config.json."""
   given = {path: leaf.shape for path, leaf in flatten(params).items()}
   wanted = {path: leaf.shape for path, leaf in flatten(shapes).items()}
   if given != wanted or given.keys() != sources.keys():
@@ -147,7 +173,7 @@ def _check_params(
       path for path in given if given[path] != wanted.get(path)
     )
     raise UserError(
-      f"these params are not of the model in {source / CONFIG}: they differ "
+      f"these params are not of the model in {where}: they differ "
       f"in {paths[0]!r}"
     )
 

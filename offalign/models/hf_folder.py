@@ -21,11 +21,11 @@ CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-COMPANIONS = (
+GENERATION = "generation_config.json"
+TOKENIZER = (
   "added_tokens.json",
   "chat_template.jinja",
   "chat_template.json",
-  "generation_config.json",
   "merges.txt",
   "sentencepiece.bpe.model",
   "special_tokens_map.json",
@@ -36,7 +36,8 @@ COMPANIONS = (
   "vocab.json",
   "vocab.txt",
 )
-"""What belongs to a model beside its config and weights: the tokenizer."""
+COMPANIONS = (GENERATION, *TOKENIZER)
+"""What belongs to a model beside its config and weights."""
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 _SAMPLES = 64  # places of a file that its fingerprint looks at
@@ -177,9 +178,11 @@ def _check_index(path: Path, tensors: dict[str, Tensor]) -> None:
       )
 
 
-def copy_companions(source: Path, folder: Path) -> None:
-  """Copies the tokenizer's files, as far as there are any."""
-  for name in COMPANIONS:
+def copy_companions(
+  source: Path, folder: Path, *, tokenizer: bool = True
+) -> None:
+  """Copies what is beside the weights, as far as it is there."""
+  for name in COMPANIONS if tokenizer else (GENERATION,):
     if (source / name).is_file():
       shutil.copyfile(source / name, folder / name)
 

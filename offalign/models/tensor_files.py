@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
 from offalign.errors import UserError
@@ -28,7 +28,7 @@ _MAX_RANK = 16
 DTYPES = {
   "F32": np.dtype(np.float32),
   "F16": np.dtype(np.float16),
-  "BF16": np.dtype(ml_dtypes.bfloat16),
+  "BF16": np.dtype(jnp.bfloat16),
 }
 """What weights may be."""
 
