@@ -32,18 +32,15 @@ class Block(nnx.Module):
     self.key = linear("key", d, keys)
     self.value = linear("value", d, keys)
     self.out = linear("out", queries, d, share)
-    self.query_norm = self.key_norm = None
-    if config.qk_norm:
-      self.query_norm = norm(config, config.head_size)
-      self.key_norm = norm(config, config.head_size)
+    on_heads, after = config.qk_norm, config.post_norms
+    self.query_norm = norm(config, config.head_size) if on_heads else None
+    self.key_norm = norm(config, config.head_size) if on_heads else None
     self.mlp_norm = norm(config, d)
     self.gate = linear("gate", d, inner) if config.gated else None
     self.up = linear("up", d, inner)
     self.down = linear("down", inner, d, share)
-    self.attention_post_norm = self.mlp_post_norm = None
-    if config.post_norms:
-      self.attention_post_norm = norm(config, d)
-      self.mlp_post_norm = norm(config, d)
+    self.attention_post_norm = norm(config, d) if after else None
+    self.mlp_post_norm = norm(config, d) if after else None
 
   def __call__(
     self,

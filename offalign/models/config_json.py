@@ -62,6 +62,10 @@ class ConfigJson:
       raise UserError(f"{self.where} lacks {key!r}, which this model needs")
     return default
 
+  def nullable(self, key: str, default: float | None) -> Any:
+    """As `number`, but null is None; only a missing key has the default."""
+    return self.number(key, None if key in self._raw else default)
+
   def number(self, key: str, default: Any = _REQUIRED) -> Any:
     """As `take`, for a positive number."""
     value = self.take(key, default)

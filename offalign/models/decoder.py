@@ -59,6 +59,7 @@ class Decoder(nnx.Module):
 
   def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
     self.config = config
+    self.softcap = config.logit_cap
     v, d = config.vocab_size, config.width
     self.embedding = layers.Embedding(v, d, d**-0.5, rngs=rngs)
     if config.max_positions is not None:

@@ -7,7 +7,8 @@ from typing import Any
 from flax import nnx
 
 from offalign.errors import UserError, suggest
-from offalign.models import t5_config
+from offalign.models import decoder_families, t5_config
+from offalign.models.decoder import Decoder
 from offalign.models.source import Source
 from offalign.models.t5 import T5
 
@@ -47,7 +48,19 @@ _T5 = Family(
   tied_by_file=True,
 )
 
-FAMILIES: dict[str, Family] = {"t5": _T5}
+_DECODERS = {
+  name: Family(
+    from_hf=decoder_families.from_hf,
+    weight_map=decoder_families.weight_map,
+    module=Decoder,
+    duplicates=decoder_families.duplicates,
+    ignored=decoder_families.IGNORED,
+    prefix=kind.prefix,
+  )
+  for name, kind in decoder_families.KINDS.items()
+}
+
+FAMILIES: dict[str, Family] = {"t5": _T5, **_DECODERS}
 
 
 def find(config: dict[str, Any], where: str) -> Family:

@@ -258,20 +258,19 @@ def as_model(
   spec: str,
   vocab_size: int,
   width: int,
-  softcap: float | None = None,
 ) -> Model:
   """Turns a module into pure functions over its params.
 
   Args:
     build: rngs -> a module with the methods `hidden`, `prompt_state`,
       `unembedding`, `prefill` and `decode`, as `Model` has them but for the
-      params.
+      params; and with `softcap` where logits have one.
     spec: see `Model`.
     vocab_size: V.
     width: d.
-    softcap: see `Model`.
   """
-  graph, _ = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+  module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+  graph, _ = nnx.split(module)
 
   def init(rng: Array) -> Params:
     return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(rng))))
@@ -292,5 +291,5 @@ def as_model(
     unembedding=method("unembedding"),
     prefill=method("prefill"),
     decode=method("decode"),
-    softcap=softcap,
+    softcap=getattr(module, "softcap", None),
   )
