@@ -135,11 +135,7 @@ def write(
   max_shard_size: int = MAX_SHARD_SIZE,
 ) -> None:
   """Writes weights and config.json into a folder; see `save`."""
-  family = families.find(config, where)
-  ours = family.from_hf(config)
-  if family.tied_by_file:
-    ours = dataclasses.replace(ours, tied="head" not in params)
-  sources = family.weight_map(ours)
+  sources = sources_of(config, tied="head" not in params, where=where)
   shapes = jax.eval_shape(model.init, jax.random.key(0))
   _check_params(params, shapes, sources, where)
   dtype = dtype or jax.tree.leaves(params)[0].dtype.name
@@ -160,6 +156,23 @@ def write(
   (folder / CONFIG).write_text(
     json.dumps(config | {key: dtype}, indent=2) + "\n", encoding="utf-8"
   )
+
+
+def sources_of(
+  config: dict[str, Any], *, tied: bool, where: str = CONFIG
+) -> dict[str, Source]:
+  """Where each leaf lies in a checkpoint; see `describe`."""
+  family = families.find(config, where)
+  return family.weight_map(_configure(family, config, tied))
+
+
+def _configure(
+  family: families.Family, config: dict[str, Any], tied: bool
+) -> Any:
+  ours = family.from_hf(config)
+  if family.tied_by_file:
+    ours = dataclasses.replace(ours, tied=tied)
+  return ours
 
 
 def _check_params(
@@ -191,9 +204,7 @@ def describe(
     where: the file, for errors.
   """
   family = families.find(config, where)
-  ours = family.from_hf(config)
-  if family.tied_by_file:
-    ours = dataclasses.replace(ours, tied=tied)
+  ours = _configure(family, config, tied)
   return layers.as_model(
     lambda rngs: family.module(ours, rngs=rngs),
     spec=spec,
