@@ -4,6 +4,7 @@ Builds a tiny random checkpoint of every family with transformers, compares it
 with what offalign makes of it, and prints a table in Markdown.
 """
 
+import functools
 import sys
 import tempfile
 from collections.abc import Callable
@@ -30,10 +31,7 @@ class Case(NamedTuple):
 def cases() -> dict[str, Case]:
   """Every family, by the name that its row gets."""
   return {
-    name: Case(
-      lambda folder, name=name: parity_t5.build(name, folder),
-      parity_t5.WEIGHTS,
-    )
+    name: Case(functools.partial(parity_t5.build, name), parity_t5.WEIGHTS)
     for name in parity_t5.CASES
   }
 
