@@ -65,15 +65,15 @@ def compare(
     [y.detach().numpy() for y in row]
     for row in parity_torch.logits(theirs, rows)
   ]
-  dpo = gradients(model, params, rows, None)["policy"]
-  dro_v = gradients(model, params, rows, network)
+  logps, dpo, dro_v = ours(model, params, rows, network)
+  their_logps = parity_torch.logps(theirs, rows).detach().numpy()
   their_dpo = parity_torch.dpo(theirs, rows, weights)
   their_dro_v = parity_torch.dro_v(theirs, rows, weights, network)
   tensors = functools.partial(_as_tensors, folder, params)
   return Errors(
     largest=max(float(np.abs(y).max()) for row in expected for y in row),
     logits=logit_error(model, params, rows, expected),
-    logps=_logp_error(model, params, rows, theirs),
+    logps=float(np.abs(logps - their_logps).max()),
     dpo=_relative(tensors(dpo), their_dpo["policy"], weights),
     dro_v=max(
       _relative(tensors(_trunk(dro_v[name])), grads, weights)
@@ -112,47 +112,49 @@ def logits(model: Model, params: Params, rows: Batch) -> np.ndarray:
     rows.completions,
     rows.completion_mask,
   )
-  found = hidden.completions @ model.unembedding(params)
-  return np.asarray(scoring.soft_cap(found, model.softcap))
+  raw = hidden.completions @ model.unembedding(params)
+  return np.asarray(scoring.soft_cap(raw, model.softcap))
 
 
 def logit_error(
   model: Model, params: Params, rows: Batch, expected: list[list[np.ndarray]]
 ) -> float:
   """The largest error of our logits on real tokens."""
-  ours = logits(model, params, rows)
+  found = logits(model, params, rows)
   return max(
-    float(np.abs(ours[b, k, : len(y)] - y).max())
+    float(np.abs(found[b, k, : len(y)] - y).max())
     for b, row in enumerate(expected)
     for k, y in enumerate(row)
   )
 
 
-def _logp_error(
-  model: Model, params: Params, rows: Batch, theirs: Any
-) -> float:
-  objective = Objective(loss=losses.get("dpo"), model=model, value=None)
-  ours = jax.jit(objective.logps)(params, rows)
-  return float(
-    np.abs(ours - parity_torch.logps(theirs, rows).detach().numpy()).max()
+def ours(
+  model: Model, params: Params, rows: Batch, network: Any
+) -> tuple[Any, Params, dict[str, Params]]:
+  """Ours: log-probs [B, K], and the gradients of DPO and of DRO-V."""
+  kernel = jnp.asarray(parity_torch.value_head(model.width))
+  value: dict[str, Any] = {"head": {"kernel": kernel, "bias": jnp.ones(())}}
+  if network == "separate":
+    value["trunk"] = params
+  dpo = Objective(
+    loss=losses.get(f"dpo(beta={parity_torch.BETA})"), model=model, value=None
+  )
+  dro_v = Objective(
+    loss=losses.get(f"dro_v(tau={parity_torch.TAU})"),
+    model=model,
+    value=ValueConfig(network=network),
   )
 
+  @jax.jit  # one program: they share most of it
+  def everything(policy: Params, value: Params) -> Any:
+    alone, both = {"policy": policy}, {"policy": policy, "value": value}
+    return (
+      dpo.logps(policy, rows),
+      dpo.grads(alone, rows, None)[0]["policy"],
+      dro_v.grads(both, rows, None)[0],
+    )
 
-def gradients(
-  model: Model, params: Params, rows: Batch, network: Any
-) -> dict[str, Params]:
-  """Ours: DPO's without a value network, DRO-V's with one."""
-  learned: dict[str, Any] = {"policy": params}
-  spec, value = f"dpo(beta={parity_torch.BETA})", None
-  if network is not None:
-    spec = f"dro_v(tau={parity_torch.TAU})"
-    value = ValueConfig(network=network)
-    kernel = jnp.asarray(parity_torch.value_head(model.width))
-    learned["value"] = {"head": {"kernel": kernel, "bias": jnp.ones(())}}
-    if network == "separate":
-      learned["value"]["trunk"] = params
-  objective = Objective(loss=losses.get(spec), model=model, value=value)
-  return jax.jit(lambda p: objective.grads(p, rows, None)[0])(learned)
+  return everything(params, value)
 
 
 def _trunk(grads: Params) -> Params:
@@ -191,7 +193,7 @@ def _same_tokens(
   model: Model, params: Params, rows: Batch, theirs: Any
 ) -> bool:
   eos = theirs.config.eos_token_id
-  ours = sample(
+  drawn = sample(
     model,
     params,
     rows.prompts,
@@ -203,6 +205,6 @@ def _same_tokens(
   )
   for b, prompt in enumerate(parity_torch.prompts(rows)):
     their = parity_torch.greedy(theirs, prompt)
-    if ours.tokens[b][ours.mask[b]].tolist() != their:
+    if drawn.tokens[b][drawn.mask[b]].tolist() != their:
       return False
   return True

@@ -48,6 +48,7 @@ def build(name: str, folder: Path) -> Any:
   import torch
   from transformers import T5Config, T5ForConditionalGeneration
 
+  torch.set_num_threads(1)  # more only wait for each other
   torch.manual_seed(0)
   model = T5ForConditionalGeneration(T5Config(**(SIZES | CASES[name])))
   if not model.config.scale_decoder_outputs:
