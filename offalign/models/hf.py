@@ -225,10 +225,12 @@ def _config(opened: Folder, family: families.Family) -> Any:
     return dataclasses.replace(config, tied=True)
   # A model with a scaled head was trained with a tied one; where its tensor
   # is there twice, it is still one weight.
-  twice = table in opened.tensors and equal(
-    opened.tensors[head], opened.tensors[table]
+  twice = (
+    config.scaled
+    and table in opened.tensors
+    and equal(opened.tensors[head], opened.tensors[table])
   )
-  return dataclasses.replace(config, tied=config.scaled and twice)
+  return dataclasses.replace(config, tied=twice)
 
 
 def _with_prefix(opened: Folder, prefix: str) -> Folder:
