@@ -65,7 +65,7 @@ def load(
   opened = _with_prefix(opened, family.prefix)
   config = _config(opened, family)
   model = describe(opened.config, spec=spec or f"hf:{folder}", tied=config.tied)
-  shapes = jax.eval_shape(model.init, jax.random.key(0))
+  shapes = shapes_of(model)
   sources = family.weight_map(config)
   check_tensors(
     opened,
@@ -136,7 +136,7 @@ def write(
 ) -> None:
   """Writes weights and config.json into a folder; see `save`."""
   sources = sources_of(config, tied="head" not in params, where=where)
-  shapes = jax.eval_shape(model.init, jax.random.key(0))
+  shapes = shapes_of(model)
   _check_params(params, shapes, sources, where)
   dtype = dtype or jax.tree.leaves(params)[0].dtype.name
   if dtype not in _SPELLED:
@@ -156,6 +156,11 @@ def write(
   (folder / CONFIG).write_text(
     json.dumps(config | {key: dtype}, indent=2) + "\n", encoding="utf-8"
   )
+
+
+def shapes_of(model: Model) -> Params:
+  """The shapes of a model's params."""
+  return jax.eval_shape(model.init, jax.random.key(0))
 
 
 def sources_of(

@@ -20,8 +20,9 @@ def expected_shapes(
     shapes: the params' shapes.
   """
   found: dict[str, tuple[int, ...]] = {}
-  for path, leaf in flatten(shapes).items():
-    source = sources[path]
+  leaves = flatten(shapes)
+  for path, source in sources.items():
+    leaf = leaves[path]
     shape = list(leaf.shape[1:] if source.stacked else leaf.shape)
     if source.transpose:
       shape.reverse()
