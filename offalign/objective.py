@@ -108,6 +108,7 @@ class Objective:
       hidden.completions,
       self.model.unembedding(cast["policy"]),
       batch.completions,
+      softcap=self.model.softcap,
       chunk=self.logp_chunk,
     )
     out = {"logps": scoring.sequence_logps(tokens, batch.completion_mask)}

@@ -29,8 +29,18 @@ def logps_from_logits(logits: Array, targets: Array) -> Array:
   return picked - jax.nn.logsumexp(logits, axis=-1)
 
 
+def soft_cap(x: Array, cap: float | None) -> Array:
+  """cap * tanh(x / cap), which keeps |x| below cap; x itself for None."""
+  return x if cap is None else cap * jnp.tanh(x / cap)
+
+
 def token_logps(
-  hidden: Array, unembedding: Array, targets: Array, *, chunk: int = 128
+  hidden: Array,
+  unembedding: Array,
+  targets: Array,
+  *,
+  softcap: float | None = None,
+  chunk: int = 128,
 ) -> Array:
   """log p(token | prefix) for every completion token.
 
@@ -38,6 +48,7 @@ def token_logps(
     hidden: [B, K, T, d] states that predict each token.
     unembedding: [d, V].
     targets: int [B, K, T].
+    softcap: the model's bound on logits; None for none.
     chunk: positions of T whose logits exist at one time.
 
   Returns:
@@ -49,7 +60,7 @@ def token_logps(
     logits = jnp.einsum(
       "bktd,dv->bktv", h, unembedding, preferred_element_type=dtype
     )
-    return logps_from_logits(logits, y)
+    return logps_from_logits(soft_cap(logits, softcap), y)
 
   t = hidden.shape[2]
   if t <= chunk:

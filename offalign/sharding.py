@@ -58,6 +58,11 @@ def make_mesh(
   )
 
 
+def one_device() -> Mesh:
+  """The trivial mesh, of the first device."""
+  return make_mesh(devices=jax.devices()[:1])
+
+
 def state_shardings(mesh: Mesh, tree: Any) -> Any:
   """FSDP: each large leaf is split over "fsdp" along one axis.
 

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from offalign import models, sharding
+from offalign import models, origin, sharding
 from offalign.checkpoint import Checkpoints
 from offalign.config import Config, blaming
 from offalign.data import Tokenizer, make_tokenizer
 from offalign.errors import UserError
+from offalign.models import hub
 from offalign.models.base import Model
 from offalign.types import Array, Params
 
@@ -83,6 +84,8 @@ def find_parent(config: Config) -> Parent | None:
 def canonical(spec: str) -> str:
   """A model's spec as `Model.spec` prints it."""
   with blaming("--cfg.model"):
+    if origin.is_named(spec):
+      return origin.spec(spec)
     return models.make(spec, vocab_size=1).spec
 
 
@@ -117,33 +120,87 @@ def tokenizer(
     return Tokenizer.load(parent.folder / TOKENIZER)
   if known:
     return Tokenizer.load(pathlib.Path(config.out) / TOKENIZER)
+  own = "bpe"
+  if config.model is not None and origin.is_named(config.model):
+    own = str(hub.find(config.model))
   with blaming("--cfg.tokenizer"):
     return make_tokenizer(
-      config.tokenizer or "bpe", texts, config.tokenizer_vocab
+      config.tokenizer or own, texts, config.tokenizer_vocab
     )
 
 
 def policy(
   config: Config, parent: Parent | None, vocab_size: int, mesh: Mesh
 ) -> tuple[Model, Params, str]:
-  """The model, its first weights on the mesh, and what names them."""
-  spec = parent.about["model"] if parent else (config.model or MODEL)
-  model = models.make(spec, vocab_size=vocab_size)
+  """The model, its first weights on the mesh, and what names them.
+
+  Args:
+    config: the flags.
+    parent: the run to start from.
+    vocab_size: tokens of the tokenizer. A model from a folder may have more,
+      which then are never in the data.
+    mesh: the devices.
+
+  Raises:
+    UserError: where the model cannot be made, or has too few tokens.
+  """
+  if parent is not None:
+    return _parents_policy(parent, pathlib.Path(config.out), vocab_size, mesh)
+  if config.model is not None and origin.is_named(config.model):
+    model, params, identity = origin.load(
+      config.model,
+      pathlib.Path(config.out),
+      mesh,
+      tokenizer=config.tokenizer is None,
+    )
+    _check_vocabulary(model, vocab_size)
+    return model, params, identity
+  model = models.make(config.model or MODEL, vocab_size=vocab_size)
   key = jax.random.key(config.seed)
   shapes = jax.eval_shape(model.init, key)
   shardings = sharding.state_shardings(mesh, shapes)
-  if parent is None:
-    params = jax.jit(model.init, out_shardings=shardings)(key)
-    return model, params, f"{model.spec}, V={vocab_size}, seed {config.seed}"
+  params = jax.jit(model.init, out_shardings=shardings)(key)
+  return model, params, f"{model.spec}, V={vocab_size}, seed {config.seed}"
+
+
+def _parents_policy(
+  parent: Parent, out: pathlib.Path, vocab_size: int, mesh: Mesh
+) -> tuple[Model, Params, str]:
+  """See `policy`."""
+  if origin.is_kept(parent.about["model"]):
+    origin.hand_on(parent.folder, out)
+  model = model_of(parent.folder, parent.about)
+  _check_vocabulary(model, vocab_size)
+  params = restore(parent.folder, model, mesh)
+  name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
+  return model, params, name
+
+
+def model_of(folder: pathlib.Path, about: dict[str, Any]) -> Model:
+  """The model of a run, without weights."""
+  if origin.is_kept(about["model"]):
+    return origin.describe(folder)
+  return models.make(about["model"], vocab_size=about["vocab_size"])
+
+
+def restore(folder: pathlib.Path, model: Model, mesh: Mesh) -> Params:
+  """The policy of a run's newest checkpoint."""
+  shapes = jax.eval_shape(model.init, jax.random.key(0))
   template = jax.tree.map(
     lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
     shapes,
-    shardings,
+    sharding.state_shardings(mesh, shapes),
   )
-  with Checkpoints(parent.folder) as checkpoints:
-    params = checkpoints.restore_policy(template)
-  name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
-  return model, params, name
+  with Checkpoints(folder) as checkpoints:
+    return checkpoints.restore_policy(template)
+
+
+def _check_vocabulary(model: Model, vocab_size: int) -> None:
+  if model.vocab_size < vocab_size:
+    raise UserError(
+      f"{model.spec} has a vocabulary of {model.vocab_size} tokens, the "
+      f"tokenizer {vocab_size}: give the tokenizer that the model was made for"
+    )
 
 
 def digest(params: Params) -> str:

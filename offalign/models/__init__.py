@@ -11,8 +11,10 @@ from offalign import spec as spec_lib
 from offalign.errors import UserError, suggest
 from offalign.models import layers
 from offalign.models.base import Hidden, HiddenFn, Model
-from offalign.models.decoder import Decoder, DecoderConfig
-from offalign.models.t5 import T5, T5Config
+from offalign.models.decoder import Decoder
+from offalign.models.decoder_config import DecoderConfig
+from offalign.models.t5 import T5
+from offalign.models.t5_config import T5Config
 
 _FAMILIES: dict[str, tuple[type, Callable[..., nnx.Module]]] = {
   "decoder": (DecoderConfig, Decoder),
@@ -32,13 +34,42 @@ def make(spec: str, *, vocab_size: int) -> Model:
   'decoder(width=96)'
 
   Args:
-    spec: a family, and those of its options that are not to have their
-      defaults: the fields of `DecoderConfig` or `T5Config`.
+    spec: see `configure`.
     vocab_size: V.
 
   Returns:
     The model; its `spec` makes it again, and is the same for all ways to ask
     for it.
+
+  Raises:
+    UserError: see `configure`.
+  """
+  name, _ = spec_lib.parse(spec, what="model")
+  config = configure(spec, vocab_size=vocab_size)
+  defaults = _defaults(type(config))
+  chosen = {k: getattr(config, k) for k in defaults}
+  module = _FAMILIES[name][1]
+  return layers.as_model(
+    lambda rngs: module(config, rngs=rngs),
+    spec=spec_lib.unparse(
+      name, {k: v for k, v in chosen.items() if v != defaults[k]}
+    ),
+    vocab_size=vocab_size,
+    width=config.width,
+  )
+
+
+def configure(spec: str, *, vocab_size: int) -> Any:
+  """Reads a spec.
+
+  Args:
+    spec: a family, and those of its options that are not to have their
+      defaults: the fields of `DecoderConfig` or `T5Config`, but for those
+      that only a checkpoint sets.
+    vocab_size: V.
+
+  Returns:
+    A `DecoderConfig` or a `T5Config`.
 
   Raises:
     UserError: for an unknown family or option, a wrong type, or options that
@@ -50,28 +81,25 @@ def make(spec: str, *, vocab_size: int) -> Model:
       f"there is no model {name!r}{suggest(name, _FAMILIES)} (families: "
       f"{', '.join(names())})"
     )
-  family, module = _FAMILIES[name]
-  defaults = {
-    field.name: field.default
-    for field in dataclasses.fields(family)
-    if field.name != "vocab_size"
-  }
+  family, _ = _FAMILIES[name]
   owner = f"model {name!r}"
   chosen = spec_lib.choose(
-    owner, defaults, typing.get_type_hints(family), given
+    owner, _defaults(family), typing.get_type_hints(family), given
   )
   _check_positive(owner, {**chosen, "vocab_size": vocab_size})
   try:
-    config: Any = family(vocab_size=vocab_size, **chosen)
+    return family(vocab_size=vocab_size, **chosen)
   except UserError as error:
     raise UserError(f"{owner}: {error}") from None
-  changed = {k: v for k, v in chosen.items() if v != defaults[k]}
-  return layers.as_model(
-    lambda rngs: module(config, rngs=rngs),
-    spec=spec_lib.unparse(name, changed),
-    vocab_size=vocab_size,
-    width=config.width,
-  )
+
+
+def _defaults(family: type) -> dict[str, Any]:
+  """The options of a spec, and their defaults."""
+  return {
+    field.name: field.default
+    for field in dataclasses.fields(family)
+    if field.name != "vocab_size" and field.metadata.get("spec", True)
+  }
 
 
 def _check_positive(owner: str, sizes: dict[str, Any]) -> None:
@@ -84,6 +112,7 @@ __all__ = [
   "Hidden",
   "HiddenFn",
   "Model",
+  "configure",
   "make",
   "names",
 ]

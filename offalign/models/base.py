@@ -28,7 +28,7 @@ class Hidden(NamedTuple):
     prompt: [B, d] a state that depends on the prompt alone; for value heads.
     completions: [B, K, T, d]; entry t predicts completion token t (the
       state *before* it), scaled so that `completions @ unembedding` are the
-      logits.
+      logits, before the model's `softcap`.
   """
 
   prompt: Array
@@ -67,6 +67,8 @@ class Model:
       [B, d] that predicts the first new token).
     decode: (params, cache, tokens [B]) -> (cache, state [B, d] that predicts
       the token after `tokens`); for at most max_new tokens a row.
+    softcap: what bounds the logits, see `offalign.scoring.soft_cap`; None
+      for nothing.
   """
 
   spec: str
@@ -78,3 +80,4 @@ class Model:
   unembedding: Callable[[Params], Array]
   prefill: Callable[[Params, Array, Array, int], tuple[Any, Array]]
   decode: Callable[[Params, Any, Array], tuple[Any, Array]]
+  softcap: float | None = None

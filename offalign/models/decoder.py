@@ -1,4 +1,4 @@
-"""A decoder-only transformer: pre-norm, RMSNorm, gelu MLP, no biases.
+"""A decoder-only transformer; `DecoderConfig` says which of its kind.
 
 The K completions of a prompt are one sequence with it, [prompt | y_1 | ... |
 y_K], in which each completion sees the prompt and its own past. The prompt is
@@ -7,112 +7,42 @@ attention to the prompt and attention within a completion are computed apart
 and merged.
 """
 
-import dataclasses
-from typing import Any, Literal, NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from offalign.errors import UserError
 from offalign.models import layers, positions
 from offalign.models.base import Hidden
+from offalign.models.block import Block, norm
+from offalign.models.decoder_config import DecoderConfig
 from offalign.types import Array
 
+_FAR = np.iinfo(np.int32).max  # a window without an end
 
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-  """The size and the switches of a `Decoder`.
+
+class Layer(NamedTuple):
+  """In what a layer differs from the others, beside its weights.
 
   Attributes:
-    vocab_size: V.
-    width: d.
-    layers: blocks.
-    heads: attention heads; they divide the width.
-    mlp_ratio: width of the MLP / d.
-    positions: "rope" (rotary, arXiv:2104.09864), or "learned" vectors added
-      to the embeddings.
-    max_positions: rows of the learned table: the longest prompt and
-      completion together, padding included.
-    prefix_lm: whether the tokens of a prompt see those after them too.
-    tied: whether the embedding is also the unembedding.
-    remat: whether the backward pass recomputes the inside of each layer.
+    window: int32 [], see `DecoderConfig.windows`; None if none has one.
+    rope: int32 [], which of the rotations; None if there is one at most.
   """
 
-  vocab_size: int
-  width: int = 64
-  layers: int = 2
-  heads: int = 4
-  mlp_ratio: int = 4
-  positions: Literal["rope", "learned"] = "rope"
-  max_positions: int | None = None
-  prefix_lm: bool = False
-  tied: bool = False
-  remat: bool = False
-
-  def __post_init__(self) -> None:
-    learned = self.positions == "learned"
-    if self.width % self.heads:
-      raise UserError(f"heads={self.heads} do not divide width={self.width}")
-    if not learned and self.width // self.heads % 2:
-      raise UserError(
-        f"positions=rope turns pairs, and width={self.width} / "
-        f"heads={self.heads} is odd: change either, or use positions=learned"
-      )
-    if learned and self.max_positions is None:
-      raise UserError(
-        "positions=learned needs max_positions, the longest prompt and "
-        "completion together"
-      )
-    if not learned and self.max_positions is not None:
-      raise UserError(
-        "max_positions is for positions=learned: rope has no table to fill"
-      )
-
-
-class Block(nnx.Module):
-  """Attention and MLP, each on the norm of the stream and added to it."""
-
-  def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
-    d, inner = config.width, config.mlp_ratio * config.width
-    # The stream is a sum of 2 L branches; each starts with its share.
-    share = (2 * config.layers) ** -0.5
-    self.heads = config.heads
-    self.attention_norm = layers.RMSNorm(d)
-    self.query = layers.Linear(d, d, d**-0.5, rngs=rngs)
-    self.key = layers.Linear(d, d, d**-0.5, rngs=rngs)
-    self.value = layers.Linear(d, d, d**-0.5, rngs=rngs)
-    self.out = layers.Linear(d, d, share * d**-0.5, rngs=rngs)
-    self.mlp_norm = layers.RMSNorm(d)
-    self.up = layers.Linear(d, inner, d**-0.5, rngs=rngs)
-    self.down = layers.Linear(inner, d, share * inner**-0.5, rngs=rngs)
-
-  def __call__(
-    self,
-    x: Array,
-    rotation: positions.Rotation | None,
-    attention: layers.Attention,
-    cache: Any,
-  ) -> tuple[Array, Any]:
-    """[B, S, d] -> [B, S, d], and the layer's new cache."""
-    h = self.attention_norm(x)
-    q, k, v = (
-      layers.split_heads(project(h), self.heads)
-      for project in (self.query, self.key, self.value)
-    )
-    if rotation is not None:
-      q, k = rotation(q), rotation(k)
-    mixed, cache = attention(q, k, v, cache)
-    x = x + self.out(mixed.reshape(x.shape))
-    x = x + self.down(jax.nn.gelu(self.up(self.mlp_norm(x))))
-    return x, cache
+  window: Array | None
+  rope: Array | None
 
 
 class Cache(NamedTuple):
   """What decoding remembers: the prompt, then the new tokens.
 
   Attributes:
-    past: keys and values, each [L, B, P + max_new, H, D].
+    past: keys and values, each [L, B, P + max_new, G, D].
     visible: bool [B, P + max_new], True on the tokens so far.
     slot: int [], where the next token goes.
     position: int [B], the position of the next token.
@@ -129,6 +59,7 @@ class Decoder(nnx.Module):
 
   def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
     self.config = config
+    self.softcap = config.logit_cap
     v, d = config.vocab_size, config.width
     self.embedding = layers.Embedding(v, d, d**-0.5, rngs=rngs)
     if config.max_positions is not None:
@@ -138,7 +69,7 @@ class Decoder(nnx.Module):
     self.layers = layers.stack(
       lambda rngs: Block(config, rngs=rngs), config.layers, rngs
     )
-    self.norm = layers.RMSNorm(d)
+    self.norm = norm(config, d)
     if not config.tied:
       self.head = layers.Linear(d, v, d**-0.5, rngs=rngs)
 
@@ -155,16 +86,17 @@ class Decoder(nnx.Module):
     p = prompts.shape[1]
     self._check_length(p + t)
     offsets = jnp.tile(jnp.arange(t), (b, k))
+    where = jnp.concatenate(
+      [
+        positions.from_mask(prompt_mask),
+        positions.lengths(prompt_mask)[:, None] + offsets,
+      ],
+      axis=1,
+    )
     states, _ = self._run(
       jnp.concatenate([prompts, completions.reshape(b, k * t)], axis=1),
-      jnp.concatenate(
-        [
-          positions.from_mask(prompt_mask),
-          positions.lengths(prompt_mask)[:, None] + offsets,
-        ],
-        axis=1,
-      ),
-      self._shared_prompt(prompt_mask, k, t),
+      where,
+      self._shared_prompt(prompt_mask, where, k, t),
     )
     prompt = positions.last_real(states[:, :p], prompt_mask)
     first = jnp.broadcast_to(prompt[:, None, None], (b, k, 1, prompt.shape[-1]))
@@ -201,15 +133,16 @@ class Decoder(nnx.Module):
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
     """[B] -> [B, d]; to be called at most `max_new` times."""
     visible = cache.visible.at[:, cache.slot].set(True)
+    where, slots = cache.position[:, None], positions.from_mask(visible)
 
-    def attention(q: Array, k: Array, v: Array, past: Any) -> Any:
+    def attention(
+      window: Array | None, q: Array, k: Array, v: Array, past: Any
+    ) -> Any:
       keys, values = layers.write(past, (k, v), cache.slot)
-      mixed = layers.attend(q, keys, values, visible[:, None, None]).mixed
-      return mixed, (keys, values)
+      view = positions.near(visible[:, None, None], where, slots, window)
+      return self._attend(q, keys, values, view).mixed, (keys, values)
 
-    states, past = self._run(
-      tokens[:, None], cache.position[:, None], attention, cache.past
-    )
+    states, past = self._run(tokens[:, None], where, attention, cache.past)
     cache = Cache(past, visible, cache.slot + 1, cache.position + 1)
     return cache, states[:, 0]
 
@@ -217,43 +150,70 @@ class Decoder(nnx.Module):
     self,
     tokens: Array,
     where: Array,
-    attention: layers.Attention,
+    attention: Callable[..., tuple[Array, Any]],
     cache: Any = None,
   ) -> tuple[Array, Any]:
-    """[B, S] tokens, at positions `where`, -> [B, S, d] and caches [L, ...]."""
+    """Runs every layer.
+
+    Args:
+      tokens: [B, S].
+      where: [B, S], their positions.
+      attention: (window, then as `layers.Attention`).
+      cache: leaves [L, ...], or None.
+
+    Returns:
+      [B, S, d], and the new caches [L, ...].
+    """
+    config = self.config
     x = self.embedding(tokens)
-    if self.config.positions == "learned":
+    if config.embedding_scale:
+      x = x * jnp.asarray(config.width**0.5, x.dtype)
+    rotations = None
+    if config.positions == "learned":
       x = x + self.position_embedding(where)
-      rotation = None
     else:
-      rotation = positions.Rotation.at(
-        where, self.config.width // self.config.heads
+      rotations = positions.Rotation.each(
+        where, [rope.rates(config.head_size) for rope in _distinct(config)]
       )
+
+    def step(block: Block, x: Array, inputs: tuple[Layer, Any]) -> Any:
+      layer, cache = inputs
+      rotation = rotations and rotations.pick(layer.rope)
+      return block(
+        x, rotation, functools.partial(attention, layer.window), cache
+      )
+
     x, cache = layers.scan(
-      self.layers,
-      lambda block, x, cache: block(x, rotation, attention, cache),
-      x,
-      cache,
-      remat=self.config.remat,
+      self.layers, step, x, (_per_layer(config), cache), remat=config.remat
     )
     return self.norm(x), cache
 
+  def _attend(
+    self, q: Array, k: Array, v: Array, mask: Array
+  ) -> layers.Attended:
+    """`layers.attend`, with this model's scale and bound."""
+    scale, cap = self.config.score_scale, self.config.score_cap
+    return layers.attend(q, k, v, mask, scale=scale, cap=cap)
+
   def _run_prompt(self, prompts: Array, mask: Array) -> tuple[Array, Any]:
     """Prompts alone: their states [B, P, d], and the keys and values."""
+    view, where = self._prompt_view(mask), positions.from_mask(mask)
 
-    view = self._prompt_view(mask)
+    def attention(
+      window: Array | None, q: Array, k: Array, v: Array, _: Any
+    ) -> Any:
+      near = positions.near(view, where, where, window)
+      return self._attend(q, k, v, near).mixed, (k, v)
 
-    def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
-      return layers.attend(q, k, v, view).mixed, (k, v)
-
-    return self._run(prompts, positions.from_mask(mask), attention)
+    return self._run(prompts, where, attention)
 
   def _shared_prompt(
-    self, prompt_mask: Array, k: int, t: int
-  ) -> layers.Attention:
+    self, prompt_mask: Array, where: Array, k: int, t: int
+  ) -> Callable[..., tuple[Array, Any]]:
     """Attention of [prompt | y_1 | ... | y_K], which costs P^2 + KT(P + T)."""
     b, p = prompt_mask.shape
     view = self._prompt_view(prompt_mask)
+    inside, after, steps = where[:, :p], where[:, p:], jnp.arange(t)[None]
 
     def apart(x: Array) -> Array:
       return x[:, p:].reshape(b * k, t, *x.shape[2:])
@@ -261,11 +221,16 @@ class Decoder(nnx.Module):
     def together(x: Array) -> Array:
       return x.reshape(b, k * t, *x.shape[2:])
 
-    def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
+    def attention(
+      window: Array | None, q: Array, k: Array, v: Array, _: Any
+    ) -> Any:
+      near = functools.partial(positions.near, window=window)
       keys, values = k[:, :p], v[:, :p]
-      within = layers.attend(q[:, :p], keys, values, view)
-      back = layers.attend(q[:, p:], keys, values, prompt_mask[:, None, None])
-      own = layers.attend(apart(q), apart(k), apart(v), layers.causal(t))
+      within = self._attend(q[:, :p], keys, values, near(view, inside, inside))
+      seen = near(prompt_mask[:, None, None], after, inside)
+      back = self._attend(q[:, p:], keys, values, seen)
+      seen = near(layers.causal(t), steps, steps)
+      own = self._attend(apart(q), apart(k), apart(v), seen)
       own = layers.Attended(together(own.mixed), together(own.mass))
       mixed = jnp.concatenate([within.mixed, layers.merge(back, own)], axis=1)
       return mixed, None
@@ -287,3 +252,20 @@ class Decoder(nnx.Module):
         f"but the model has max_positions={limit}: shorten them, or give the "
         "model more"
       )
+
+
+def _distinct(config: DecoderConfig) -> list[positions.Rope]:
+  """The ropes, each once."""
+  return list(dict.fromkeys(config.ropes))
+
+
+def _per_layer(config: DecoderConfig) -> Layer:
+  """What `layers.scan` gives to each layer; leaves [L]."""
+  window = rope = None
+  if any(w is not None for w in config.windows):
+    ends = [_FAR if w is None else w for w in config.windows]
+    window = jnp.broadcast_to(jnp.asarray(ends, jnp.int32), config.layers)
+  distinct = _distinct(config)
+  if config.positions == "rope" and len(distinct) > 1:
+    rope = jnp.asarray([distinct.index(r) for r in config.ropes], jnp.int32)
+  return Layer(window, rope)

@@ -5,6 +5,7 @@ How those tokens see each other (padding, causality, caches, several
 completions that share a prompt) is an argument of theirs, a function.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from offalign import scoring
 from offalign.models.base import Model
 from offalign.types import Array, Params
 
 _MASKED = -1e30  # finite, so that a row without any key is not NaN
-_EPSILON = 1e-6
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -35,18 +36,25 @@ class Attended(NamedTuple):
 
 
 Attention = Callable[[Array, Array, Array, Any], tuple[Array, Any]]
-"""(q, k, v [B, S, H, D], cache of the layer) -> (mixed [B, S, H, D], cache)."""
+"""(q, k, v, cache of the layer) -> (mixed, cache).
+
+q and mixed are [B, S, H, D], k and v [B, S, G, D].
+"""
 
 
 class Linear(nnx.Module):
-  """A matrix [n, m], normal(0, std) at first; no bias."""
+  """A matrix [n, m], normal(0, std) at first; a bias [m], 0, if asked for."""
 
-  def __init__(self, n: int, m: int, std: float, *, rngs: nnx.Rngs):
+  def __init__(
+    self, n: int, m: int, std: float, *, bias: bool = False, rngs: nnx.Rngs
+  ):
     self.kernel = nnx.Param(std * jax.random.normal(rngs.params(), (n, m)))
+    self.bias = nnx.Param(jnp.zeros(m)) if bias else None
 
   def __call__(self, x: Array) -> Array:
     """[..., n] -> [..., m]."""
-    return jnp.matmul(x, self.kernel[...])
+    y = jnp.matmul(x, self.kernel[...])
+    return y if self.bias is None else y + _along(self.bias[...], y)
 
 
 class Embedding(nnx.Module):
@@ -63,15 +71,61 @@ class Embedding(nnx.Module):
 class RMSNorm(nnx.Module):
   """Division by the root mean square, no mean (arXiv:1910.07467)."""
 
-  def __init__(self, width: int):
-    self.scale = nnx.Param(jnp.ones(width))
+  def __init__(
+    self, width: int, epsilon: float = 1e-6, *, plus_one: bool = False
+  ):
+    """Makes the norm.
+
+    Args:
+      width: d.
+      epsilon: added to the mean square.
+      plus_one: whether the param is the scale less one (Gemma).
+    """
+    self.epsilon = epsilon
+    self.plus_one = plus_one
+    self.scale = nnx.Param(jnp.zeros(width) if plus_one else jnp.ones(width))
 
   def __call__(self, x: Array) -> Array:
     """[..., d] -> [..., d], computed in float32 or wider."""
     wide = x.astype(wider(x.dtype))
     square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    scale = jnp.broadcast_to(self.scale[...].astype(wide.dtype), x.shape)
-    return (wide * jax.lax.rsqrt(square + _EPSILON) * scale).astype(x.dtype)
+    scale = _along(self.scale[...].astype(wide.dtype), x)
+    if self.plus_one:
+      scale = 1 + scale
+    return (wide * jax.lax.rsqrt(square + self.epsilon) * scale).astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+  """Less the mean, over the standard deviation (arXiv:1607.06450)."""
+
+  def __init__(self, width: int, epsilon: float):
+    self.epsilon = epsilon
+    self.scale = nnx.Param(jnp.ones(width))
+    self.bias = nnx.Param(jnp.zeros(width))
+
+  def __call__(self, x: Array) -> Array:
+    """[..., d] -> [..., d], computed in float32 or wider."""
+    wide = x.astype(wider(x.dtype))
+    wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+    square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+    scale, bias = (
+      _along(p[...].astype(wide.dtype), x) for p in (self.scale, self.bias)
+    )
+    y = wide * jax.lax.rsqrt(square + self.epsilon) * scale + bias
+    return y.astype(x.dtype)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+  "gelu": functools.partial(jax.nn.gelu, approximate=False),
+  "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+  "relu": jax.nn.relu,
+  "silu": jax.nn.silu,
+}
+
+
+def _along(vector: Array, x: Array) -> Array:
+  """[d] as [..., d]."""
+  return jnp.broadcast_to(vector, x.shape)
 
 
 def wider(dtype: Any) -> Any:
@@ -92,6 +146,7 @@ def attend(
   *,
   bias: Array | None = None,
   scale: float | None = None,
+  cap: float | None = None,
 ) -> Attended:
   """Softmax attention, with scores and softmax in float32.
 
@@ -100,26 +155,36 @@ def attend(
 
   Args:
     q: [B, T, H, D].
-    k: [B, S, H, D].
-    v: [B, S, H, D].
+    k: [B, S, G, D]. G divides H: key 0 is for the first H / G queries, key 1
+      for the next, and so on (arXiv:2305.13245).
+    v: [B, S, G, D].
     mask: bool, broadcastable to [B, H, T, S]; True where a query may look. A
       query that may look nowhere gets the mean of `v`: no meaning, no NaN.
     bias: added to the scores; broadcastable to [B, H, T, S].
     scale: what the scores are multiplied by, before the bias; 1/sqrt(D) by
       default.
+    cap: the scores' bound, see `scoring.soft_cap`; before the bias too.
   """
   dtype = wider(q.dtype)
-  scores = jnp.einsum("bthd,bshd->bhts", q, k, preferred_element_type=dtype)
-  scores = scores * (q.shape[-1] ** -0.5 if scale is None else scale)
+  b, t, h, d = q.shape
+  s, g = k.shape[1:3]
+  scores = jnp.einsum(
+    "btgrd,bsgd->bgrts",
+    q.reshape(b, t, g, h // g, d),
+    k,
+    preferred_element_type=dtype,
+  ).reshape(b, h, t, s)
+  scores = scores * (d**-0.5 if scale is None else scale)
+  scores = scoring.soft_cap(scores, cap)
   if bias is not None:
     scores = scores + bias
   scores = jnp.where(mask, scores, _MASKED)
   weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
   mass = jax.nn.logsumexp(scores, axis=-1)
-  return Attended(
-    mixed=jnp.einsum("bhts,bshd->bthd", weights, v),
-    mass=mass.transpose(0, 2, 1),
+  mixed = jnp.einsum(
+    "bgrts,bsgd->btgrd", weights.reshape(b, g, h // g, t, s), v
   )
+  return Attended(mixed=mixed.reshape(b, t, h, d), mass=mass.transpose(0, 2, 1))
 
 
 def merge(a: Attended, b: Attended) -> Array:
@@ -142,7 +207,7 @@ def causal(length: int) -> Array:
 def write(
   past: tuple[Array, Array], new: tuple[Array, Array], slot: Array
 ) -> tuple[Array, Array]:
-  """Puts keys and values [B, 1, H, D] into [B, S, H, D] at one slot."""
+  """Puts keys and values [B, 1, G, D] into [B, S, G, D] at one slot."""
   keys, values = (
     jax.lax.dynamic_update_slice_in_dim(old, entry, slot, axis=1)
     for old, entry in zip(past, new, strict=True)
@@ -167,7 +232,8 @@ def scan(
 
   Args:
     layers: from `stack`.
-    step: (one layer, x, that layer's cache) -> (x, its new cache).
+    step: (one layer, x, that layer's cache) -> (x, its new cache). What goes
+      in as a cache may hold more than what comes out.
     x: what enters the first layer.
     cache: leaves [L, ...], or None.
     remat: whether the backward pass recomputes what is inside a layer.
@@ -198,12 +264,13 @@ def as_model(
   Args:
     build: rngs -> a module with the methods `hidden`, `prompt_state`,
       `unembedding`, `prefill` and `decode`, as `Model` has them but for the
-      params.
+      params; and with `softcap` where logits have one.
     spec: see `Model`.
     vocab_size: V.
     width: d.
   """
-  graph, _ = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+  module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+  graph, _ = nnx.split(module)
 
   def init(rng: Array) -> Params:
     return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(rng))))
@@ -224,4 +291,5 @@ def as_model(
     unembedding=method("unembedding"),
     prefill=method("prefill"),
     decode=method("decode"),
+    softcap=getattr(module, "softcap", None),
   )

@@ -1,15 +1,15 @@
 """Where tokens are: from masks, as rotations, and as relative biases."""
 
+import dataclasses
 import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from offalign.models import layers
 from offalign.types import Array
-
-_ROPE_THETA = 10_000.0
 
 
 def from_mask(mask: Array) -> Array:
@@ -28,6 +28,55 @@ def last_real(states: Array, mask: Array) -> Array:
   return jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
 
 
+def near(
+  mask: Array, queries: Array, keys: Array, window: Array | None
+) -> Array:
+  """Takes from a mask the keys that are `window` or more before the query.
+
+  Args:
+    mask: bool [B, 1, T or 1, S].
+    queries: [B or 1, T] positions.
+    keys: [B or 1, S] positions.
+    window: int [], or None for no limit.
+
+  Returns:
+    bool [B, 1, T, S]; the mask itself for None.
+  """
+  if window is None:
+    return mask
+  distance = queries[:, None, :, None] - keys[:, None, None, :]
+  return jnp.logical_and(mask, distance < window)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rope:
+  """How fast each pair of a head's coordinates turns (arXiv:2104.09864).
+
+  Attributes:
+    theta: pair i of n turns by theta^(-i / n) a token.
+    factor: what the rates are divided by: linear scaling (arXiv:2306.15595).
+    smooth: (low, high, length) of Llama 3: pairs that turn more than `high`
+      times within `length` tokens keep their rate, those that turn fewer
+      than `low` times have it divided by `factor`, and in between the share
+      of each falls linearly. None: all are divided.
+  """
+
+  theta: float = 10_000.0
+  factor: float = 1.0
+  smooth: tuple[float, float, float] | None = None
+
+  def rates(self, head_dim: int) -> np.ndarray:
+    """float32 [D / 2], radians a token."""
+    even = np.arange(0, head_dim, 2, dtype=np.float32)
+    rates = 1 / np.float32(self.theta) ** (even / np.float32(head_dim))
+    if self.smooth is None:
+      return rates / np.float32(self.factor)
+    low, high, length = (np.float32(x) for x in self.smooth)
+    turns = length * rates / np.float32(2 * math.pi)
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return kept * rates + (1 - kept) * rates / np.float32(self.factor)
+
+
 class Rotation(NamedTuple):
   """Turns pairs of a head's coordinates by angles that grow with position.
 
@@ -40,11 +89,17 @@ class Rotation(NamedTuple):
   sin: Array
 
   @classmethod
-  def at(cls, positions: Array, head_dim: int) -> "Rotation":
-    """The rotation at each of [B, S] positions."""
-    rates = _ROPE_THETA ** (-jnp.arange(0, head_dim, 2) / head_dim)
-    angles = jnp.einsum("bs,r->bsr", positions.astype(rates.dtype), rates)
-    return cls(jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None])
+  def each(cls, positions: Array, rates: list[np.ndarray]) -> "Rotation":
+    """Rotations at each of [B, S] positions, stacked: one for each [D / 2]."""
+    angles = jnp.einsum(
+      "bs,nr->nbsr", positions.astype(jnp.float32), np.stack(rates)
+    )[..., None, :]
+    return cls(jnp.cos(angles), jnp.sin(angles))
+
+  def pick(self, which: Array | None) -> "Rotation":
+    """One of those stacked; the only one for None."""
+    index = 0 if which is None else which
+    return Rotation(self.cos[index], self.sin[index])
 
   def __call__(self, x: Array) -> Array:
     """[B, S, H, D] -> [B, S, H, D]; coordinate i pairs with i + D / 2."""

@@ -1,14 +1,14 @@
-"""T5 v1.1, an encoder-decoder (arXiv:1910.10683, arXiv:2002.05202).
+"""T5, an encoder-decoder (arXiv:1910.10683, arXiv:2002.05202).
 
-Relative position biases, RMSNorm, gated gelu, no biases elsewhere, no
-1/sqrt(D) in attention (the initialisation has it), an untied head.
+Relative position biases, RMSNorm, no biases elsewhere, no 1/sqrt(D) in
+attention (the initialisation has it). What differs between v1.0 and v1.1 is
+in `T5Config`.
 
 The encoder runs once a prompt and the decoder once a completion: the K
 completions of a prompt are one stream [B, K * T] that looks at one copy of
 the encoder's states.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,51 +17,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from offalign.errors import UserError
 from offalign.models import layers, positions
 from offalign.models.base import Hidden
+from offalign.models.t5_config import T5Config
 from offalign.types import Array
 
-_START = 0  # the decoder's first input, T5's pad token
 _attend = functools.partial(layers.attend, scale=1.0)
 
-
-@dataclasses.dataclass(frozen=True)
-class T5Config:
-  """The size of a `T5`.
-
-  Attributes:
-    vocab_size: V.
-    width: d; d_model.
-    layers: blocks of the encoder, and of the decoder.
-    heads: attention heads.
-    head_dim: D; d_kv. heads * head_dim need not be the width.
-    mlp_ratio: width of the gated MLP / d; d_ff / d_model.
-    buckets: distances that the position biases tell apart;
-      relative_attention_num_buckets.
-    max_distance: tokens from which on all distances share a bucket;
-      relative_attention_max_distance.
-    remat: whether the backward pass recomputes the inside of each layer.
-  """
-
-  vocab_size: int
-  width: int = 64
-  layers: int = 2
-  heads: int = 4
-  head_dim: int = 16
-  mlp_ratio: int = 2
-  buckets: int = 32
-  max_distance: int = 128
-  remat: bool = False
-
-  def __post_init__(self) -> None:
-    if self.buckets < 4 or self.buckets % 4:
-      raise UserError(f"buckets={self.buckets} is not a multiple of 4")
-    if self.max_distance <= self.buckets // 2:
-      raise UserError(
-        f"max_distance={self.max_distance} must be above buckets/2 = "
-        f"{self.buckets // 2}: nearer distances have buckets of their own"
-      )
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+  "gelu": jax.nn.gelu,  # by tanh
+  "relu": jax.nn.relu,
+  "silu": jax.nn.silu,
+}
 
 
 class Attention(nnx.Module):
@@ -70,7 +37,7 @@ class Attention(nnx.Module):
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
     d, inner = config.width, config.heads * config.head_dim
     self.heads = config.heads
-    self.norm = layers.RMSNorm(d)
+    self.norm = layers.RMSNorm(d, config.epsilon)
     # 1/sqrt(D) of the scores is here.
     std = (d * config.head_dim) ** -0.5
     self.query = layers.Linear(d, inner, std, rngs=rngs)
@@ -101,20 +68,25 @@ class Attention(nnx.Module):
     return x + self.out(mixed.reshape(*x.shape[:-1], -1))
 
 
-class GatedMLP(nnx.Module):
-  """gelu(x W) * (x U), projected back; gelu by tanh. With its norm."""
+class MLP(nnx.Module):
+  """act(x W), or act(x W) * (x U), projected back. With its norm."""
 
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
-    d, inner = config.width, config.mlp_ratio * config.width
-    self.norm = layers.RMSNorm(d)
-    self.gate = layers.Linear(d, inner, d**-0.5, rngs=rngs)
+    d, inner = config.width, config.inner
+    self.activation = config.activation
+    self.gated = config.gated
+    self.norm = layers.RMSNorm(d, config.epsilon)
+    if config.gated:
+      self.gate = layers.Linear(d, inner, d**-0.5, rngs=rngs)
     self.up = layers.Linear(d, inner, d**-0.5, rngs=rngs)
     self.down = layers.Linear(inner, d, inner**-0.5, rngs=rngs)
 
   def __call__(self, x: Array) -> Array:
     """[B, S, d] -> [B, S, d]."""
+    act = _ACTIVATIONS[self.activation]
     h = self.norm(x)
-    return x + self.down(jax.nn.gelu(self.gate(h)) * self.up(h))
+    up = self.up(h)
+    return x + self.down(act(self.gate(h)) * up if self.gated else act(up))
 
 
 class EncoderBlock(nnx.Module):
@@ -122,7 +94,7 @@ class EncoderBlock(nnx.Module):
 
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
     self.attention = Attention(config, rngs=rngs)
-    self.mlp = GatedMLP(config, rngs=rngs)
+    self.mlp = MLP(config, rngs=rngs)
 
   def __call__(self, x: Array, attention: layers.Attention) -> Array:
     """[B, P, d] -> [B, P, d]."""
@@ -136,7 +108,7 @@ class DecoderBlock(nnx.Module):
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
     self.attention = Attention(config, rngs=rngs)
     self.cross = Attention(config, rngs=rngs)
-    self.mlp = GatedMLP(config, rngs=rngs)
+    self.mlp = MLP(config, rngs=rngs)
 
   def __call__(
     self,
@@ -159,8 +131,9 @@ class Tower(nnx.Module):
     self,
     block: Callable[..., nnx.Module],
     config: T5Config,
-    bidirectional: bool,
+    depth: int,
     *,
+    bidirectional: bool,
     rngs: nnx.Rngs,
   ):
     self.remat = config.remat
@@ -173,9 +146,9 @@ class Tower(nnx.Module):
       rngs=rngs,
     )
     self.layers: Any = layers.stack(
-      lambda rngs: block(config, rngs=rngs), config.layers, rngs
+      lambda rngs: block(config, rngs=rngs), depth, rngs
     )
-    self.norm = layers.RMSNorm(config.width)
+    self.norm = layers.RMSNorm(config.width, config.epsilon)
 
   def __call__(
     self, x: Array, step: Callable[..., Any], cache: Any = None
@@ -206,10 +179,19 @@ class T5(nnx.Module):
 
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
     v, d = config.vocab_size, config.width
+    self.start = config.start
+    # What the logits are made of: the last states times this.
+    self.scale = d**-0.5 if config.scaled else 1.0
     self.embedding = layers.Embedding(v, d, 1.0, rngs=rngs)
-    self.encoder = Tower(EncoderBlock, config, bidirectional=True, rngs=rngs)
-    self.decoder = Tower(DecoderBlock, config, bidirectional=False, rngs=rngs)
-    self.head = layers.Linear(d, v, d**-0.5, rngs=rngs)
+    self.encoder = Tower(
+      EncoderBlock, config, config.layers, bidirectional=True, rngs=rngs
+    )
+    self.decoder = Tower(
+      DecoderBlock, config, config.depth, bidirectional=False, rngs=rngs
+    )
+    self.tied = config.tied
+    if not config.tied:
+      self.head = layers.Linear(d, v, d**-0.5, rngs=rngs)
 
   def hidden(
     self,
@@ -221,7 +203,7 @@ class T5(nnx.Module):
     """See `offalign.models.base.HiddenFn`."""
     del completion_mask  # on the right: no real token would look there
     b, n, t = completions.shape
-    start = jnp.full((b, n, 1), _START, completions.dtype)
+    start = jnp.full((b, n, 1), self.start, completions.dtype)
     inputs = jnp.concatenate([start, completions[:, :, :-1]], axis=2)
     encoded = self._encode(prompts, prompt_mask)
     bias = self.decoder.bias(jnp.arange(t), jnp.arange(t))
@@ -237,17 +219,19 @@ class T5(nnx.Module):
       return block(x, attention, memory, prompt_mask, None)
 
     states, _ = self.decoder(self.embedding(inputs.reshape(b, n * t)), step)
-    states = states.reshape(b, n, t, -1)
+    states = (states * self.scale).reshape(b, n, t, -1)
     return Hidden(states[:, 0, 0], states)
 
   def prompt_state(self, prompts: Array, prompt_mask: Array) -> Array:
     """[B, P], [B, P] -> [B, d]."""
-    start = jnp.full((prompts.shape[0], 1, 1), _START, prompts.dtype)
+    start = jnp.full((prompts.shape[0], 1, 1), self.start, prompts.dtype)
     real = jnp.ones_like(start, bool)
     return self.hidden(prompts, prompt_mask, start, real).prompt
 
   def unembedding(self) -> Array:
     """[d, V]."""
+    if self.tied:
+      return self.embedding.table[...].T
     return self.head.kernel[...]
 
   def prefill(
@@ -263,7 +247,7 @@ class T5(nnx.Module):
     n, b, _, *heads = memory[0].shape
     empty = jnp.zeros((n, b, 1 + max_new, *heads), encoded.dtype)
     cache = Cache((empty, empty), memory, prompt_mask, jnp.asarray(0))
-    return self.decode(cache, jnp.full(b, _START, prompts.dtype))
+    return self.decode(cache, jnp.full(b, self.start, prompts.dtype))
 
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
     """[B] -> [B, d]; to be called at most `max_new` times."""
@@ -281,7 +265,9 @@ class T5(nnx.Module):
 
     x = self.embedding(tokens[:, None])
     states, own = self.decoder(x, step, (cache.own, cache.memory))
-    return cache._replace(own=own, slot=cache.slot + 1), states[:, 0]
+    return cache._replace(own=own, slot=cache.slot + 1), self.scale * states[
+      :, 0
+    ]
 
   def _encode(self, prompts: Array, mask: Array) -> Array:
     """[B, P], [B, P] -> [B, P, d]."""

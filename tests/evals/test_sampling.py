@@ -1,14 +1,17 @@
 """Sampling, with one tiny model of each family."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
-from offalign import models
+from offalign import models, sharding
 from offalign.errors import UserError
+from offalign.evals import filters
 from offalign.evals.sampling import sample
 
 V, B, P, T, EOS = 9, 16, 4, 6, 1
@@ -136,6 +139,79 @@ def test_temperature_0_takes_the_likeliest_token_each_time(case):
   np.testing.assert_array_equal(samples.tokens, again.tokens)
 
 
+def test_tokens_are_among_those_that_the_filters_keep(case):
+  samples = draw(case, temperature=1.3, top_k=4, top_p=0.5)
+  logits = token_logps(case, samples).reshape(B * T, V) / 1.3
+  logits = filters.top_p(filters.top_k(logits, 4), 0.5)
+  kept = np.isfinite(logits).reshape(B, T, V)
+  assert picked(kept, samples.tokens)[samples.mask].all()
+  every = draw(case, temperature=1.3)
+  assert not picked(kept, every.tokens)[every.mask].all()
+  # What it was drawn with is not what it is scored with.
+  tokens = picked(token_logps(case, samples), samples.tokens)
+  expected = np.where(samples.mask, tokens, 0).sum(1)
+  np.testing.assert_allclose(samples.logps, expected, atol=1e-5)
+
+
+def test_top_k_of_1_is_greedy(case):
+  greedy = draw(case, temperature=0.0)
+  one = draw(case, top_k=1)
+  np.testing.assert_array_equal(one.tokens, greedy.tokens)
+
+
+def test_any_of_several_tokens_ends_a_completion(case):
+  plain = draw(case)
+  samples = draw(case, eos_id=(EOS, 5))
+  ended = set()
+  for tokens, mask, before in zip(*samples[:2], plain.tokens, strict=True):
+    ends = np.flatnonzero(np.isin(before, (EOS, 5)))
+    length = ends[0] + 1 if len(ends) else T
+    np.testing.assert_array_equal(mask, np.arange(T) < length)
+    np.testing.assert_array_equal(tokens[:length], before[:length])
+    assert (tokens[length:] == EOS).all()
+    ended.add(int(tokens[length - 1]))
+  assert ended > {EOS, 5}
+
+
+def test_it_stops_when_every_row_has_ended(case):
+  steps = []
+
+  def decode(params, cache, tokens):
+    jax.debug.callback(lambda: steps.append(1))
+    return case.model.decode(params, cache, tokens)
+
+  first = draw(case).tokens[:, 0]
+  counted = SimpleNamespace(**vars(case))
+  counted.model = dataclasses.replace(case.model, decode=decode)
+  samples = draw(counted, eos_id=tuple(range(V)))
+  jax.effects_barrier()
+  assert len(steps) == 1
+  np.testing.assert_array_equal(samples.tokens[:, 0], first)
+  assert samples.mask.sum() == B
+
+
+def test_sharded_prompts_and_params_give_the_same(case, monkeypatch):
+  monkeypatch.setattr(sharding, "SMALL", 1)
+  options = {"top_k": 5, "top_p": 0.9}
+  whole = draw(case, **options)
+  mesh = sharding.make_mesh(sharding.MeshConfig(fsdp=4))
+  assert mesh.size == 8
+  rows = NamedSharding(mesh, PartitionSpec(sharding.BATCH_AXES))
+  split = SimpleNamespace(
+    model=case.model,
+    params=jax.device_put(
+      case.params, sharding.state_shardings(mesh, case.params)
+    ),
+    prompts=jax.device_put(case.prompts, rows),
+    prompt_mask=jax.device_put(case.prompt_mask, rows),
+    seeds=jax.device_put(case.seeds, rows),
+  )
+  samples = draw(split, **options)
+  np.testing.assert_array_equal(samples.tokens, whole.tokens)
+  np.testing.assert_array_equal(samples.mask, whole.mask)
+  np.testing.assert_allclose(samples.logps, whole.logps, atol=1e-5)
+
+
 @pytest.mark.parametrize(
   ("changed", "error"),
   [
@@ -143,6 +219,13 @@ def test_temperature_0_takes_the_likeliest_token_each_time(case):
     ({"eos_id": V}, "eos_id 9 is not in the vocabulary of 9"),
     ({"temperature": -1.0}, "temperature must be 0 or above"),
     ({"temperature": float("nan")}, "temperature must be 0 or above"),
+    ({"eos_id": []}, "eos_id names no token"),
+    ({"temperature": 0.0, "top_k": 3}, "top_k=3 has no effect at temperature"),
+    ({"temperature": 0.0, "top_p": 0.5}, "top_p=0.5 has no effect"),
+    ({"top_k": 0}, "top_k must be at least 1"),
+    ({"top_k": V}, "below the vocabulary's 9 tokens, not 9"),
+    ({"top_p": 0.0}, "top_p must be above 0"),
+    ({"top_p": 1.0}, "top_p must be above 0 and below 1, not 1.0"),
     ({"seeds": jnp.arange(3)}, "16 prompts need one each"),
     ({"seeds": np.ones(B)}, "seeds must be whole numbers"),
   ],

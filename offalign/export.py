@@ -1,0 +1,130 @@
+"""python -m offalign.export --run=RUN --out=DIR: a run as a model folder.
+
+The folder holds the policy of the run's newest checkpoint as safetensors,
+with config.json and the tokenizer's files, as `transformers` reads it.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+from offalign import models, origin, sharding, start
+from offalign.checkpoint import Checkpoints
+from offalign.data import Tokenizer
+from offalign.errors import UserError
+from offalign.models import hf, t5_config
+from offalign.models.hf_folder import (
+  TOKENIZER,
+  copy_companions,
+  read_config,
+  whole_or_nothing,
+)
+
+DTYPES = ("float32", "bfloat16")
+
+
+def export(
+  run: str | pathlib.Path,
+  out: str | pathlib.Path,
+  *,
+  dtype: str = "float32",
+  max_shard_size: int = hf.MAX_SHARD_SIZE,
+) -> int:
+  """Writes the policy of a run's newest checkpoint as a model folder.
+
+  Args:
+    run: the run folder; nothing else is needed.
+    out: a new folder; it is there whole or not at all.
+    dtype: of the file's weights; the run's are float32.
+    max_shard_size: bytes above which there is more than one file of weights.
+
+  Returns:
+    The checkpoint's step.
+
+  Raises:
+    UserError: where there is no checkpoint, the model is none of Hugging
+      Face's, or `out` is not empty.
+  """
+  folder = pathlib.Path(run)
+  about = start.read_about(folder)
+  if about is None:
+    raise UserError(f"{folder} is not a run folder: it has no {start.ABOUT}")
+  config = _config(folder, about)
+  with Checkpoints(folder) as checkpoints:
+    step = checkpoints.latest
+  if step is None:
+    raise UserError(f"{folder} has no complete checkpoint yet")
+  with whole_or_nothing(pathlib.Path(out)) as part:
+    model = start.model_of(folder, about)
+    params = start.restore(folder, model, sharding.one_device())
+    hf.write(
+      part, config, model, params, dtype=dtype, max_shard_size=max_shard_size
+    )
+    copy_companions(folder / origin.FOLDER, part)
+    if not (part / "tokenizer.json").exists():
+      _copy_tokenizer(folder / "tokenizer", part)
+  return step
+
+
+def _config(folder: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
+  """The config.json of a run's model."""
+  if origin.is_kept(about["model"]):
+    return read_config(folder / origin.FOLDER)
+  config = models.configure(about["model"], vocab_size=about["vocab_size"])
+  if not isinstance(config, t5_config.T5Config):
+    raise UserError(
+      f"{folder} trained {about['model']}, which is none of Hugging Face's "
+      "architectures: only a t5(...), or a run that began with a Hugging Face "
+      "model, can be exported"
+    )
+  tokenizer = Tokenizer.load(folder / "tokenizer")
+  return t5_config.to_hf(config) | {"eos_token_id": tokenizer.eos_id}
+
+
+def _copy_tokenizer(source: pathlib.Path, folder: pathlib.Path) -> None:
+  """Copies the run's own tokenizer, with the class that reads any."""
+  for name in TOKENIZER:
+    if (source / name).is_file():
+      shutil.copyfile(source / name, folder / name)
+  file = folder / "tokenizer_config.json"
+  config = json.loads(file.read_text(encoding="utf-8"))
+  config.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
+  file.write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def main(argv: Sequence[str]) -> int:
+  """Exports; returns the exit status."""
+  logging.set_verbosity(logging.WARNING)
+  values = flags.FLAGS
+  try:
+    if len(argv) > 1:
+      raise UserError(f"what is {argv[1]!r}? Give --run=RUN and --out=DIR")
+    for name in ("run", "out"):
+      if not values[name].value:
+        raise UserError(f"--{name} is missing: give --run=RUN and --out=DIR")
+    step = export(values.run, values.out, dtype=values.dtype)
+  except UserError as error:
+    print(f"offalign.export: {error}", file=sys.stderr)
+    return 2
+  print(f"wrote the policy of {values.run} at step {step} to {values.out}")
+  return 0
+
+
+def run() -> None:
+  """The entry point of `offalign-export`."""
+  module = sys.argv[0]
+  flags.DEFINE_string("run", None, "the run folder", module_name=module)
+  flags.DEFINE_string("out", None, "a new folder", module_name=module)
+  flags.DEFINE_enum(
+    "dtype", "float32", DTYPES, "of the file's weights", module_name=module
+  )
+  app.run(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,130 @@
+"""Reading config.json so that nothing in it goes unnoticed.
+
+Every key is read, required to have the one value that is implemented, or on a
+list of those that change nothing; any other is refused by name. A checkpoint
+is never run with an option of its own left out.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from offalign.errors import UserError
+
+_REQUIRED: Any = object()
+
+_NO_EFFECT = """
+_attn_implementation_autoset _name_or_path attention_dropout attn_pdrop
+bad_words_ids begin_suppress_tokens bos_token_id cache_implementation
+chunk_size_feed_forward diversity_penalty do_sample dropout dropout_rate dtype
+early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id
+exponential_decay_length_penalty finetuning_task forced_bos_token_id
+forced_eos_token_id id2label initializer_factor initializer_range label2id
+length_penalty max_length max_position_embeddings min_length n_ctx n_positions
+no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
+output_attentions output_hidden_states output_past output_scores pad_token_id
+prefix pretraining_tp problem_type remove_invalid_values repetition_penalty
+resid_pdrop return_dict return_dict_in_generate sep_token_id
+summary_activation summary_first_dropout summary_proj_to_labels summary_type
+summary_use_proj suppress_tokens task_specific_params temperature
+tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript
+transformers_version typical_p use_bfloat16 use_cache
+"""
+
+IRRELEVANT = frozenset(_NO_EFFECT.split())
+"""Keys of any family that do not change what a forward pass computes.
+
+Dropout is among them: models here are trained without it. So are options of
+generation, which belong to whoever generates, the dtype and length that a
+checkpoint was trained at, and heads for classification.
+"""
+
+
+class ConfigJson:
+  """A parsed config.json, and which of its keys have been accounted for."""
+
+  def __init__(self, raw: Mapping[str, Any], where: str = "config.json"):
+    """Takes the parsed file; `where` names it in errors."""
+    self.where = where
+    self._raw = raw
+    self._seen: set[str] = set()
+
+  def take(self, key: str, default: Any = _REQUIRED) -> Any:
+    """The value of a key; the default where it is missing or null.
+
+    Raises:
+      UserError: where it is missing or null and there is no default.
+    """
+    self._seen.add(key)
+    value = self._raw.get(key)
+    if value is not None:
+      return value
+    if default is _REQUIRED:
+      raise UserError(f"{self.where} lacks {key!r}, which this model needs")
+    return default
+
+  def nullable(self, key: str, default: float | None) -> Any:
+    """As `number`, but null is None; only a missing key has the default."""
+    return self.number(key, None if key in self._raw else default)
+
+  def number(self, key: str, default: Any = _REQUIRED) -> Any:
+    """As `take`, for a positive number."""
+    value = self.take(key, default)
+    if value is None:
+      return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+      self.refuse(key, value, "must be a number")
+    if not value > 0:
+      self.refuse(key, value, "must be above 0")
+    return value
+
+  def size(self, key: str, default: Any = _REQUIRED) -> Any:
+    """As `number`, for a whole one."""
+    value = self.number(key, default)
+    if value is not None and not isinstance(value, int):
+      self.refuse(key, value, "must be a whole number")
+    return value
+
+  def flag(self, key: str, default: Any = _REQUIRED) -> bool:
+    """As `take`, for true or false."""
+    value = self.take(key, default)
+    if not isinstance(value, bool):
+      self.refuse(key, value, "must be true or false")
+    return value
+
+  def choice(
+    self, key: str, known: Mapping[str, Any], default: Any = _REQUIRED
+  ) -> Any:
+    """As `take`, for one of some names; returns what the name stands for."""
+    value = self.take(key, default)
+    if not isinstance(value, str) or value not in known:
+      self.refuse(key, value, f"is not one of {', '.join(known)}")
+    return known[value]
+
+  def only(self, key: str, *values: Any) -> None:
+    """Raises UserError unless a key is missing, null or one of `values`."""
+    value = self.take(key, None)
+    if value is not None and value not in values:
+      implemented = " or ".join(repr(v) for v in values) or "null"
+      self.refuse(key, value, f"is not implemented, only {implemented} is")
+
+  def refuse(self, key: str, value: Any, why: str) -> None:
+    """Raises UserError about the value of a key."""
+    raise UserError(f"{self.where}: {key}={value!r} {why}")
+
+  def finish(self, irrelevant: Iterable[str] = ()) -> None:
+    """Raises UserError where a key that is not null was not accounted for.
+
+    Args:
+      irrelevant: keys that change nothing, beside `IRRELEVANT`.
+    """
+    known = self._seen | IRRELEVANT | set(irrelevant)
+    left = sorted(
+      key
+      for key, value in self._raw.items()
+      if key not in known and value is not None
+    )
+    if left:
+      named = ", ".join(f"{key}={self._raw[key]!r}" for key in left)
+      raise UserError(
+        f"{self.where} has options that are not implemented: {named}"
+      )

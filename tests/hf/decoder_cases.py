@@ -1,0 +1,187 @@
+"""Tiny random decoders of every family, and ways to get each family wrong.
+
+The weights are larger than those of a fresh model, so that logits are of the
+size of a trained model's (up to about 5) and a mistake shows in them. The
+epsilon of the norms is large, so that a wrong one shows too.
+"""
+
+import dataclasses
+
+from offalign.models.positions import Rope
+
+_SIZES = {
+  "vocab_size": 67,
+  "hidden_size": 32,
+  "intermediate_size": 48,
+  "num_hidden_layers": 3,
+  "num_attention_heads": 4,
+  "num_key_value_heads": 2,
+  "max_position_embeddings": 64,
+  "rms_norm_eps": 1e-4,
+  "bos_token_id": None,
+  "eos_token_id": 1,
+  "pad_token_id": 0,
+}
+
+_LLAMA3 = {
+  "rope_type": "llama3",
+  "rope_theta": 500.0,
+  "factor": 8.0,
+  "low_freq_factor": 1.0,
+  "high_freq_factor": 4.0,
+  "original_max_position_embeddings": 16,
+}
+
+_GEMMA3_ROPES = {
+  "full_attention": {
+    "rope_type": "linear",
+    "factor": 8.0,
+    "rope_theta": 1000.0,
+  },
+  "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+}
+
+_GEMMA = {"head_dim": 12, "query_pre_attn_scalar": 7, "sliding_window": 5}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """A checkpoint to make.
+
+  Attributes:
+    config: the class of its configuration in transformers.
+    options: what that is given.
+    wrong: name of a mistake -> the fields of `DecoderConfig` that make it.
+  """
+
+  config: str
+  options: dict
+  wrong: dict
+
+
+_LLAMA_WRONG = {
+  "theta": {"ropes": (Rope(theta=9_000.0),)},
+  "epsilon": {"epsilon": 1e-6},
+  "tanh gelu for silu": {"activation": "gelu_tanh"},
+}
+
+CASES = {
+  "llama 2": Case(
+    "LlamaConfig",
+    _SIZES | {"num_key_value_heads": 4},
+    _LLAMA_WRONG | {"linear scaling": {"ropes": (Rope(factor=2.0),)}},
+  ),
+  "llama 3": Case(
+    "LlamaConfig",
+    _SIZES
+    | {
+      "rope_parameters": _LLAMA3,
+      "tie_word_embeddings": True,
+      "attention_bias": True,
+      "mlp_bias": True,
+    },
+    {
+      "theta": {"ropes": (Rope(10_000.0, 8.0, (1.0, 4.0, 16.0)),)},
+      "no scaling": {"ropes": (Rope(500.0),)},
+      "linear scaling": {"ropes": (Rope(500.0, 8.0),)},
+      "factor": {"ropes": (Rope(500.0, 4.0, (1.0, 4.0, 16.0)),)},
+      "band": {"ropes": (Rope(500.0, 8.0, (1.0, 2.0, 16.0)),)},
+      "length": {"ropes": (Rope(500.0, 8.0, (1.0, 4.0, 32.0)),)},
+      "no biases in attention": {"biases": ("gate", "up", "down")},
+      "no biases in the MLP": {"biases": ("query", "key", "value", "out")},
+    },
+  ),
+  "mistral": Case(
+    "MistralConfig",
+    _SIZES | {"sliding_window": 5, "head_dim": 12},
+    _LLAMA_WRONG
+    | {
+      "no window": {"windows": (None,)},
+      "window + 1": {"windows": (6,)},
+      "window - 1": {"windows": (4,)},
+    },
+  ),
+  "qwen 2": Case(
+    "Qwen2Config",
+    _SIZES
+    | {
+      "use_sliding_window": True,
+      "sliding_window": 5,
+      "max_window_layers": 1,
+    },
+    _LLAMA_WRONG
+    | {
+      "no biases": {"biases": ()},
+      "no window": {"windows": (None,)},
+      "window in all layers": {"windows": (5,)},
+      "window in the first layers": {"windows": (5, 5, None)},
+    },
+  ),
+  "qwen 3": Case(
+    "Qwen3Config",
+    _SIZES | {"head_dim": 12, "tie_word_embeddings": True},
+    _LLAMA_WRONG | {"no norm of queries and keys": {"qk_norm": False}},
+  ),
+  "gemma 2": Case(
+    "Gemma2Config",
+    _SIZES
+    | _GEMMA
+    | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 4.0},
+    {
+      "theta": {"ropes": (Rope(theta=9_000.0),)},
+      "epsilon": {"epsilon": 1e-6},
+      "erf gelu": {"activation": "gelu"},
+      "no window": {"windows": (None,)},
+      "window in the other layers": {"windows": (None, 5, None)},
+      "no bound of scores": {"score_cap": None},
+      "no bound of logits": {"logit_cap": None},
+      "norms without + 1": {"plus_one": False},
+      "embeddings as they are": {"embedding_scale": False},
+      "scores over sqrt(D)": {"score_scale": None},
+      "no norms after": {"post_norms": False},
+    },
+  ),
+  "gemma 3": Case(
+    "Gemma3TextConfig",
+    _SIZES
+    | _GEMMA
+    | {"num_hidden_layers": 7, "rope_parameters": _GEMMA3_ROPES},
+    {
+      "one theta": {"ropes": (Rope(1000.0, 8.0),)},
+      "no scaling": {"ropes": (*[Rope(50.0)] * 5, Rope(1000.0), Rope(50.0))},
+      "scaling everywhere": {
+        "ropes": (*[Rope(50.0, 8.0)] * 5, Rope(1000.0, 8.0), Rope(50.0, 8.0))
+      },
+      "epsilon": {"epsilon": 1e-6},
+      "erf gelu": {"activation": "gelu"},
+      "no window": {"windows": (None,)},
+      "window in all layers": {"windows": (5,)},
+      "norms without + 1": {"plus_one": False},
+      "no norm of queries and keys": {"qk_norm": False},
+      "embeddings as they are": {"embedding_scale": False},
+      "scores over sqrt(D)": {"score_scale": None},
+      "no norms after": {"post_norms": False},
+    },
+  ),
+  "gpt 2": Case(
+    "GPT2Config",
+    {
+      "vocab_size": 67,
+      "n_embd": 32,
+      "n_layer": 3,
+      "n_head": 4,
+      "n_positions": 40,
+      "layer_norm_epsilon": 1e-4,
+      "bos_token_id": 1,
+      "eos_token_id": 1,
+    },
+    {
+      "erf gelu": {"activation": "gelu"},
+      "epsilon": {"epsilon": 1e-6},
+      "norms without mean": {"norm": "rms"},
+      "no biases": {"biases": ()},
+      "scores as they are": {"score_scale": 1.0},
+      "RoPE": {"positions": "rope", "max_positions": None},
+    },
+  ),
+}

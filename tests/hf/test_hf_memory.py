@@ -1,0 +1,77 @@
+"""Reading a checkpoint of more than a gigabyte holds it in memory once."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from offalign.models import hf, t5_config
+from offalign.models.hf_check import expected_shapes
+from offalign.models.tensor_files import Writer
+
+LIMIT = 1.3  # times the checkpoint
+
+CONFIG = t5_config.T5Config(
+  vocab_size=32128, width=1024, layers=8, heads=16, head_dim=64, mlp_width=2816
+)
+
+READ = """
+import json, os, resource, sys
+import jax
+from offalign import sharding
+from offalign.models import hf
+folder, fsdp = sys.argv[1], int(sys.argv[2])
+mesh = sharding.make_mesh(sharding.MeshConfig(data=1, fsdp=fsdp))
+with open("/proc/self/statm") as file:
+  before = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+model, params = hf.load(folder, mesh=mesh)
+leaves = jax.block_until_ready(jax.tree.leaves(params))
+print(json.dumps({
+  "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before,
+  "params": sum(x.nbytes for x in leaves),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """A checkpoint of random float32, written tensor by tensor."""
+  folder = tmp_path_factory.mktemp("large")
+  raw = t5_config.to_hf(CONFIG)
+  model = hf.describe(raw, spec="large", tied=False)
+  shapes = expected_shapes(hf.sources_of(raw, tied=False), hf.shapes_of(model))
+  noise = np.random.default_rng(0).normal(size=2**20).astype(np.float32)
+  writer = Writer(folder / "model.safetensors", shapes, "F32")
+  for name, shape in shapes.items():
+    writer.write(name, np.resize(noise, shape), None, 0)
+  writer.close()
+  (folder / "config.json").write_text(json.dumps(raw))
+  yield folder
+  (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+@pytest.mark.parametrize("devices", [1, 4])
+def test_peak_memory(folder, devices):
+  size = (folder / "model.safetensors").stat().st_size
+  assert size > 1e9
+  flags = f"--xla_force_host_platform_device_count={devices}"
+  out = subprocess.run(
+    [sys.executable, "-c", READ, str(folder), str(devices)],
+    env=os.environ | {"XLA_FLAGS": flags},
+    cwd=pathlib.Path(__file__).parents[2],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert out.returncode == 0, out.stderr
+  found = json.loads(out.stdout)
+  assert found["params"] == pytest.approx(size, rel=1e-3)
+  ratio = found["peak"] / size
+  print(f"{size / 1e9:.2f} GB on {devices} device(s): peak {ratio:.3f}x")
+  assert 0.9 < ratio < LIMIT
