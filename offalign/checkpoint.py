@@ -55,14 +55,11 @@ class Checkpoints:
 
     Saving a step that is there already does nothing.
     """
-    step = int(state.step)
-    if step in self._manager.all_steps():
-      return
     items = {
       name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()
     }
     self._manager.save(
-      step,
+      int(state.step),
       args=ocp.args.Composite(**items, about=ocp.args.JsonSave(about)),
     )
 
