@@ -247,7 +247,23 @@ def test_a_model_beside_init_is_refused(run, data, tmp_path):
     Run(config(data, tmp_path / "x", init=str(run), model="/no/where"))
 
 
-class TestOwnModels:
+LLAMA = {
+  "architectures": ["LlamaForCausalLM"],
+  "model_type": "llama",
+  "vocab_size": 300,
+  "hidden_size": 16,
+  "intermediate_size": 24,
+  "num_hidden_layers": 2,
+  "num_attention_heads": 4,
+  "num_key_value_heads": 2,
+  "rms_norm_eps": 1e-5,
+  "rope_theta": 10000.0,
+  "tie_word_embeddings": False,
+  "torch_dtype": "bfloat16",
+}
+
+
+class TestUntrained:
   def untrained(self, data, folder, model):
     """A run folder with a checkpoint of step 0."""
     run = Run(config(data, folder, model=model, tokenizer="byte"))
@@ -279,6 +295,25 @@ class TestOwnModels:
     np.testing.assert_allclose(logits(model, params), expected, atol=1e-4)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.decode(tokenizer("a b").input_ids).endswith("a b")
+
+  @pytest.mark.slow
+  def test_decoders_and_another_tokenizer(self, data, tmp_path):
+    origin_folder = tmp_path / "llama"
+    origin_folder.mkdir()
+    model = hf.describe(LLAMA, spec="llama", tied=False)
+    params = jax.jit(model.init)(jax.random.key(0))
+    hf.write(origin_folder, LLAMA, model, params, dtype="bfloat16")
+    write_tokenizer(origin_folder)
+    self.untrained(data, tmp_path / "run", str(origin_folder))
+    export_lib.export(tmp_path / "run", tmp_path / "out", dtype="bfloat16")
+    assert (origin_folder / "model.safetensors").read_bytes() == (
+      tmp_path / "out" / "model.safetensors"
+    ).read_bytes()
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == LLAMA
+    # The run's tokenizer is exported, not the one beside the model.
+    exported = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
+    used = tmp_path / "run" / "tokenizer" / "tokenizer.json"
+    assert exported == json.loads(used.read_text())
 
   def test_a_decoder_spec_is_none_of_theirs(self, tmp_path):
     about = {"model": "decoder(width=8)", "vocab_size": 20}
