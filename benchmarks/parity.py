@@ -145,7 +145,10 @@ def ours(
     value=ValueConfig(network=network),
   )
 
-  @jax.jit  # one program: they share most of it
+  # One program, since they share most of it; to compile is most of the time.
+  @functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+  )
   def everything(policy: Params, value: Params) -> Any:
     alone, both = {"policy": policy}, {"policy": policy, "value": value}
     return (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import parity, parity_t5
+from benchmarks import parity, parity_decoders, parity_t5
 
 TOLERANCE = 1e-4
 
@@ -21,19 +21,28 @@ class Case(NamedTuple):
 
   Attributes:
     build: writes it into a folder; returns the torch model.
-    weights: tensors whose gradients are compared.
+    weights: the torch model -> tensors whose gradients are compared.
   """
 
   build: Callable[[Path], Any]
-  weights: tuple[str, ...]
+  weights: Callable[[Any], tuple[str, ...]]
 
 
 def cases() -> dict[str, Case]:
   """Every family, by the name that its row gets."""
-  return {
-    name: Case(functools.partial(parity_t5.build, name), parity_t5.WEIGHTS)
+  t5 = {
+    name: Case(
+      functools.partial(parity_t5.build, name), lambda _: parity_t5.WEIGHTS
+    )
     for name in parity_t5.CASES
   }
+  decoders = {
+    name: Case(
+      functools.partial(parity_decoders.build, name), parity_decoders.weights
+    )
+    for name in parity_decoders.CASES
+  }
+  return t5 | decoders
 
 
 _HEAD = """# Parity with transformers
@@ -41,11 +50,12 @@ _HEAD = """# Parity with transformers
 Largest absolute errors against transformers {transformers} with torch
 {torch}, in float32 on a CPU. The checkpoints are tiny and random, with
 weights scaled up so that logits are of a realistic size and mistakes show;
-deliberate mistakes (a missing logit scale, another gelu, another maximal
-distance, ...) are tested to move logits by more than the tolerance of
+deliberate mistakes (a missing logit scale, another gelu, another RoPE base,
+a missing window, ...) are tested to move logits by more than the tolerance of
 {tolerance}. Prompts are of unequal lengths with padding on either side, the
 reference computes each row without padding. Gradients are with respect to two
-named weights, relative to their largest entry; DRO-V's are of the policy's
+named weights (of decoders, the embedding and all of a layer), relative to
+their largest entry; DRO-V's are of the policy's
 and of a separate value network's. Made by `python -m benchmarks.parity_table
 --out=docs/parity.md`.
 
@@ -87,7 +97,7 @@ def main(argv: list[str]) -> int:
   for name, case in cases().items():
     with tempfile.TemporaryDirectory() as folder:
       theirs = case.build(Path(folder))
-      rows[name] = parity.compare(Path(folder), theirs, case.weights)
+      rows[name] = parity.compare(Path(folder), theirs, case.weights(theirs))
     print(_row(name, rows[name]), end="", flush=True)
   page = table(rows)
   if out is not None:

@@ -66,10 +66,12 @@ class Config:
 
   Attributes:
     loss: a loss by spec, e.g. 'dro_v(tau=0.1)' or 'kto(threshold=batch)'.
-    model: the model by spec, e.g. 'decoder(width=128,layers=4)' or
+    model: a Hugging Face model folder, a name on its hub (org/name; uses the
+      network), or a new model by spec, e.g. 'decoder(width=128,layers=4)' or
       't5(width=128)'.
     tokenizer: "bpe" (trained on the training texts), "byte", or a
-      tokenizer.json or a folder that holds one.
+      tokenizer.json or a folder that holds one; default: the one beside the
+      model, or bpe for a new one.
     tokenizer_vocab: size of the vocabulary to train; default 8192, bpe only.
     init: a run folder to start from: its model, tokenizer and newest
       checkpoint. Its policy is also the reference.

@@ -8,13 +8,41 @@ import numpy as np
 import pytest
 
 from offalign import models
+from offalign.models import layers
+from offalign.models.decoder import Decoder
+from offalign.models.decoder_config import DecoderConfig
+from offalign.models.positions import Rope
 
 V, B, P, K, T = 13, 2, 8, 3, 5
+GEMMA = DecoderConfig(
+  vocab_size=V,
+  width=16,
+  layers=2,
+  heads=4,
+  kv_heads=2,
+  head_dim=6,
+  mlp_width=20,
+  activation="silu",
+  gated=True,
+  plus_one=True,
+  post_norms=True,
+  qk_norm=True,
+  biases=("query", "out", "gate", "down"),
+  embedding_scale=True,
+  score_scale=0.3,
+  score_cap=3.0,
+  logit_cap=4.0,
+  ropes=(Rope(50.0), Rope(1000.0, 2.0)),
+  windows=(4, None),
+  tied=True,
+)
+"""Switches that only a checkpoint sets, most of them on."""
 SPECS = (
   "decoder(width=16, heads=2)",
   "decoder(width=16, heads=2, positions=learned, max_positions=20, "
   "prefix_lm=True, tied=True, remat=True)",
   "t5(width=16, heads=2, head_dim=6, buckets=8, max_distance=16, remat=True)",
+  GEMMA,
 )
 
 
@@ -24,9 +52,22 @@ def _strict():
     yield
 
 
-@pytest.fixture(scope="module", params=SPECS, ids=("rope", "learned", "t5"))
+def build(asked):
+  if isinstance(asked, str):
+    return models.make(asked, vocab_size=V)
+  return layers.as_model(
+    lambda rngs: Decoder(asked, rngs=rngs),
+    spec="gemma",
+    vocab_size=V,
+    width=asked.width,
+  )
+
+
+@pytest.fixture(
+  scope="module", params=SPECS, ids=("rope", "learned", "t5", "gemma")
+)
 def case(request):
-  model = models.make(request.param, vocab_size=V)
+  model = build(request.param)
   init = jax.jit(model.init)
   # Norms start at 1 and hide what they do.
   params = jax.tree.map(

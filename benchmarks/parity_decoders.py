@@ -1,15 +1,17 @@
 """Tiny random decoders of every family, and ways to get each family wrong.
 
 The weights are larger than those of a fresh model, so that logits are of the
-size of a trained model's (up to about 5) and a mistake shows in them. The
-epsilon of the norms is large, so that a wrong one shows too.
+size of a trained model's and a mistake shows in them. The epsilon of the
+norms is large, so that a wrong one shows too. Needs torch and transformers.
 """
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 from offalign.models.positions import Rope
 
-_SIZES = {
+_SIZES: dict[str, Any] = {
   "vocab_size": 67,
   "hidden_size": 32,
   "intermediate_size": 48,
@@ -23,7 +25,7 @@ _SIZES = {
   "pad_token_id": 0,
 }
 
-_LLAMA3 = {
+_LLAMA3: dict[str, Any] = {
   "rope_type": "llama3",
   "rope_theta": 500.0,
   "factor": 8.0,
@@ -32,7 +34,7 @@ _LLAMA3 = {
   "original_max_position_embeddings": 16,
 }
 
-_GEMMA3_ROPES = {
+_GEMMA3_ROPES: dict[str, Any] = {
   "full_attention": {
     "rope_type": "linear",
     "factor": 8.0,
@@ -55,17 +57,17 @@ class Case:
   """
 
   config: str
-  options: dict
-  wrong: dict
+  options: dict[str, Any]
+  wrong: dict[str, dict[str, Any]]
 
 
-_LLAMA_WRONG = {
+_LLAMA_WRONG: dict[str, dict[str, Any]] = {
   "theta": {"ropes": (Rope(theta=9_000.0),)},
   "epsilon": {"epsilon": 1e-6},
   "tanh gelu for silu": {"activation": "gelu_tanh"},
 }
 
-CASES = {
+CASES: dict[str, Case] = {
   "llama 2": Case(
     "LlamaConfig",
     _SIZES | {"num_key_value_heads": 4},
@@ -185,3 +187,32 @@ CASES = {
     },
   ),
 }
+
+
+def build(name: str, folder: Path) -> Any:
+  """Writes a case's checkpoint; returns the torch model."""
+  import torch
+  import transformers
+
+  torch.set_num_threads(1)  # more only wait for each other
+  torch.manual_seed(0)
+  config = getattr(transformers, CASES[name].config)(**CASES[name].options)
+  model = transformers.AutoModelForCausalLM.from_config(
+    config, attn_implementation="eager"
+  )
+  with torch.no_grad():
+    for weight in model.parameters():
+      noise = torch.randn_like(weight)
+      if weight.ndim == 1:  # norms and biases, which begin at 1 or 0
+        weight.add_(0.2 * noise)
+      else:
+        weight.copy_(0.25 * noise)
+  model.eval()
+  model.save_pretrained(folder)
+  return model
+
+
+def weights(theirs: Any) -> tuple[str, ...]:
+  """The embedding and all of the second layer."""
+  names = [name for name, _ in theirs.named_parameters()]
+  return (names[0], *(name for name in names if ".1." in name))
