@@ -47,9 +47,8 @@ def tensors(folder):
 def test_round_trip(case, tmp_path, name):
   folder, theirs = case(name)
   model, params = hf.load(folder)
-  hf.save(
-    tmp_path / "ours", model, params, source=folder, max_shard_size=20_000
-  )
+  out = tmp_path / "ours"
+  hf.save(out, model, params, source=folder, max_shard_size=20_000)
   before, after = tensors(folder), tensors(out)
   assert before.keys() == after.keys()
   for tensor, (dtype, values) in before.items():
@@ -71,7 +70,7 @@ def test_transformers_computes_the_same(case, tmp_path, name):
   model, params = hf.load(folder)
   hf.save(tmp_path / "ours", model, params, source=folder)
   again = type(theirs).from_pretrained(
-    tmp_path / "ours", attn_implementation="eager"
+    tmp_path / "ours", attn_implementation=theirs.config._attn_implementation
   )
   again.eval()
   ids = torch.arange(2, 12)[None]

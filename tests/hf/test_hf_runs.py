@@ -251,6 +251,7 @@ LLAMA = {
   "architectures": ["LlamaForCausalLM"],
   "model_type": "llama",
   "vocab_size": 300,
+  "hidden_act": "silu",
   "hidden_size": 16,
   "intermediate_size": 24,
   "num_hidden_layers": 2,
