@@ -6,7 +6,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 from offalign.config import Config, DataConfig
+from offalign.errors import UserError
 from offalign.run import Run
 
 DECODER = "decoder(width=16, layers=1, heads=2)"
@@ -97,3 +100,22 @@ def contents(folder):
     for path in sorted(folder.rglob("*"))
     if path.is_file()
   }
+
+
+def write(path, rows):
+  text = "".join(json.dumps(row) + "\n" for row in rows)
+  pathlib.Path(path).write_text(text, encoding="utf-8")
+  return path
+
+
+def rows_of(log):
+  lines = pathlib.Path(log).read_text(encoding="utf-8").splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def refused(log, out, **changes):
+  """The sentence that a run is refused with; nothing may be written."""
+  with pytest.raises(UserError) as error:
+    Run(config(log, out, **changes))
+  assert not out.exists()
+  return str(error.value)

@@ -73,6 +73,8 @@ def test_what_was_not_finished_is_not_there(saved):
   with Checkpoints(saved, keep=3) as writer:
     assert writer.latest == 4
     chex.assert_trees_all_equal(writer.restore(state()), state(4))
+    writer.save(state(6), {})
+    assert writer.latest == 6
   assert not half.exists()
 
 
