@@ -44,7 +44,7 @@ class Run:
     check(config)
     self.config = config
     self.folder = pathlib.Path(config.out)
-    parent = start.find_parent(config)
+    self._parent = parent = start.find_parent(config)
     mesh = sharding.make_mesh(config.mesh)
     sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
     known = start.read_about(self.folder)
@@ -108,6 +108,7 @@ class Run:
         state = checkpoints.restore(state)
       begin = int(state.step)
       self._report_start(begin)
+      start.keep(self.config, self._parent, self._first)
       write_json(self.folder / start.ABOUT, self._about)
       rows = self._with_reference(begin)
       logs = Logs(self.folder, begin, self.config.steps)
