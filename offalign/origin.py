@@ -47,16 +47,12 @@ def is_kept(model_spec: str) -> bool:
   return model_spec.startswith(_PREFIX)
 
 
-def load(
-  name: str, run: Path, mesh: Mesh, *, tokenizer: bool
-) -> tuple[Model, Params, str]:
-  """Reads a model to start a run from; keeps in RUN what it is.
+def load(name: str, mesh: Mesh) -> tuple[Model, Params, str]:
+  """Reads a model to start a run from.
 
   Args:
     name: a folder, or a name on the hub.
-    run: the run folder.
     mesh: where the params go.
-    tokenizer: whether the run uses the tokenizer beside the model too.
 
   Returns:
     The model, its params in float32, and what names its weights.
@@ -66,17 +62,29 @@ def load(
   """
   folder = hub.find(name)
   model, params = hf.load(folder, mesh=mesh, spec=spec(name))
+  return model, params, f"{name}, weights {open_folder(folder).fingerprint}"
+
+
+def keep(name: str, run: Path, *, tied: bool, tokenizer: bool) -> None:
+  """Keeps in a run folder what is needed to export the run.
+
+  Args:
+    name: as for `load`.
+    run: the run folder.
+    tied: whether the model's head is the embedding.
+    tokenizer: whether the run uses the tokenizer beside the model too.
+  """
+  folder = hub.find(name)
   about = {
     "name": name,
     "fingerprint": open_folder(folder).fingerprint,
-    "tied": "head" not in params,
+    "tied": tied,
   }
   kept = run / FOLDER
   kept.mkdir(parents=True, exist_ok=True)
   shutil.copyfile(folder / CONFIG, kept / CONFIG)
   copy_companions(folder, kept, tokenizer=tokenizer)
   (kept / _ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
-  return model, params, f"{name}, weights {about['fingerprint']}"
 
 
 def describe(run: Path) -> Model:

@@ -53,7 +53,7 @@ class Run:
     check(config)
     self.config = config
     self.folder = pathlib.Path(config.out)
-    parent = start.find_parent(config)
+    self._parent = parent = start.find_parent(config)
     with blaming("--cfg.mesh"):
       mesh = sharding.make_mesh(config.mesh)
     with blaming(f"--cfg.batch_size={config.batch_size}"):
@@ -137,6 +137,7 @@ class Run:
         state = checkpoints.restore(state)
       self._report_start(begin)
       self.inputs.tokenizer.save(self.folder / start.TOKENIZER)
+      start.keep(self.config, self._parent, self._first)
       write_json(self.folder / start.ABOUT, self._about)
       rows = self._with_reference(begin)
       if not self.learner.needs_reference_weights:

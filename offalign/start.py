@@ -145,14 +145,13 @@ def policy(
     UserError: where the model cannot be made, or has too few tokens.
   """
   if parent is not None:
-    return _parents_policy(parent, pathlib.Path(config.out), vocab_size, mesh)
+    model = model_of(parent.folder, parent.about)
+    _check_vocabulary(model, vocab_size)
+    params = restore(parent.folder, model, mesh)
+    name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
+    return model, params, name
   if config.model is not None and origin.is_named(config.model):
-    model, params, identity = origin.load(
-      config.model,
-      pathlib.Path(config.out),
-      mesh,
-      tokenizer=config.tokenizer is None,
-    )
+    model, params, identity = origin.load(config.model, mesh)
     _check_vocabulary(model, vocab_size)
     return model, params, identity
   model = models.make(config.model or MODEL, vocab_size=vocab_size)
@@ -163,17 +162,25 @@ def policy(
   return model, params, f"{model.spec}, V={vocab_size}, seed {config.seed}"
 
 
-def _parents_policy(
-  parent: Parent, out: pathlib.Path, vocab_size: int, mesh: Mesh
-) -> tuple[Model, Params, str]:
-  """See `policy`."""
-  if origin.is_kept(parent.about["model"]):
-    origin.hand_on(parent.folder, out)
-  model = model_of(parent.folder, parent.about)
-  _check_vocabulary(model, vocab_size)
-  params = restore(parent.folder, model, mesh)
-  name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
-  return model, params, name
+def keep(config: Config, parent: Parent | None, params: Params) -> None:
+  """Keeps in the run folder what the Hugging Face model was, if it was one.
+
+  Args:
+    config: the flags.
+    parent: the run that this one started from.
+    params: the policy's.
+  """
+  out = pathlib.Path(config.out)
+  if parent is not None:
+    if origin.is_kept(parent.about["model"]):
+      origin.hand_on(parent.folder, out)
+  elif config.model is not None and origin.is_named(config.model):
+    origin.keep(
+      config.model,
+      out,
+      tied="head" not in params,
+      tokenizer=config.tokenizer is None,
+    )
 
 
 def model_of(folder: pathlib.Path, about: dict[str, Any]) -> Model:

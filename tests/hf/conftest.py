@@ -1,5 +1,6 @@
 """Tiny random checkpoints, made once by transformers; or by us without it."""
 
+import hf_world
 import jax
 import numpy as np
 import pytest
@@ -56,3 +57,11 @@ def t5_case(tmp_path_factory):
     return made[name]
 
   return get
+
+
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory):
+  """A file of scored completions."""
+  file = tmp_path_factory.mktemp("data") / "rows.jsonl"
+  hf_world.write_data(file)
+  return file

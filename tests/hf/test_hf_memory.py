@@ -19,19 +19,23 @@ CONFIG = t5_config.T5Config(
   vocab_size=32128, width=1024, layers=8, heads=16, head_dim=64, mlp_width=2816
 )
 
+# The high-water mark that getrusage gives would be that of the process that
+# started this one, if it was larger.
 READ = """
-import json, os, resource, sys
+import json, re, sys
 import jax
 from offalign import sharding
 from offalign.models import hf
 folder, fsdp = sys.argv[1], int(sys.argv[2])
 mesh = sharding.make_mesh(sharding.MeshConfig(data=1, fsdp=fsdp))
-with open("/proc/self/statm") as file:
-  before = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def memory(name):
+  with open("/proc/self/status") as file:
+    return 1024 * int(re.search(name + r":\\s+(\\d+) kB", file.read())[1])
+before = memory("VmRSS")
 model, params = hf.load(folder, mesh=mesh)
 leaves = jax.block_until_ready(jax.tree.leaves(params))
 print(json.dumps({
-  "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before,
+  "peak": memory("VmHWM") - before,
   "params": sum(x.nbytes for x in leaves),
 }))
 """

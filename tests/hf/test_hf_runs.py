@@ -7,43 +7,16 @@ import shutil
 import jax
 import numpy as np
 import pytest
-import tokenizers
+from hf_world import config, logits, rows, write_tokenizer
 
 from offalign import export as export_lib
-from offalign import start
-from offalign.checkpoint import Checkpoints
-from offalign.config import Config, DataConfig
+from offalign import sharding, start
 from offalign.errors import UserError
 from offalign.models import hf
 from offalign.models.hf_folder import open_folder
 from offalign.models.hf_read import flatten
-from offalign.optim import OptimizerConfig
 from offalign.run import Run
-from offalign.sharding import MeshConfig
 from offalign.value import ValueConfig
-
-WORDS = [f"w{i}" for i in range(30)]
-
-
-def write_tokenizer(folder):
-  """Words, laid out as T5 does: pad 0, EOS 1 after every prompt."""
-  vocab = {w: i for i, w in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
-  backend = tokenizers.Tokenizer(
-    tokenizers.models.WordLevel(vocab, unk_token="<unk>")
-  )
-  backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-  backend.add_special_tokens(["<pad>", "</s>", "<unk>"])
-  backend.post_processor = tokenizers.processors.TemplateProcessing(
-    single="$A </s>", special_tokens=[("</s>", 1)]
-  )
-  backend.save(str(folder / "tokenizer.json"))
-  config = {
-    "pad_token": "<pad>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
-    "tokenizer_class": "PreTrainedTokenizerFast",
-  }
-  (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
 @pytest.fixture(scope="module")
@@ -58,44 +31,10 @@ def origin_folder(t5_parts, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-  """Scored completions."""
-  rng = np.random.default_rng(0)
-  file = tmp_path_factory.mktemp("data") / "rows.jsonl"
-
-  def words(n):
-    return " ".join(rng.choice(WORDS, n))
-
-  rows = [
-    {
-      "prompt": words(5),
-      "completion": words(4),
-      "reward": round(float(rng.normal()), 3),
-    }
-    for _ in range(24)
-  ]
-  file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-  return file
-
-
-def config(data, out, **changed):
-  return Config(
-    loss="dro_v",
-    out=str(out),
-    steps=3,
-    batch_size=8,
-    data=DataConfig(path=str(data), eval_fraction=0.0),
-    optimizer=OptimizerConfig(learning_rate=1e-2),
-    mesh=MeshConfig(data=4, fsdp=2),
-    **changed,
-  )
-
-
-@pytest.fixture(scope="module")
-def run(origin_folder, data, tmp_path_factory):
+def run(origin_folder, scored, tmp_path_factory):
   """A run of three steps; its folder."""
   folder = tmp_path_factory.mktemp("runs") / "one"
-  Run(config(data, folder, model=str(origin_folder))).train()
+  Run(config(scored, folder, model=str(origin_folder))).train()
   return folder
 
 
@@ -107,21 +46,6 @@ def exported(run, tmp_path_factory):
   out = tmp_path_factory.mktemp("exported") / "out"
   assert export_lib.export(alone, out) == 3
   return out
-
-
-def rows():
-  rng = np.random.default_rng(1)
-  return (
-    rng.integers(2, 33, (2, 6)).astype(np.int32),
-    np.ones((2, 6), bool),
-    rng.integers(2, 33, (2, 1, 5)).astype(np.int32),
-    np.ones((2, 1, 5), bool),
-  )
-
-
-def logits(model, params):
-  hidden = jax.jit(model.hidden)(params, *rows())
-  return np.asarray(hidden.completions @ model.unembedding(params))[:, 0]
 
 
 @pytest.mark.slow
@@ -147,7 +71,7 @@ def test_an_export_is_the_policy_of_the_newest_checkpoint(
 ):
   model, params = hf.load(exported)
   about = start.read_about(run)
-  kept = start.restore(run, start.model_of(run, about), _one_device())
+  kept = start.restore(run, start.model_of(run, about), sharding.one_device())
   flat, expected = flatten(params), flatten(kept)
   first = flatten(hf.load(origin_folder)[1])
   assert flat.keys() == expected.keys()
@@ -158,12 +82,6 @@ def test_an_export_is_the_policy_of_the_newest_checkpoint(
   for name in ("tokenizer.json", "tokenizer_config.json"):
     assert (exported / name).read_bytes() == (origin_folder / name).read_bytes()
   assert not (exported / "origin.json").exists()
-
-
-def _one_device():
-  from offalign import sharding
-
-  return sharding.one_device()
 
 
 @pytest.mark.slow
@@ -189,17 +107,19 @@ def test_transformers_reads_an_export(exported):
 
 
 @pytest.mark.slow
-def test_a_run_starts_from_a_run(run, data, tmp_path):
+def test_a_run_starts_from_a_run(run, scored, tmp_path):
   out = tmp_path / "child"
   child = Run(
     dataclasses.replace(
-      config(data, out, init=str(run), value=ValueConfig(network="shared")),
+      config(scored, out, init=str(run), value=ValueConfig(network="shared")),
       steps=1,
     )
   )
   policy = flatten(child._first)
   about = start.read_about(run)
-  kept = flatten(start.restore(run, start.model_of(run, about), _one_device()))
+  kept = flatten(
+    start.restore(run, start.model_of(run, about), sharding.one_device())
+  )
   for path in policy:
     np.testing.assert_array_equal(policy[path], kept[path])
   child.train()
@@ -213,7 +133,7 @@ def test_a_run_starts_from_a_run(run, data, tmp_path):
 
 @pytest.mark.slow
 def test_other_weights_behind_the_same_name_are_noticed(
-  run, data, origin_folder, tmp_path
+  run, scored, origin_folder, tmp_path
 ):
   moved = tmp_path / "origin"
   shutil.copytree(origin_folder, moved)
@@ -224,115 +144,26 @@ def test_other_weights_behind_the_same_name_are_noticed(
   swapped = json.loads(swapped)
   swapped["config"]["out"] = str(out)
   (out / "run.json").write_text(json.dumps(swapped))
-  Run(config(data, out, model=str(moved)))
+  Run(config(scored, out, model=str(moved)))
   file = moved / "model.safetensors"
   content = bytearray(file.read_bytes())
   content[-1] ^= 1
   file.write_bytes(content)
   with pytest.raises(UserError, match="begun with another start"):
-    Run(config(data, out, model=str(moved)))
+    Run(config(scored, out, model=str(moved)))
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model(
-  origin_folder, data, tmp_path
+  origin_folder, scored, tmp_path
 ):
   with pytest.raises(UserError, match="vocabulary of 41 tokens, the tokeni"):
     Run(
-      config(data, tmp_path / "run", model=str(origin_folder), tokenizer="byte")
+      config(
+        scored, tmp_path / "run", model=str(origin_folder), tokenizer="byte"
+      )
     )
 
 
-def test_a_model_beside_init_is_refused(run, data, tmp_path):
+def test_a_model_beside_init_is_refused(run, scored, tmp_path):
   with pytest.raises(UserError, match=r"--cfg.model=/no/where is set beside"):
-    Run(config(data, tmp_path / "x", init=str(run), model="/no/where"))
-
-
-LLAMA = {
-  "architectures": ["LlamaForCausalLM"],
-  "model_type": "llama",
-  "vocab_size": 300,
-  "hidden_act": "silu",
-  "hidden_size": 16,
-  "intermediate_size": 24,
-  "num_hidden_layers": 2,
-  "num_attention_heads": 4,
-  "num_key_value_heads": 2,
-  "rms_norm_eps": 1e-5,
-  "rope_theta": 10000.0,
-  "tie_word_embeddings": False,
-  "torch_dtype": "bfloat16",
-}
-
-
-class TestUntrained:
-  def untrained(self, data, folder, model):
-    """A run folder with a checkpoint of step 0."""
-    run = Run(config(data, folder, model=model, tokenizer="byte"))
-    with Checkpoints(folder) as checkpoints:
-      checkpoints.save(run.learner.init(run._first), run._about)
-    (folder / "run.json").write_text(json.dumps(run._about))
-
-  @pytest.mark.slow
-  def test_a_t5_spec_is_a_t5(self, data, tmp_path):
-    self.untrained(data, tmp_path / "run", "t5(width=16, heads=2, head_dim=6)")
-    export_lib.export(tmp_path / "run", tmp_path / "out")
-    model, params = hf.load(tmp_path / "out")
-    assert model.vocab_size == start.read_about(tmp_path / "run")["vocab_size"]
-    transformers = pytest.importorskip(
-      "transformers", reason="parity needs offalign[parity]"
-    )
-    import torch
-
-    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(
-      tmp_path / "out"
-    )
-    prompts, mask, completions, _ = (
-      torch.tensor(x.astype(np.int64)) for x in rows()
-    )
-    with torch.no_grad():
-      expected = theirs.eval()(
-        input_ids=prompts, attention_mask=mask, labels=completions[:, 0]
-      ).logits
-    np.testing.assert_allclose(logits(model, params), expected, atol=1e-4)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert tokenizer.decode(tokenizer("a b").input_ids).endswith("a b")
-
-  @pytest.mark.slow
-  def test_decoders_and_another_tokenizer(self, data, tmp_path):
-    origin_folder = tmp_path / "llama"
-    origin_folder.mkdir()
-    model = hf.describe(LLAMA, spec="llama", tied=False)
-    params = jax.jit(model.init)(jax.random.key(0))
-    hf.write(origin_folder, LLAMA, model, params, dtype="bfloat16")
-    write_tokenizer(origin_folder)
-    self.untrained(data, tmp_path / "run", str(origin_folder))
-    export_lib.export(tmp_path / "run", tmp_path / "out", dtype="bfloat16")
-    assert (origin_folder / "model.safetensors").read_bytes() == (
-      tmp_path / "out" / "model.safetensors"
-    ).read_bytes()
-    assert json.loads((tmp_path / "out" / "config.json").read_text()) == LLAMA
-    # The run's tokenizer is exported, not the one beside the model.
-    exported = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
-    used = tmp_path / "run" / "tokenizer" / "tokenizer.json"
-    assert exported == json.loads(used.read_text())
-
-  def test_a_decoder_spec_is_none_of_theirs(self, tmp_path):
-    about = {"model": "decoder(width=8)", "vocab_size": 20}
-    (tmp_path / "run.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match=r"decoder.width=8., which is none of"):
-      export_lib.export(tmp_path, tmp_path / "out")
-
-
-def test_no_run(tmp_path):
-  with pytest.raises(UserError, match=r"is not a run folder: it has no run.js"):
-    export_lib.export(tmp_path, tmp_path / "out")
-
-
-def test_no_checkpoint(origin_folder, tmp_path):
-  (tmp_path / "model").mkdir()
-  shutil.copy(origin_folder / "config.json", tmp_path / "model")
-  about = {"model": "hf:x", "vocab_size": 41}
-  (tmp_path / "run.json").write_text(json.dumps(about))
-  with pytest.raises(UserError, match="has no complete checkpoint yet"):
-    export_lib.export(tmp_path, tmp_path / "out")
-  assert not (tmp_path / "out").exists()
+    Run(config(scored, tmp_path / "x", init=str(run), model="/no/where"))

@@ -1,0 +1,109 @@
+"""Exports of runs that were not trained: own models, decoders, refusals."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from hf_world import config, logits, rows, write_tokenizer
+
+from offalign import export as export_lib
+from offalign import start
+from offalign.checkpoint import Checkpoints
+from offalign.errors import UserError
+from offalign.models import hf
+from offalign.run import Run
+
+LLAMA = {
+  "architectures": ["LlamaForCausalLM"],
+  "model_type": "llama",
+  "vocab_size": 300,
+  "hidden_act": "silu",
+  "hidden_size": 16,
+  "intermediate_size": 24,
+  "num_hidden_layers": 2,
+  "num_attention_heads": 4,
+  "num_key_value_heads": 2,
+  "rms_norm_eps": 1e-5,
+  "rope_theta": 10000.0,
+  "tie_word_embeddings": False,
+  "torch_dtype": "bfloat16",
+}
+
+
+class TestUntrained:
+  def untrained(self, scored, folder, model):
+    """A run folder with a checkpoint of step 0."""
+    run = Run(config(scored, folder, model=model, tokenizer="byte"))
+    with Checkpoints(folder) as checkpoints:
+      checkpoints.save(run.learner.init(run._first), run._about)
+    start.keep(run.config, None, run._first)
+    (folder / "run.json").write_text(json.dumps(run._about))
+
+  @pytest.mark.slow
+  def test_a_t5_spec_is_a_t5(self, scored, tmp_path):
+    self.untrained(
+      scored, tmp_path / "run", "t5(width=16, heads=2, head_dim=6)"
+    )
+    export_lib.export(tmp_path / "run", tmp_path / "out")
+    model, params = hf.load(tmp_path / "out")
+    assert model.vocab_size == start.read_about(tmp_path / "run")["vocab_size"]
+    transformers = pytest.importorskip(
+      "transformers", reason="parity needs offalign[parity]"
+    )
+    import torch
+
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(
+      tmp_path / "out"
+    )
+    prompts, mask, completions, _ = (
+      torch.tensor(x.astype(np.int64)) for x in rows()
+    )
+    with torch.no_grad():
+      expected = theirs.eval()(
+        input_ids=prompts, attention_mask=mask, labels=completions[:, 0]
+      ).logits
+    np.testing.assert_allclose(logits(model, params), expected, atol=1e-4)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.decode(tokenizer("a b").input_ids).endswith("a b")
+
+  @pytest.mark.slow
+  def test_decoders_and_another_tokenizer(self, scored, tmp_path):
+    origin_folder = tmp_path / "llama"
+    origin_folder.mkdir()
+    model = hf.describe(LLAMA, spec="llama", tied=False)
+    params = jax.jit(model.init)(jax.random.key(0))
+    hf.write(origin_folder, LLAMA, model, params, dtype="bfloat16")
+    write_tokenizer(origin_folder)
+    self.untrained(scored, tmp_path / "run", str(origin_folder))
+    export_lib.export(tmp_path / "run", tmp_path / "out", dtype="bfloat16")
+    assert (origin_folder / "model.safetensors").read_bytes() == (
+      tmp_path / "out" / "model.safetensors"
+    ).read_bytes()
+    assert json.loads((tmp_path / "out" / "config.json").read_text()) == LLAMA
+    # The run's tokenizer is exported, not the one beside the model.
+    exported = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
+    used = tmp_path / "run" / "tokenizer" / "tokenizer.json"
+    assert exported == json.loads(used.read_text())
+
+  def test_a_decoder_spec_is_none_of_theirs(self, tmp_path):
+    about = {"model": "decoder(width=8)", "vocab_size": 20}
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"decoder.width=8., which is none of"):
+      export_lib.export(tmp_path, tmp_path / "out")
+
+
+def test_no_run(tmp_path):
+  with pytest.raises(UserError, match=r"is not a run folder: it has no run.js"):
+    export_lib.export(tmp_path, tmp_path / "out")
+
+
+def test_no_checkpoint(t5_folder, tmp_path):
+  (tmp_path / "model").mkdir()
+  shutil.copy(t5_folder / "config.json", tmp_path / "model")
+  about = {"model": "hf:x", "vocab_size": 41}
+  (tmp_path / "run.json").write_text(json.dumps(about))
+  with pytest.raises(UserError, match="has no complete checkpoint yet"):
+    export_lib.export(tmp_path, tmp_path / "out")
+  assert not (tmp_path / "out").exists()
