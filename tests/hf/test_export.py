@@ -15,6 +15,8 @@ from offalign.errors import UserError
 from offalign.models import hf
 from offalign.run import Run
 
+ABOUT = dict.fromkeys(("config", "tokenizer", "start", "data"))
+
 LLAMA = {
   "architectures": ["LlamaForCausalLM"],
   "model_type": "llama",
@@ -36,9 +38,10 @@ class TestUntrained:
   def untrained(self, scored, folder, model):
     """A run folder with a checkpoint of step 0."""
     run = Run(config(scored, folder, model=model, tokenizer="byte"))
-    with Checkpoints(folder) as checkpoints:
+    with Checkpoints(folder, keep=1) as checkpoints:
       checkpoints.save(run.learner.init(run._first), run._about)
     start.keep(run.config, None, run._first)
+    run.inputs.tokenizer.save(folder / "tokenizer")
     (folder / "run.json").write_text(json.dumps(run._about))
 
   @pytest.mark.slow
@@ -88,7 +91,7 @@ class TestUntrained:
     assert exported == json.loads(used.read_text())
 
   def test_a_decoder_spec_is_none_of_theirs(self, tmp_path):
-    about = {"model": "decoder(width=8)", "vocab_size": 20}
+    about = ABOUT | {"model": "decoder(width=8)", "vocab_size": 20}
     (tmp_path / "run.json").write_text(json.dumps(about))
     with pytest.raises(UserError, match=r"decoder.width=8., which is none of"):
       export_lib.export(tmp_path, tmp_path / "out")
@@ -102,7 +105,7 @@ def test_no_run(tmp_path):
 def test_no_checkpoint(t5_folder, tmp_path):
   (tmp_path / "model").mkdir()
   shutil.copy(t5_folder / "config.json", tmp_path / "model")
-  about = {"model": "hf:x", "vocab_size": 41}
+  about = ABOUT | {"model": "hf:x", "vocab_size": 41}
   (tmp_path / "run.json").write_text(json.dumps(about))
   with pytest.raises(UserError, match="has no complete checkpoint yet"):
     export_lib.export(tmp_path, tmp_path / "out")
