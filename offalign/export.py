@@ -16,6 +16,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from offalign import adapted, models, origin, sharding, start
+from offalign import flags as flags_lib
 from offalign.checkpoint import Checkpoints, choose
 from offalign.config import blaming
 from offalign.data import Tokenizer
@@ -155,11 +156,7 @@ def main(argv: Sequence[str]) -> int:
   logging.set_verbosity(logging.WARNING)
   values = flags.FLAGS
   try:
-    if len(argv) > 1:
-      raise UserError(f"what is {argv[1]!r}? Give --run=RUN and --out=DIR")
-    for name in ("run", "out"):
-      if not values[name].value:
-        raise UserError(f"--{name} is missing: give --run=RUN and --out=DIR")
+    flags_lib.require(argv, ("run", "out"), "--run=RUN and --out=DIR")
     step = export(
       values.run,
       values.out,

@@ -7,11 +7,15 @@ in --help and proposes the nearest name for a typo.
 import dataclasses
 import inspect
 import re
+import sys
 import types
 import typing
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
+
+from offalign.errors import UserError
 
 T = TypeVar("T")
 
@@ -69,6 +73,57 @@ def make_key(prefix: str, module: str, values: flags.FlagValues) -> None:
   for name in sorted(values):
     if name == prefix or name.startswith(prefix + "."):
       values.register_key_flag_for_module(module, values[name])
+
+
+def define_alone(*classes: type) -> None:
+  """Defines the configs of a program that has no others, without a prefix.
+
+  Its --help lists them.
+  """
+  others = set(flags.FLAGS)
+  for cls in classes:
+    define(cls, "")
+  for name in set(flags.FLAGS) - others:
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
+
+def parse(argv: Sequence[str], complain: Callable[[str], None]) -> list[str]:
+  """Parses the flags; a mistake is one sentence, and --help a success.
+
+  Args:
+    argv: the program and its arguments.
+    complain: prints the sentence; the status is then 2.
+
+  Returns:
+    The program and what is no flag.
+  """
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    sentence = str(error).replace(" ?", "?").rstrip(".")
+    stop = "" if sentence.endswith("?") else "."
+    complain(f"{sentence}{stop} --help lists the flags.")
+    sys.exit(2)
+  except SystemExit:  # absl has printed the help and leaves with 1
+    sys.exit(0)
+
+
+def require(argv: Sequence[str], names: Sequence[str], usage: str) -> None:
+  """Checks the flags that a program cannot do without.
+
+  Args:
+    argv: the program and what is no flag.
+    names: of the flags.
+    usage: how they are given, for the sentence.
+
+  Raises:
+    UserError: for a word that is no flag, or a flag that is missing.
+  """
+  if len(argv) > 1:
+    raise UserError(f"what is {argv[1]!r}? Give {usage}")
+  for name in names:
+    if not flags.FLAGS[name].value:
+      raise UserError(f"--{name} is missing: give {usage}")
 
 
 def attribute_docs(cls: type) -> dict[str, str]:

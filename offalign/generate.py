@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
+from offalign import flags as flags_lib
 from offalign import sharding, start
 from offalign.checkpoint import Checkpoints, choose
 from offalign.config import blaming
@@ -125,11 +126,8 @@ def main(argv: Sequence[str]) -> int:
   logging.set_verbosity(logging.WARNING)
   values = flags.FLAGS
   try:
-    if len(argv) > 1:
-      raise UserError(f"what is {argv[1]!r}? Give --run, --prompts and --out")
-    for name in ("run", "prompts", "out"):
-      if not values[name].value:
-        raise UserError(f"--{name} is missing: give --run, --prompts and --out")
+    needed = ("run", "prompts", "out")
+    flags_lib.require(argv, needed, "--run, --prompts and --out")
     step = generate(
       values.run,
       values.prompts,

@@ -17,6 +17,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from offalign import flags as flags_lib
 from offalign import judges
 from offalign.errors import UserError
 from offalign.evals import completions, contest
@@ -98,13 +99,8 @@ def main(argv: Sequence[str]) -> int:
   logging.set_verbosity(logging.WARNING)
   values = flags.FLAGS
   try:
-    if len(argv) > 1:
-      raise UserError(f"what is {argv[1]!r}? Give --a, --b, --judge and --out")
-    for name in ("a", "b", "judge", "out"):
-      if not values[name].value:
-        raise UserError(
-          f"--{name} is missing: give --a, --b, --judge and --out"
-        )
+    needed = ("a", "b", "judge", "out")
+    flags_lib.require(argv, needed, "--a, --b, --judge and --out")
     paths, out = [*values.a, values.b], pathlib.Path(values.out)
     if not any(pathlib.Path(path).is_dir() for path in paths):
       for name in _GENERATE:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import jax
-from absl import app, flags, logging
+from absl import app, logging
 
 from offalign import flags as flags_lib
 from offalign import sharding
@@ -135,29 +135,14 @@ def write(
   path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-  """Parses the flags; a mistake is one sentence, and --help a success."""
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as error:
-    sentence = str(error).replace(" ?", "?").rstrip(".")
-    stop = "" if sentence.endswith("?") else "."
-    print(
-      f"offalign.plan: {sentence}{stop} --help lists the flags.",
-      file=sys.stderr,
-    )
-    sys.exit(2)
-  except SystemExit:  # absl has printed the help and leaves with 1
-    sys.exit(0)
+def _complain(sentence: str) -> None:
+  print(f"offalign.plan: {sentence}", file=sys.stderr)
 
 
 def run() -> None:
   """The entry point of `offalign-plan`."""
-  others = set(flags.FLAGS)
-  flags_lib.define(PlanConfig, "")
-  for name in set(flags.FLAGS) - others:
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
-  app.run(main, flags_parser=_parse)
+  flags_lib.define_alone(PlanConfig)
+  app.run(main, flags_parser=lambda argv: flags_lib.parse(argv, _complain))
 
 
 if __name__ == "__main__":

@@ -82,19 +82,13 @@ def _complain(sentence: str) -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-  """Parses the flags; a mistake is one sentence, and --help a success."""
+  """Parses the flags, a preset's before the others."""
   try:
-    return flags.FLAGS(presets.expand(argv))
+    argv = presets.expand(argv)
   except UserError as error:
     _complain(str(error))
     sys.exit(2)
-  except flags.Error as error:
-    sentence = str(error).replace(" ?", "?").rstrip(".")
-    stop = "" if sentence.endswith("?") else "."
-    _complain(f"{sentence}{stop} --help lists the flags.")
-    sys.exit(2)
-  except SystemExit:  # absl has printed the help and leaves with 1
-    sys.exit(0)
+  return flags_lib.parse(argv, _complain)
 
 
 def run() -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from absl import app, flags
+from absl import app
 
 from offalign import flags as flags_lib
 from offalign.audit.document import as_json
@@ -75,30 +75,14 @@ def _write(report: Report, output: Output) -> list[str]:
   return [str(folder / name) for name in contents]
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-  """Parses the flags; a mistake is one sentence, and --help a success."""
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as error:
-    sentence = str(error).replace(" ?", "?").rstrip(".")
-    stop = "" if sentence.endswith("?") else "."
-    print(
-      f"offalign.audit: {sentence}{stop} --help lists the flags.",
-      file=sys.stderr,
-    )
-    sys.exit(2)
-  except SystemExit:  # absl has printed the help and leaves with 1
-    sys.exit(0)
+def _complain(sentence: str) -> None:
+  print(f"offalign.audit: {sentence}", file=sys.stderr)
 
 
 def run() -> None:
   """The entry point of `python -m offalign.audit`."""
-  others = set(flags.FLAGS)
-  flags_lib.define(AuditConfig, "")
-  flags_lib.define(Output, "")
-  for name in set(flags.FLAGS) - others:
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
-  app.run(main, flags_parser=_parse)
+  flags_lib.define_alone(AuditConfig, Output)
+  app.run(main, flags_parser=lambda argv: flags_lib.parse(argv, _complain))
 
 
 if __name__ == "__main__":

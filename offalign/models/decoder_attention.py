@@ -51,6 +51,36 @@ def of_prompts(attend: Attend, view: Array, where: Array) -> Attention:
   return attention
 
 
+def _over_prompts(
+  attend: Attend, view: Array, real: Array, inside: Array, after: Array
+) -> Callable[[Array | None, Array, Array, Array, layers.Attended], Array]:
+  """The part that sees prompts, and its merger with what completions see.
+
+  Args:
+    attend: computes it.
+    view: what each prompt token sees of the prompts.
+    real: what each completion token sees of them.
+    inside: [B, P] positions of the prompts.
+    after: [B, C] those of the completions.
+
+  Returns:
+    (window, queries, keys, values of P + C tokens, the completions' attention
+    to themselves) -> what is mixed for all of them.
+  """
+  p = inside.shape[1]
+
+  def mixed(
+    window: Array | None, q: Array, k: Array, v: Array, own: layers.Attended
+  ) -> Array:
+    near = functools.partial(positions.near, window=window)
+    keys, values = k[:, :p], v[:, :p]
+    within = attend(q[:, :p], keys, values, near(view, inside, inside))
+    back = attend(q[:, p:], keys, values, near(real, after, inside))
+    return jnp.concatenate([within.mixed, layers.merge(back, own)], axis=1)
+
+  return mixed
+
+
 def shared_prompt(
   attend: Attend,
   prompt_mask: Array,
@@ -74,6 +104,7 @@ def shared_prompt(
   real = prompt_mask[:, None, None]
   view = prompt_view(real, prefix_lm=prefix_lm)
   inside, after, steps = where[:, :p], where[:, p:], jnp.arange(t)[None]
+  over_prompts = _over_prompts(attend, view, real, inside, after)
 
   def apart(x: Array) -> Array:
     return x[:, p:].reshape(b * k, t, *x.shape[2:])
@@ -84,15 +115,10 @@ def shared_prompt(
   def attention(
     window: Array | None, q: Array, k: Array, v: Array, _: Any
   ) -> tuple[Array, Any]:
-    near = functools.partial(positions.near, window=window)
-    keys, values = k[:, :p], v[:, :p]
-    within = attend(q[:, :p], keys, values, near(view, inside, inside))
-    back = attend(q[:, p:], keys, values, near(real, after, inside))
-    seen = near(layers.causal(t), steps, steps)
+    seen = positions.near(layers.causal(t), steps, steps, window)
     own = attend(apart(q), apart(k), apart(v), seen)
     own = layers.Attended(together(own.mixed), together(own.mass))
-    mixed = jnp.concatenate([within.mixed, layers.merge(back, own)], axis=1)
-    return mixed, None
+    return over_prompts(window, q, k, v, own), None
 
   return attention
 
@@ -113,16 +139,13 @@ def packed_rows(
   view = prompt_view(same(prompts, prompts), prefix_lm=prefix_lm)
   real = same(rows(owners(packed)), prompts)
   past = jnp.logical_and(same(segments, segments), layers.causal(c))
+  over_prompts = _over_prompts(attend, view, real, inside, after)
 
   def attention(
     window: Array | None, q: Array, k: Array, v: Array, _: Any
   ) -> tuple[Array, Any]:
-    near = functools.partial(positions.near, window=window)
-    keys, values = k[:, :p], v[:, :p]
-    within = attend(q[:, :p], keys, values, near(view, inside, inside))
-    back = attend(q[:, p:], keys, values, near(real, after, inside))
-    own = attend(q[:, p:], k[:, p:], v[:, p:], near(past, after, after))
-    mixed = jnp.concatenate([within.mixed, layers.merge(back, own)], axis=1)
-    return mixed, None
+    seen = positions.near(past, after, after, window)
+    own = attend(q[:, p:], k[:, p:], v[:, p:], seen)
+    return over_prompts(window, q, k, v, own), None
 
   return attention
