@@ -19,11 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import parity_torch, tiny_checkpoints
-from offalign import data, export, start
-from offalign.config import Config, DataConfig
-from offalign.logs import read_metrics
-from offalign.optim import OptimizerConfig
-from offalign.run import Run
+from offalign import data
+from offalign.config import Config
+from offalign.config.config import DataConfig
+from offalign.learner.optim import OptimizerConfig
+from offalign.policy import start
+from offalign.programs import export
+from offalign.training.logs import read_metrics
+from offalign.training.run import Run
 
 DATA = {
   "qa_feedback": ("qa_feedback/krated_train.jsonl.gz",) * 2,

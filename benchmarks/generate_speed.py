@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from offalign.evals.sampling import sample
+from offalign.generation.sampling import sample
 from offalign.models import hf
 
 CHOICES: dict[str, dict[str, Any]] = {

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from offalign import scoring
+from offalign.models import logps as scoring
 from offalign.types import Array
 
 _TOKENS = flags.DEFINE_integer("tokens", 4096, "positions, in 8 rows")

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from offalign import models, sharding
+from offalign import models
+from offalign.distributed import sharding
 from offalign.learner import Learner, LearnerConfig
-from offalign.lora import LoraConfig
+from offalign.models.lora import LoraConfig
 from offalign.types import Batch
 
 MODEL = "t5(width=768, layers=12, heads=12, head_dim=64, mlp_width=2048)"

@@ -9,7 +9,7 @@ import re
 
 from offalign import losses
 from offalign.errors import UserError
-from offalign.value import ValueConfig
+from offalign.learner.value import ValueConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,9 +22,9 @@ from offalign import losses
 from offalign.data import Sampler
 from offalign.leaderboard import Sample
 from offalign.learner import Learner, LearnerConfig
+from offalign.learner.optim import OptimizerConfig
 from offalign.models.base import Model
-from offalign.optim import OptimizerConfig
-from offalign.step_metrics import check_finite
+from offalign.training.metrics import check_finite
 from offalign.types import Params
 
 SELECT = flags.DEFINE_bool(

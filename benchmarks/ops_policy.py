@@ -9,13 +9,14 @@ import numpy as np
 
 from benchmarks import ops_metrics, ops_world
 from benchmarks import ops_sizes as sizes
-from offalign import models, sharding
+from offalign import models
 from offalign.data import Sampler
-from offalign.evals.sampling import sample
+from offalign.distributed import sharding
+from offalign.generation.sampling import sample
 from offalign.learner import Learner, LearnerConfig
+from offalign.learner.optim import OptimizerConfig
 from offalign.models.base import Model
-from offalign.optim import OptimizerConfig
-from offalign.step_metrics import finish
+from offalign.training.metrics import finish
 from offalign.types import Batch, Params
 
 

@@ -17,9 +17,10 @@ import jax
 import numpy as np
 
 from benchmarks.padding import Limits, pack, read
-from offalign import data, models, sharding
+from offalign import data, models
+from offalign.data.batches.packing.run import Cut
+from offalign.distributed import sharding
 from offalign.learner import Learner
-from offalign.packings import Cut
 
 FAMILIES = {
   "decoder": "decoder(width={width}, layers={layers}, heads=4)",

@@ -26,7 +26,7 @@ from benchmarks.claims import (
   Unbeaten,
 )
 from benchmarks.methods import Method
-from offalign.value import ValueConfig
+from offalign.learner.value import ValueConfig
 
 SFT = "sft"
 RATES = {"1e-5": 0.1, "5e-5": 0.5, "1e-4": 1.0, "5e-4": 5.0}

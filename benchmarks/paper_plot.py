@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.claims import Results
 from benchmarks.paper import SFT, TABLES, Table
-from offalign.leaderboard import palette
+from offalign.leaderboard.report import palette
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes

@@ -15,16 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import parity_torch
-from offalign import losses, scoring
-from offalign.evals.sampling import sample
+from offalign import losses
+from offalign.generation.sampling import sample
+from offalign.learner.objective import Objective
+from offalign.learner.value import ValueConfig
 from offalign.models import hf
+from offalign.models import logps as scoring
 from offalign.models.base import Model
-from offalign.models.hf_folder import read_config
-from offalign.models.hf_read import axis_of_rows, flatten
-from offalign.models.source import disassemble
-from offalign.objective import Objective
+from offalign.models.hf.folder import read_config
+from offalign.models.hf.read import axis_of_rows, flatten
+from offalign.models.hf.source import disassemble
 from offalign.types import Batch, Params
-from offalign.value import ValueConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,10 +14,10 @@ from typing import Any
 
 import jax
 
-from offalign import plan
 from offalign.errors import UserError
 from offalign.planning import report
 from offalign.planning.program import PlanConfig
+from offalign.programs import plan
 
 _DRO: dict[str, Any] = {"loss": "dro_v", "optimizer": "adafactor"}
 _LARGE = {**_DRO, "model": "google/flan-t5-large"}

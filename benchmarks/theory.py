@@ -17,12 +17,13 @@ from benchmarks.bandit_model import tabular
 from benchmarks.bandit_rows import Rows
 from benchmarks.bandit_world import Bandit, make
 from benchmarks.methods import Method
-from offalign import losses, sharding
+from offalign import losses
+from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.leaderboard import Stopwatch
 from offalign.learner import Learner, LearnerConfig
+from offalign.learner.optim import OptimizerConfig
 from offalign.losses import Loss
-from offalign.optim import OptimizerConfig
 from offalign.types import Array, Batch, Kind, Params
 
 STEPS = 1500

@@ -15,7 +15,7 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from offalign import sharding
+from offalign.distributed import sharding
 
 hypothesis.settings.register_profile("offalign", deadline=None)
 hypothesis.settings.load_profile("offalign")

@@ -14,7 +14,8 @@ import signal
 import sys
 import time
 
-from offalign import reference, train
+from offalign.programs import train
+from offalign.reference import store
 
 
 def launch(flags, said):
@@ -117,7 +118,7 @@ def one_life(folder, flags, said, draw, hit):
 
 def main(out, seed, kills, flags):
   """Trains once, then with kills; prints what was hit, as JSON."""
-  reference.SECONDS = 0.0  # a file for each batch
+  store.SECONDS = 0.0  # a file for each batch
   draw, said = random.Random(seed), out / "said"
   pid = launch([*flags, f"--cfg.out={out / 'whole'}"], said)
   assert wait(pid, lambda: False) == 0, said.read_text()

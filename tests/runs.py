@@ -10,10 +10,11 @@ import sys
 import pytest
 from absl import flags as absl_flags
 
-from offalign import judge as judge_lib
-from offalign.config import Config, DataConfig
+from offalign.config import Config
+from offalign.config.config import DataConfig
 from offalign.errors import UserError
-from offalign.run import Run
+from offalign.programs import judge as judge_lib
+from offalign.training.run import Run
 
 DECODER = "decoder(width=16, layers=1, heads=2)"
 T5 = "t5(width=16, layers=1, heads=2, head_dim=8)"

@@ -7,10 +7,10 @@ import pytest
 import runs
 from test_checkpoint import state
 
-from offalign import best
-from offalign.best import Best
-from offalign.checkpoint import Checkpoints, choose
 from offalign.errors import UserError
+from offalign.policy import best
+from offalign.policy.best import Best
+from offalign.policy.checkpoint import Checkpoints, choose
 
 LOSSES = {0: 0.1, 2: 0.5, 4: 0.3, 6: 0.3, 8: 0.4}
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import runs
 
-from offalign.checkpoint import Checkpoints
 from offalign.errors import UserError
 from offalign.learner import TrainState
+from offalign.policy.checkpoint import Checkpoints
 
 
 def state(step=0, width=3, value=True):

@@ -8,11 +8,11 @@ import pytest
 import worlds
 
 from offalign import losses, spec
-from offalign.checks import check_batch
 from offalign.errors import UserError
 from offalign.learner import LearnerConfig
-from offalign.optim import OptimizerConfig
-from offalign.value import ValueConfig
+from offalign.learner.check_batch import check_batch
+from offalign.learner.optim import OptimizerConfig
+from offalign.learner.value import ValueConfig
 
 
 def flat(column):

@@ -7,9 +7,11 @@ import shlex
 import pytest
 from absl import flags
 
-from offalign import data, inputs, losses
-from offalign import flags as flags_lib
-from offalign.config import Config, check
+from offalign import data, losses
+from offalign.config import Config
+from offalign.config.config import check
+from offalign.programs import flags as flags_lib
+from offalign.training import inputs
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "data.md"
 

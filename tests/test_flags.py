@@ -6,10 +6,11 @@ from typing import Literal
 import pytest
 from absl import flags as absl_flags
 
-from offalign import flags
-from offalign.config import Config, check, flat, refuse_changes
+from offalign.config import Config
+from offalign.config.config import check, flat, refuse_changes
 from offalign.errors import UserError
-from offalign.value import ValueConfig
+from offalign.learner.value import ValueConfig
+from offalign.programs import flags
 
 
 @dataclasses.dataclass(frozen=True)

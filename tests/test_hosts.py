@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import runs
 
-from offalign import hosts, last_words
+from offalign.distributed import hosts, lost_peer
+from offalign.distributed.hosts import HostsConfig
 from offalign.errors import UserError
-from offalign.hosts import HostsConfig
 
 DEVICES = 4
 TIMEOUT = 10  # seconds of silence after which a process counts as gone
@@ -227,7 +227,7 @@ LEADER = f"{FATAL}Either the leader task was preempted/died/restarted\n"
   ],
 )
 def test_the_last_words_are_one_sentence(said, shown):
-  sentence = last_words.explain(said.encode(), 16, 30)
+  sentence = lost_peer.explain(said.encode(), 16, 30)
   assert sentence.startswith(shown)
   assert sentence.count("\n") == 0
 
@@ -240,7 +240,7 @@ def test_what_is_no_last_word_is_passed_on():
     "after\n"
   )
   done = subprocess.run(
-    [sys.executable, "-I", "-S", last_words.__file__, "2", "30"],
+    [sys.executable, "-I", "-S", lost_peer.__file__, "2", "30"],
     input=said,
     capture_output=True,
     text=True,

@@ -13,15 +13,15 @@ import worlds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offalign import sharding
+from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
+from offalign.learner.optim import OptimizerConfig
+from offalign.learner.statistics import next_valid
+from offalign.learner.value import ValueConfig
 from offalign.losses import registry
-from offalign.optim import OptimizerConfig
-from offalign.statistics import next_valid
-from offalign.step_metrics import NonFinite, check_finite, finish
+from offalign.training.metrics import NonFinite, check_finite, finish
 from offalign.types import Kind
-from offalign.value import ValueConfig
 
 OPTIMIZER = OptimizerConfig(learning_rate=0.01, warmup_steps=0)
 VALUES = [

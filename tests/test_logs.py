@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from offalign import logs as logs_lib
-from offalign.logs import Logs, describe, mean_of, read_metrics
+from offalign.training import logs as logs_lib
+from offalign.training.logs import Logs, describe, mean_of, read_metrics
 
 
 @pytest.fixture

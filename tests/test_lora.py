@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from offalign import lora, losses, models, sharding
+from offalign import losses, models
+from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
-from offalign.lora import LoraConfig
-from offalign.objective import Objective
-from offalign.optim import OptimizerConfig
-from offalign.step_metrics import finish
+from offalign.learner.objective import Objective
+from offalign.learner.optim import OptimizerConfig
+from offalign.learner.value import ValueConfig
+from offalign.models import lora
+from offalign.models.lora import LoraConfig
+from offalign.training.metrics import finish
 from offalign.types import Batch, Kind
-from offalign.value import ValueConfig
 
 SPECS = {
   "decoder": "decoder(width=16, layers=2, heads=2)",

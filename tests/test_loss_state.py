@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import worlds
 
-from offalign import sharding
-from offalign.checkpoint import Checkpoints
+from offalign.distributed import sharding
 from offalign.learner import Learner, LearnerConfig
-from offalign.step_metrics import finish
+from offalign.policy.checkpoint import Checkpoints
+from offalign.training.metrics import finish
 
 near = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import worlds
 
-from offalign import losses, models, sharding
+from offalign import losses, models
+from offalign.distributed import sharding
+from offalign.distributed.sharding import MeshConfig
 from offalign.learner import Learner, LearnerConfig
+from offalign.learner.optim import OptimizerConfig
 from offalign.losses import registry
 from offalign.losses.base import Definition
-from offalign.optim import OptimizerConfig
-from offalign.sharding import MeshConfig
-from offalign.step_metrics import finish
+from offalign.training.metrics import finish
 from offalign.types import Batch, Kind
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,11 @@ import pytest
 import runs
 from mixed import write_sources
 
-from offalign import data, inputs, losses, sources, viewing
-from offalign.config import DataConfig
-from offalign.run import Run
+from offalign import data, losses
+from offalign.config.config import DataConfig
+from offalign.training import inputs, sources
+from offalign.training import views as viewing
+from offalign.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from sequences import B, D, T, V, batch, markov, plain_logps, weights
 
-from offalign import losses, sharding
+from offalign import losses
+from offalign.distributed import sharding
+from offalign.learner.objective import Objective
+from offalign.learner.value import ValueConfig, init
 from offalign.losses import registry
-from offalign.objective import Objective
-from offalign.step_metrics import finish
+from offalign.training.metrics import finish
 from offalign.types import Kind
-from offalign.value import ValueConfig, init
 
 
 def params_for(objective):

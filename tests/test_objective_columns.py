@@ -9,10 +9,10 @@ import pytest
 from sequences import B, T, batch, markov, plain_logps, weights
 
 from offalign import losses
-from offalign.objective import Objective
-from offalign.step_metrics import finish
+from offalign.learner.objective import Objective
+from offalign.learner.value import ValueConfig, init
+from offalign.training.metrics import finish
 from offalign.types import Scores
-from offalign.value import ValueConfig, init
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from offalign.errors import UserError
-from offalign.optim import OptimizerConfig, make, per_layer, schedule
+from offalign.learner.optim import OptimizerConfig, make, per_layer, schedule
 
 
 def params(seed):

@@ -9,13 +9,14 @@ import pytest
 from sequences import batch, weights
 from test_objective import objective, params_for
 
-from offalign import losses, sharding
-from offalign.data.packer import lengths, members, pack
-from offalign.data.packing import fit
+from offalign import losses
+from offalign.data.batches.packing.fill import lengths, members, pack
+from offalign.data.batches.packing.shape import fit
+from offalign.distributed import sharding
 from offalign.errors import UserError
-from offalign.ref_columns import partners
+from offalign.learner.value import ValueConfig
+from offalign.reference.other_sequences import partners
 from offalign.types import Kind
-from offalign.value import ValueConfig
 
 CASES = [
   ("dpo", None),

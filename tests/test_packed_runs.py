@@ -12,16 +12,17 @@ from test_mesh_agreement import FAMILIES, V, rows, weights
 from test_resume import state_of
 from test_stopping import After
 
-from offalign import data, models, sharding
+from offalign import data, models
 from offalign.data import Record
-from offalign.data.packer import lengths, members, pack
-from offalign.data.packing import fit
+from offalign.data.batches.packing.fill import lengths, members, pack
+from offalign.data.batches.packing.run import Cut, Packing
+from offalign.data.batches.packing.shape import fit
+from offalign.distributed import sharding
+from offalign.distributed.sharding import MeshConfig
+from offalign.distributed.signals import Stopped
 from offalign.learner import Learner, LearnerConfig
-from offalign.packings import Cut, Packing
-from offalign.run import Run
-from offalign.sharding import MeshConfig
-from offalign.step_metrics import finish
-from offalign.stopping import Stopped
+from offalign.training.metrics import finish
+from offalign.training.run import Run
 from offalign.types import Kind
 
 pytestmark = [

@@ -9,20 +9,14 @@ import pytest
 from plans import TINY
 
 from benchmarks import plan_table
-from offalign import plan as plan_lib
-from offalign import sharding
+from offalign.distributed import sharding
+from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
-from offalign.lora import LoraConfig
-from offalign.planning import (
-  analysis,
-  chips,
-  described,
-  meshes,
-  report,
-)
+from offalign.models.lora import LoraConfig
+from offalign.planning import analysis, chips, from_config, meshes, report
 from offalign.planning.chips import CHIPS, Slice
 from offalign.planning.program import PlanConfig, build, bytes_per_device
-from offalign.sharding import MeshConfig
+from offalign.programs import plan as plan_lib
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +92,7 @@ def test_a_plan_says_what_a_step_takes(config, here, tmp_path, capsys):
 @pytest.mark.usefixtures("_any_size")
 @pytest.mark.parametrize("mesh", [(1, 8, 1), (2, 2, 2)])
 def test_bytes_of_a_device_are_those_that_training_puts_there(config, mesh):
-  model = described.model_of(config.model)
+  model = from_config.model_of(config.model)
   devices = sharding.make_mesh(MeshConfig(*mesh))
   program = build(config, model, devices)
   state = program.learner.init(model.init(jax.random.key(0)))
@@ -133,7 +127,7 @@ def test_bytes_of_a_device_are_those_that_training_puts_there(config, mesh):
 )
 def test_a_batch_has_what_the_loss_reads(config, loss, columns, k):
   config = dataclasses.replace(config, loss=loss)
-  model = described.model_of(config.model)
+  model = from_config.model_of(config.model)
   program = build(config, model, sharding.one_device())
   batch = program.batch
   names = ("rewards", "labels", "ref_logps", "ref_mismatched_logps")
@@ -145,7 +139,7 @@ def test_a_batch_has_what_the_loss_reads(config, loss, columns, k):
 
 def test_lora_has_frozen_weights_in_the_compute_dtype(config):
   config = dataclasses.replace(config, loss="kto", lora=LoraConfig(rank=2))
-  model = described.model_of(config.model)
+  model = from_config.model_of(config.model)
   program = build(config, model, sharding.one_device())
   frozen = jax.tree.leaves(program.ref_params)
   assert {leaf.dtype.name for leaf in frozen} == {"bfloat16"}
@@ -182,7 +176,7 @@ def test_what_does_not_fit_is_no_error(config, here, monkeypatch, capsys):
 
 
 def test_auto_tries_what_divides_and_says_what_it_leaves_out(config):
-  model = described.model_of(config.model)
+  model = from_config.model_of(config.model)
   found = meshes.candidates(8)
   assert [meshes.spell(mesh) for mesh in found] == [
     "fsdp=8",
@@ -271,7 +265,7 @@ def test_a_model_that_is_not_implemented_is_refused(config, here, tmp_path):
 
 def test_without_a_network_a_name_is_refused_in_a_sentence():
   with pytest.raises(UserError, match="cannot be had from the Hugging Face"):
-    described.model_of("google/no-such-model")
+    from_config.model_of("google/no-such-model")
 
 
 def test_without_libtpu_it_says_how_to_get_it(monkeypatch):

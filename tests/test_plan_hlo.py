@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from offalign.planning import hlo, traced, traffic
+from offalign.planning import hlo, traced_flops, traffic
 
 LAYERS, N, D = 5, 8, 64  # N devices
 
@@ -184,7 +184,7 @@ def test_products_as_compiled_are_those_that_are_written(mesh):
   rows = NamedSharding(mesh, PartitionSpec("x"))
   ws = jax.ShapeDtypeStruct((LAYERS, D, D), jnp.float32)
   x = jax.ShapeDtypeStruct((2 * N, D), jnp.float32, sharding=rows)
-  written = traced.flops(jax.make_jaxpr(jax.grad(loss, (0, 1)))(ws, x))
+  written = traced_flops.flops(jax.make_jaxpr(jax.grad(loss, (0, 1)))(ws, x))
   assert written == 3 * LAYERS * 2 * (2 * N) * D * D
   module = compiled(jax.grad(loss, (0, 1)), ws, x)
   assert traffic.flops(module) == written / N

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from offalign.planning import chips, described
+from offalign.planning import chips, from_config
 from offalign.planning.chips import CHIPS
 from offalign.planning.shapes import SHAPES
 
@@ -26,7 +26,7 @@ def test_published_shapes_have_the_sizes_that_are_published(name):
     "meta-llama/Meta-Llama-3-8B": 8.030,
     "Qwen/Qwen2.5-7B": 7.616,
   }
-  model = described.model_of(name)
+  model = from_config.model_of(name)
   leaves = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))
   size = sum(leaf.size for leaf in leaves)
   assert size / 1e9 == pytest.approx(billions[name], abs=5e-4)

@@ -8,12 +8,12 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from plans import TINY
 
-from offalign import plan as plan_lib
-from offalign import sharding
+from offalign.distributed import sharding
+from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
 from offalign.planning import chips, hlo, traffic
 from offalign.planning.program import PlanConfig
-from offalign.sharding import MeshConfig
+from offalign.programs import plan as plan_lib
 
 pytestmark = pytest.mark.skipif(
   not chips.has_libtpu(), reason="libtpu is not installed"

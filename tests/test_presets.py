@@ -6,10 +6,12 @@ import pytest
 from absl import flags as absl_flags
 from runs import T5
 
-from offalign import data, flags, inputs, losses, presets, train
-from offalign.config import Config
+from offalign import data, losses
+from offalign.config import Config, presets
 from offalign.errors import UserError
-from offalign.run import Run
+from offalign.programs import flags, train
+from offalign.training import inputs
+from offalign.training.run import Run
 
 LARGE = "presets/dro_v_t5_large_ultrafeedback"
 

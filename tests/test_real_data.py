@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
-from offalign import reference, sharding
-from offalign.checkpoint import Checkpoints
-from offalign.config import Config, DataConfig
+from offalign.config import Config
+from offalign.config.config import DataConfig
 from offalign.data import eval_batches
-from offalign.optim import OptimizerConfig
-from offalign.run import Run
+from offalign.distributed import sharding
+from offalign.learner.optim import OptimizerConfig
+from offalign.policy.checkpoint import Checkpoints
+from offalign.reference import store
+from offalign.training.run import Run
 
 pytestmark = [
   pytest.mark.slow,
@@ -164,10 +166,10 @@ def test_it_is_read_whole_and_the_loss_falls(
   with Checkpoints(run.folder) as checkpoints:
     after = checkpoints.restore(before)
   about = json.loads((run.folder / "run.json").read_text())
-  scored = reference.attach(
+  scored = store.attach(
     run.inputs.train,
     np.arange(len(run.inputs.train)),
-    reference.Store(run.folder / "reference", about["start"]),
+    store.Store(run.folder / "reference", about["start"]),
     run.learner,
     first,
     batch_size=16,

@@ -9,10 +9,11 @@ import runs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offalign import data, ref_columns
+from offalign import data
 from offalign.data import Record
-from offalign.run import Run
-from offalign.statistics import next_valid
+from offalign.learner.statistics import next_valid
+from offalign.reference import other_sequences
+from offalign.training.run import Run
 from offalign.types import Kind
 
 TOKENIZER = data.make_tokenizer("byte")
@@ -45,7 +46,7 @@ def score(rows, what):
 def test_partners_are_those_of_the_step(valid):
   weight = np.asarray(valid, np.float32)
   np.testing.assert_array_equal(
-    ref_columns.partners(weight), next_valid(jnp.asarray(weight))
+    other_sequences.partners(weight), next_valid(jnp.asarray(weight))
   )
 
 
@@ -56,11 +57,11 @@ def test_each_prompt_is_scored_with_the_next_rows_completions(mine):
     (np.array([3, 0, 4]), np.ones(3, np.float32)),
     (np.array([1, 2, 2]), np.array([1, 1, 0], np.float32)),
   ]
-  found = ref_columns.Mismatched(rows, iter(batches), score)
+  found = other_sequences.Mismatched(rows, iter(batches), score)
   for indices, weight in batches:
     whole = data.batch(rows, indices[mine])
     got = found.onto(whole, indices, weight, mine).ref_mismatched_logps
-    after = indices[ref_columns.partners(weight)]
+    after = indices[other_sequences.partners(weight)]
     want = [
       [
         number(rows.prompts[rows.prompt_index[i]], rows.completions[u])
@@ -72,16 +73,16 @@ def test_each_prompt_is_scored_with_the_next_rows_completions(mine):
 
 
 def test_no_batch_to_come_needs_no_score():
-  ref_columns.Mismatched(make_rows(), iter(()), None)
+  other_sequences.Mismatched(make_rows(), iter(()), None)
   rows = make_rows()
-  found = ref_columns.with_prefixes(rows, np.arange(0), score)
+  found = other_sequences.with_prefixes(rows, np.arange(0), score)
   assert found.ref_prefix_logps.shape == rows.completion_index.shape
   assert np.isnan(found.ref_prefix_logps).all()
 
 
 def test_beginnings_are_as_long_as_the_rows_shortest_completion():
   rows = make_rows()
-  found = ref_columns.with_prefixes(rows, np.array([1, 3]), score)
+  found = other_sequences.with_prefixes(rows, np.array([1, 3]), score)
   logps = found.ref_prefix_logps
   assert np.isnan(logps[[0, 2, 4]]).all()
   for i in (1, 3):

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import runs
 
-from offalign import data, hosts, losses, reference, sharding
+from offalign import data, losses
 from offalign.data import Record
-from offalign.data.ragged import Ragged
+from offalign.data.batches.ragged import Ragged
+from offalign.distributed import hosts, sharding
+from offalign.distributed.signals import Stopped
 from offalign.errors import UserError
-from offalign.evals.accuracy import reward_accuracy
-from offalign.stopping import Stopped
+from offalign.reference import store as reference
+from offalign.training.accuracy import reward_accuracy
 from offalign.types import Kind
 
 TOKENIZER = data.make_tokenizer("byte")

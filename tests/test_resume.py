@@ -13,10 +13,10 @@ import killing
 import pytest
 import runs
 
-from offalign import reference
-from offalign.checkpoint import Checkpoints
 from offalign.errors import UserError
-from offalign.run import Run
+from offalign.policy.checkpoint import Checkpoints
+from offalign.reference import store as reference
+from offalign.training.run import Run
 
 pytestmark = [
   pytest.mark.slow,

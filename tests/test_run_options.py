@@ -7,9 +7,9 @@ import jax
 import pytest
 import runs
 
-from offalign import loop
 from offalign.errors import UserError
-from offalign.run import Run
+from offalign.training import loop
+from offalign.training.run import Run
 
 pytestmark = [
   pytest.mark.slow,

@@ -10,20 +10,22 @@ import runs
 from absl import flags as absl_flags
 from test_resume import state_of
 
-from offalign import flags, sharding, start
-from offalign.best import WIN_RATE
-from offalign.checkpoint import Checkpoints, choose
 from offalign.config import Config
+from offalign.config.select import SelectConfig
+from offalign.distributed import sharding
+from offalign.distributed.signals import Stop
 from offalign.errors import UserError
-from offalign.evals import completions
-from offalign.evals.completing import complete, encode
-from offalign.generate import generate
+from offalign.generation import completions
+from offalign.generation.completing import complete, encode
 from offalign.judges import Gold
-from offalign.optim import OptimizerConfig
-from offalign.run import Run
-from offalign.select_config import SelectConfig
-from offalign.selection import Unjudged
-from offalign.stopping import Stop
+from offalign.learner.optim import OptimizerConfig
+from offalign.policy import start
+from offalign.policy.best import WIN_RATE
+from offalign.policy.checkpoint import Checkpoints, choose
+from offalign.programs import flags
+from offalign.programs.generate import generate
+from offalign.training.run import Run
+from offalign.training.selection import Unjudged
 
 pytestmark = [
   pytest.mark.slow,

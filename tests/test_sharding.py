@@ -5,11 +5,13 @@ import numpy as np
 import optax
 import pytest
 
-from offalign import models, optim, sharding
+from offalign import models
+from offalign.distributed import sharding
+from offalign.distributed.sharding import MeshConfig
+from offalign.learner import optim
 from offalign.models import functions
-from offalign.models.decoder import Decoder
-from offalign.models.decoder_config import DecoderConfig
-from offalign.sharding import MeshConfig
+from offalign.models.decoder.config import DecoderConfig
+from offalign.models.decoder.decoder import Decoder
 
 FAMILIES = {
   "decoder": "decoder(width=16, layers=4, heads=4)",

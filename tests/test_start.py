@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import runs
 
-from offalign import reference, sharding, start
-from offalign.checkpoint import Checkpoints
+from offalign.distributed import sharding
+from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
-from offalign.run import Run
-from offalign.sharding import MeshConfig
+from offalign.policy import start
+from offalign.policy.checkpoint import Checkpoints
+from offalign.reference import store
+from offalign.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "one_device")
 FROM = {"model": None, "tokenizer": None}
@@ -58,10 +60,10 @@ def test_the_policy_and_the_reference_are_the_parents(log, parent, tmp_path):
   about = json.loads((run.folder / "run.json").read_text())
   assert about["model"] == runs.DECODER
   assert about["start"].startswith(f"{parent} at step 2, weights ")
-  stored = reference.Store(run.folder / "reference", about["start"]).known
+  stored = store.Store(run.folder / "reference", about["start"]).known
   # A fresh policy of the same seed gives other log-probs.
   began = json.loads((parent / "run.json").read_text())["start"]
-  fresh = reference.Store(parent / "reference", began).known
+  fresh = store.Store(parent / "reference", began).known
   both = stored.keys() & fresh.keys()
   assert both
   assert all(stored[key] != fresh[key] for key in both)

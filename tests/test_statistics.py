@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from offalign.statistics import batch_statistics
+from offalign.learner.statistics import batch_statistics
 
 
 @pytest.mark.parametrize("reward", [0.1, 0.7, -7.7, 1e-3, 123.4])

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import worlds
 
-from offalign import sharding
+from offalign.distributed import sharding
 from offalign.learner import Learner, LearnerConfig
-from offalign.optim import OptimizerConfig
-from offalign.step_metrics import NonFinite, check_finite, finish
+from offalign.learner.optim import OptimizerConfig
+from offalign.training.metrics import NonFinite, check_finite, finish
 
 
 @pytest.mark.parametrize("config", [{}, {"fsdp": 4}], ids=str)

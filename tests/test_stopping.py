@@ -8,11 +8,11 @@ import pytest
 import runs
 from test_resume import state_of
 
-from offalign import reference
-from offalign.checkpoint import Checkpoints
+from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError
-from offalign.run import Run
-from offalign.stopping import Stop, Stopped
+from offalign.policy.checkpoint import Checkpoints
+from offalign.reference import store
+from offalign.training.run import Run
 
 STEPS = {"steps": 6, "log_every": 3, "eval_every": 2, "save_every": 6}
 
@@ -64,7 +64,7 @@ def test_a_run_goes_on_from_wherever_it_was_asked_to_stop(
   assert runs.metrics(cut) == runs.metrics(whole.folder)
   chex.assert_trees_all_equal(state_of(whole, cut), state_of(whole))
   stores = [
-    reference.Store(folder / "reference", whole._identity).known
+    store.Store(folder / "reference", whole._identity).known
     for folder in (cut, whole.folder)
   ]
   assert stores[0] == stores[1]

@@ -8,16 +8,17 @@ import math
 import pytest
 import runs
 
-from offalign import train
-from offalign.config import Config, flat
+from offalign.config import Config
+from offalign.config.config import flat
+from offalign.config.select import SelectConfig
 from offalign.data import Tokenizer
+from offalign.distributed.hosts import HostsConfig
+from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
-from offalign.hosts import HostsConfig
-from offalign.lora import LoraConfig
-from offalign.select_config import SelectConfig
-from offalign.sharding import MeshConfig
-from offalign.step_metrics import NonFinite
-from offalign.value import ValueConfig
+from offalign.learner.value import ValueConfig
+from offalign.models.lora import LoraConfig
+from offalign.programs import train
+from offalign.training.metrics import NonFinite
 
 pytestmark = [
   pytest.mark.slow,

@@ -6,10 +6,11 @@ import pytest
 import runs
 from runs import refused, rows_of, write
 
-from offalign import data, inputs, losses
-from offalign.config import DataConfig
-from offalign.run import Run
-from offalign.step_metrics import NonFinite
+from offalign import data, losses
+from offalign.config.config import DataConfig
+from offalign.training import inputs
+from offalign.training.metrics import NonFinite
+from offalign.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

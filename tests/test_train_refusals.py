@@ -6,11 +6,11 @@ import pytest
 import runs
 from runs import refused, rows_of, write
 
+from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
-from offalign.optim import OptimizerConfig
-from offalign.run import Run
-from offalign.sharding import MeshConfig
-from offalign.value import ValueConfig
+from offalign.learner.optim import OptimizerConfig
+from offalign.learner.value import ValueConfig
+from offalign.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

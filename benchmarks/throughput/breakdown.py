@@ -10,8 +10,10 @@ import jax.numpy as jnp
 
 from benchmarks.throughput.cases import Case
 from benchmarks.throughput.worker_offalign import batch, learner_for
-from offalign import optim, scoring, sharding
-from offalign.step_metrics import finish
+from offalign.distributed import sharding
+from offalign.learner import optim
+from offalign.models import logps
+from offalign.training.metrics import finish
 from offalign.types import Batch, Params
 
 ROUNDS = 7
@@ -35,7 +37,7 @@ def breakdown(case: Case, rounds: int = ROUNDS) -> dict[str, float]:
     return hidden.completions
 
   def head(w: jax.Array, h: jax.Array) -> jax.Array:
-    return scoring.token_logps(h, w, rows.completions, softcap=model.softcap)
+    return logps.token_logps(h, w, rows.completions, softcap=model.softcap)
 
   hidden = jax.jit(states)(policy, rows)
   weights = model.unembedding(policy)

@@ -9,12 +9,12 @@ import numpy as np
 
 from benchmarks.throughput import protocol
 from benchmarks.throughput.cases import MODELS, Case
-from offalign import sharding
+from offalign.distributed import sharding
 from offalign.learner import Learner, LearnerConfig
+from offalign.learner.optim import OptimizerConfig
 from offalign.models import hf
 from offalign.models.base import Remat
-from offalign.optim import OptimizerConfig
-from offalign.step_metrics import finish
+from offalign.training.metrics import finish
 from offalign.types import Batch
 
 REMAT: Remat = "dots"

@@ -20,7 +20,7 @@ _START = {
   "offalign.data": "feedback, its forms and views, tokens, batches",
   "offalign.models": "models by spec; `offalign.models.hf` reads checkpoints",
   "offalign.learner": "the train step",
-  "offalign.evals.sampling": "completions drawn from a policy",
+  "offalign.generation.sampling": "completions drawn from a policy",
   "offalign.config": "every flag of a run",
   "offalign.leaderboard": "rows of results, and boards made of them",
   "offalign.types": "batches, scores and shape letters",

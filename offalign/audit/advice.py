@@ -3,7 +3,7 @@
 from offalign.audit.facts import Facts
 from offalign.audit.findings import Finding, percent
 from offalign.audit.measures import Measures, Spread
-from offalign.data.records import count
+from offalign.data.reading.records import count
 
 _MUCH_BETWEEN = 0.2  # of the variance
 _LONG = 0.3  # a correlation with length worth naming,

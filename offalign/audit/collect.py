@@ -1,10 +1,10 @@
 """Records -> entries, and what is said of texts and tokens on the way."""
 
 from offalign.audit import spill
+from offalign.audit.odd_texts import Texts
 from offalign.audit.spill import Entry, Spill
-from offalign.audit.texts import Texts
 from offalign.audit.tokens import Tokens
-from offalign.data.records import Record
+from offalign.data.reading.records import Record
 
 
 class Collector:

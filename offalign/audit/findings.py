@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from offalign.data.records import count
+from offalign.data.reading.records import count
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from offalign.audit.facts import Facts
 from offalign.audit.findings import percent
-from offalign.data.records import count
+from offalign.data.reading.records import count
 
 if TYPE_CHECKING:
   from offalign.losses import Loss

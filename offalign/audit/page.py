@@ -5,12 +5,12 @@ import pathlib
 from markupsafe import Markup, escape
 
 from offalign import pages
+from offalign.audit import console as text_lib
 from offalign.audit import plots
-from offalign.audit import text as text_lib
 from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.report import Report
 from offalign.audit.scan import described
-from offalign.data.records import count
+from offalign.data.reading.records import count
 from offalign.pages import Cell, Column, Content, Section
 
 _SHADES = {"error": -0.45, "warning": -0.18, "note": 0.0}

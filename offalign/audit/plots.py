@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from offalign import pages
 from offalign.audit.report import Report
 from offalign.audit.tokens import PARTS
-from offalign.leaderboard import palette
+from offalign.leaderboard.report import palette
 
 _COLOURS = ("#0072B2", "#D55E00")
 _WIDE, _NARROW, _HEIGHT = 7.2, 4.6, 2.7  # inches

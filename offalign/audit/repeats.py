@@ -7,7 +7,7 @@ import numpy as np
 
 from offalign.audit.findings import LISTED, Finding, Severity
 from offalign.audit.groups import runs
-from offalign.data.records import count
+from offalign.data.reading.records import count
 
 Name = Callable[[int], str]
 """Where an entry's `row` is, in words."""

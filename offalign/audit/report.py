@@ -14,11 +14,11 @@ from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.leakage import Leakage
 from offalign.audit.measures import Measures
 from offalign.audit.methods import Fit
+from offalign.audit.odd_texts import Texts
 from offalign.audit.scan import Scan, scan
 from offalign.audit.spill import Spill
-from offalign.audit.texts import Texts
 from offalign.audit.tokens import Tokens
-from offalign.data import tokenizer as tokenizer_lib
+from offalign.data.text import tokenizer as tokenizer_lib
 from offalign.errors import UserError
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from offalign.audit.findings import Finding, Places
-from offalign.data import formats, readers, sources
-from offalign.data.records import Problem, Record, count
+from offalign.data.reading import files as readers
+from offalign.data.reading import forms, paths
+from offalign.data.reading.records import Problem, Record, count
 from offalign.errors import UserError
 
 See = Callable[[Record, int, int], None]
@@ -61,9 +62,9 @@ def scan(
     UserError: where the path stands for nothing, the form does not exist, or
       a data set of the hub cannot be used.
   """
-  if form is not None and form not in formats.FORMS:
-    formats.detect(str(path), (), form)
-  found = sources.find(path)
+  if form is not None and form not in forms.FORMS:
+    forms.detect(str(path), (), form)
+  found = paths.find(path)
   files: list[Path | str] = list(found.files) or [str(found.hub)]
   names += [str(file) for file in files]
   result = Scan(names)
@@ -101,8 +102,8 @@ def _scan_file(
       stream = readers.stream(file)
     parser = None
     if columns:
-      form = formats.detect(name, columns, wanted)
-      parser = formats.RowParser(name, form, columns, int_labels=int_labels)
+      form = forms.detect(name, columns, wanted)
+      parser = forms.RowParser(name, form, columns, int_labels=int_labels)
       _note_form(name, parser, columns, result)
     rows = result.rows
     for row_number, row in stream.items:
@@ -140,7 +141,7 @@ def _keys(stream: readers.Stream) -> tuple[str, ...]:
 
 def _note_form(
   name: str,
-  parser: formats.RowParser,
+  parser: forms.RowParser,
   columns: tuple[str, ...],
   result: Scan,
 ) -> None:

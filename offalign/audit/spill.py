@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from offalign.data.records import Prompt
+from offalign.data.reading.records import Prompt
 
 PARTS = 256
 HELD = 1 << 14

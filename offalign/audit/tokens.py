@@ -6,10 +6,10 @@ import numpy as np
 
 from offalign.audit.findings import Finding, Places, percent
 from offalign.audit.moments import Sample
-from offalign.data.boundary import Boundaries
-from offalign.data.layout import Encoded, Unencodable
-from offalign.data.records import Prompt, count
-from offalign.data.tokenizer import Tokenizer
+from offalign.data.reading.records import Prompt, count
+from offalign.data.text.boundary import Boundaries
+from offalign.data.text.layout import Encoded, Unencodable
+from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import UserError
 
 _HELD = 256  # completions that are tokenised at a time

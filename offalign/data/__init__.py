@@ -13,32 +13,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from offalign.data.batching import Sampler, batch, eval_batches, eval_rows
-  from offalign.data.mixture import Mixture, MixtureSampler
-  from offalign.data.provenance import Origin, origins
-  from offalign.data.records import Message, Problem, Prompt, Record
-  from offalign.data.rows import Row
-  from offalign.data.scale import RewardScale, normalize
-  from offalign.data.scales import RewardScales
-  from offalign.data.scales import read as read_scales
-  from offalign.data.table import Table, load, split_by_prompt
-  from offalign.data.tokenizer import Tokenizer
-  from offalign.data.tokenizer import make as make_tokenizer
-  from offalign.data.tokens import TokenRows, tokenize
-  from offalign.data.views import View, view
+  from offalign.data.batches.batch import (
+    Sampler,
+    batch,
+    eval_batches,
+    eval_rows,
+  )
+  from offalign.data.batches.mixture import Mixture, MixtureSampler
+  from offalign.data.batches.reward_scales import RewardScales
+  from offalign.data.batches.reward_scales import read as read_scales
+  from offalign.data.batches.scale import RewardScale, normalize
+  from offalign.data.batches.token_rows import TokenRows, tokenize
+  from offalign.data.reading.records import Message, Problem, Prompt, Record
+  from offalign.data.reading.table import Table, load, split_by_prompt
+  from offalign.data.text.tokenizer import Tokenizer
+  from offalign.data.text.tokenizer import make as make_tokenizer
+  from offalign.data.views.provenance import Origin, origins
+  from offalign.data.views.rows import Row
+  from offalign.data.views.view import View, view
 
 _MODULES = {
-  "batching": ("Sampler", "batch", "eval_batches", "eval_rows"),
-  "mixture": ("Mixture", "MixtureSampler"),
-  "provenance": ("Origin", "origins"),
-  "records": ("Message", "Problem", "Prompt", "Record"),
-  "rows": ("Row",),
-  "scale": ("RewardScale", "normalize"),
-  "scales": ("RewardScales", "read_scales"),
-  "table": ("Table", "load", "split_by_prompt"),
-  "tokenizer": ("Tokenizer", "make_tokenizer"),
-  "tokens": ("TokenRows", "tokenize"),
-  "views": ("View", "view"),
+  "batches.batch": ("Sampler", "batch", "eval_batches", "eval_rows"),
+  "batches.mixture": ("Mixture", "MixtureSampler"),
+  "views.provenance": ("Origin", "origins"),
+  "reading.records": ("Message", "Problem", "Prompt", "Record"),
+  "views.rows": ("Row",),
+  "batches.scale": ("RewardScale", "normalize"),
+  "batches.reward_scales": ("RewardScales", "read_scales"),
+  "reading.table": ("Table", "load", "split_by_prompt"),
+  "text.tokenizer": ("Tokenizer", "make_tokenizer"),
+  "batches.token_rows": ("TokenRows", "tokenize"),
+  "views.view": ("View", "view"),
 }
 _MODULE_OF = {name: m for m, names in _MODULES.items() for name in names}
 _THERE = {"make_tokenizer": "make", "read_scales": "read"}

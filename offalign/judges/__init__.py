@@ -12,8 +12,8 @@ from typing import Any
 from offalign import spec as spec_lib
 from offalign.errors import UserError, suggest
 from offalign.judges.base import Judge, Prompt, Verdicts, as_text
-from offalign.judges.endpoint import EndpointJudge
-from offalign.judges.endpoint_config import KEY, Endpoint
+from offalign.judges.endpoint.judge import EndpointJudge
+from offalign.judges.endpoint.options import KEY, Endpoint
 from offalign.judges.gold import Gold
 from offalign.judges.reward_model import RewardModel, RewardModelJudge
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from offalign.errors import UserError
-from offalign.evals.completions import Prompt
+from offalign.generation.completions import Prompt
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,7 +54,7 @@ class RewardModelJudge:
       UserError: where there is none, or it trained no reward model.
     """
     # Imported here: it brings jax, which other judges do without.
-    from offalign.rewarding import Rewards
+    from offalign.policy.reward_model import Rewards
 
     self.options = options
     self._rewards = Rewards(

@@ -6,11 +6,11 @@ are what `python -m offalign.leaderboard DIR` calls.
 
 from offalign.leaderboard.meta import Meta
 from offalign.leaderboard.provenance import Stopwatch, environment, revision
-from offalign.leaderboard.report import load, write
+from offalign.leaderboard.report.console import render_text
+from offalign.leaderboard.report.write import load, write
 from offalign.leaderboard.rows import Row
 from offalign.leaderboard.samples import Sample
 from offalign.leaderboard.store import append, read
-from offalign.leaderboard.text import render_text
 
 __all__ = [
   "Meta",

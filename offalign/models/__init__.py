@@ -11,10 +11,10 @@ from offalign import spec as spec_lib
 from offalign.errors import UserError, suggest
 from offalign.models import functions
 from offalign.models.base import Hidden, HiddenFn, Model
-from offalign.models.decoder import Decoder
-from offalign.models.decoder_config import DecoderConfig
-from offalign.models.t5 import T5
-from offalign.models.t5_config import T5Config
+from offalign.models.decoder.config import DecoderConfig
+from offalign.models.decoder.decoder import Decoder
+from offalign.models.t5.config import T5Config
+from offalign.models.t5.t5 import T5
 
 _FAMILIES: dict[str, tuple[type, Callable[..., nnx.Module]]] = {
   "decoder": (DecoderConfig, Decoder),

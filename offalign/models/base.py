@@ -18,7 +18,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
-from offalign.sharding import Split
+from offalign.distributed.sharding import Split
 from offalign.types import Array, Packed, Params
 
 Remat = Literal["none", "block", "dots"]
@@ -73,7 +73,7 @@ class Model:
       [B, d] that predicts the first new token).
     decode: (params, cache, tokens [B]) -> (cache, state [B, d] that predicts
       the token after `tokens`); for at most max_new tokens a row.
-    softcap: what bounds the logits, see `offalign.scoring.soft_cap`; None
+    softcap: what bounds the logits, see `offalign.models.logps.soft_cap`; None
       for nothing.
     splits: how the params are split over the mesh's "tensor" axis, by the ends
       of their paths; nothing for a model that is not.

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from offalign import constraints, scoring
+from offalign.distributed import constraints
+from offalign.models import logps
 from offalign.models.base import Remat
 from offalign.types import Array
 
@@ -181,7 +182,7 @@ def attend(
     preferred_element_type=dtype,
   ).reshape(b, h, t, s)
   scores = scores * (d**-0.5 if scale is None else scale)
-  scores = scoring.soft_cap(scores, cap)
+  scores = logps.soft_cap(scores, cap)
   if bias is not None:
     scores = scores + bias
   scores = jnp.where(mask, scores, _MASKED)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jax.errors import JaxRuntimeError
 
-from offalign.planning import hlo, traced, traffic
+from offalign.planning import hlo, traced_flops, traffic
 from offalign.planning.chips import Slice
 from offalign.planning.program import Program, bytes_per_device
 from offalign.planning.traffic import Traffic
@@ -112,7 +112,7 @@ def figures(program: Program, place: Slice) -> Figures:
     batch=bytes_per_device(program.batch),
   )
   step = program.trace()
-  written = traced.flops(step.jaxpr)
+  written = traced_flops.flops(step.jaxpr)
   lowered = step.lower()
   began = time.monotonic()
   try:

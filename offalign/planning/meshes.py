@@ -2,10 +2,10 @@
 
 import re
 
-from offalign import sharding
+from offalign.distributed import sharding
+from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
 from offalign.models.base import Model
-from offalign.sharding import MeshConfig
 
 
 def parse(text: str, devices: int) -> MeshConfig:

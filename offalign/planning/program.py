@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from offalign import losses, sharding
+from offalign import losses
+from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
-from offalign.lora import LoraConfig
+from offalign.learner.optim import OptimizerConfig
+from offalign.learner.value import ValueConfig
 from offalign.models.base import Model
-from offalign.models.hf import shapes_of
-from offalign.optim import OptimizerConfig
+from offalign.models.hf.checkpoint import shapes_of
+from offalign.models.lora import LoraConfig
 from offalign.types import Batch, Kind, Params
-from offalign.value import ValueConfig
 
 
 @dataclasses.dataclass(frozen=True)

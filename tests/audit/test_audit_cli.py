@@ -8,8 +8,8 @@ import sys
 import html_checks
 import pytest
 
-from offalign.audit import AuditConfig, audit, document
-from offalign.audit import text as text_lib
+from offalign.audit import AuditConfig, audit, json_form
+from offalign.audit import console as text_lib
 from offalign.audit.page import page
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -19,7 +19,7 @@ ROWS = [
 ]
 
 
-def run(*arguments, cwd=None, code="from offalign.audit.__main__ import run"):
+def run(*arguments, cwd=None, code="from offalign.programs.audit import run"):
   """The command; what follows is said on stderr: jax or not, KiB at most."""
   script = (
     f"{code}; import atexit, resource, sys; atexit.register(lambda: print("
@@ -138,10 +138,10 @@ def test_pages_are_whole_and_say_what_the_text_says(reports):
 
 def test_json_is_strict_and_complete(reports):
   for report in reports:
-    content = document.as_json(report)
+    content = json_form.as_json(report)
     json.dumps(content, allow_nan=False)
     assert len(content["findings"]) == len(report.findings)
-  facts = document.as_json(reports[0])["facts"]
+  facts = json_form.as_json(reports[0])["facts"]
   assert facts["share_between"] == reports[0].facts.share_between
 
 

@@ -7,7 +7,7 @@ from offalign.audit import AuditConfig, audit
 from offalign.audit import tokens as tokens_lib
 from offalign.audit.tokens import Tokens
 from offalign.data import Message
-from offalign.data.tokenizer import Tokenizer
+from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import UserError
 
 BPE = data.make_tokenizer("bpe", ["the cat sat, don't\n\n  sit"] * 5, 300)

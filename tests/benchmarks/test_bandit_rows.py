@@ -7,7 +7,7 @@ from benchmarks import bandit_metrics as metrics
 from benchmarks import bandit_rows as rows
 from benchmarks import bandit_world as world
 from offalign.errors import UserError
-from offalign.statistics import next_valid
+from offalign.learner.statistics import next_valid
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["on", "off-policy"])

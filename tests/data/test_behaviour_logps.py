@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from offalign import data
-from offalign.data import tokenizer
-from offalign.data.batching import batch
+from offalign.data.batches.batch import batch
+from offalign.data.text import tokenizer
 from offalign.errors import UserError
 from offalign.types import Kind
 

@@ -10,8 +10,8 @@ import tqdm
 from hypothesis import strategies as st
 
 from offalign import data
-from offalign.data import layout
-from offalign.data.tokenizer import Tokenizer
+from offalign.data.text import layout
+from offalign.data.text.tokenizer import Tokenizer
 
 BPE = data.make_tokenizer("bpe", ["the cat sat, don't\n\n  sit"] * 5, 300)
 PIECES = Tokenizer(

@@ -4,7 +4,11 @@ import pytest
 from jinja2 import sandbox
 
 from offalign.data import Message
-from offalign.data.chat import MAX_CHARACTERS, MAX_STEPS, ChatTemplate
+from offalign.data.text.chat_template import (
+  MAX_CHARACTERS,
+  MAX_STEPS,
+  ChatTemplate,
+)
 from offalign.errors import UserError
 
 TALK = (Message("system", "<&"), Message("user", "hé"))

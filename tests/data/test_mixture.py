@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from offalign.data import Mixture, MixtureSampler, mixture
+from offalign.data import Mixture, MixtureSampler
+from offalign.data.batches import mixture
 from offalign.errors import UserError
 
 weights = st.lists(st.floats(0.05, 20.0), min_size=2, max_size=5)

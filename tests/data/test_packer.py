@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offalign.data.packer import members, pack
-from offalign.data.packing import Shape, choose, deal, fit
+from offalign.data.batches.packing.fill import members, pack
+from offalign.data.batches.packing.shape import Shape, choose, deal, fit
 from offalign.errors import UserError
 from offalign.types import Batch
 

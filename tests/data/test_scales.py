@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from offalign.data import RewardScale, RewardScales, normalize, scales
+from offalign.data import RewardScale, RewardScales, normalize
+from offalign.data.batches import reward_scales
 from offalign.errors import UserError
 
 rows = st.lists(
@@ -26,7 +27,7 @@ def columns(rows):
 @hypothesis.given(rows)
 def test_each_prompt_has_mean_0_and_variance_1_or_is_0(rows):
   rewards, keys, sources = columns(rows)
-  found = scales.fit(rewards, "prompt", keys, sources)
+  found = reward_scales.fit(rewards, "prompt", keys, sources)
   scaled = found.apply(rewards, keys)[:, 0]
   flat = 0
   for key in set(keys):
@@ -44,7 +45,7 @@ def test_each_prompt_has_mean_0_and_variance_1_or_is_0(rows):
 def test_a_completion_of_many_pairs_counts_once():
   rewards = np.array([[3.0, 0.0], [3.0, 1.0], [1.0, 0.0]])
   names = [("f:0", "f:1"), ("f:0", "f:2"), ("f:2", "f:1")]
-  found = scales.fit(rewards, "prompt", ["x"] * 3, names).scale("x")
+  found = reward_scales.fit(rewards, "prompt", ["x"] * 3, names).scale("x")
   each = np.array([3.0, 0.0, 1.0])
   assert (found.mean, found.std) == pytest.approx((each.mean(), each.std()))
 
@@ -52,11 +53,11 @@ def test_a_completion_of_many_pairs_counts_once():
 def test_by_data_set_it_is_the_scale_of_all_rows():
   rewards = np.array([[0.1], [0.7], [0.2]], np.float32)
   scaled, one = normalize(rewards)
-  found = scales.fit(rewards, "dataset", [""] * 3, [])
+  found = reward_scales.fit(rewards, "dataset", [""] * 3, [])
   assert found.scale() == one
   assert found.apply(rewards, [""] * 3).tobytes() == scaled.tobytes()
   # Rows that are drawn twice as often count twice.
-  weighted = scales.fit(
+  weighted = reward_scales.fit(
     rewards, "dataset", [""] * 3, [], np.array([2.0, 1.0, 1.0])
   )
   twice = normalize(rewards[[0, 0, 1, 2]])[1]
@@ -66,10 +67,12 @@ def test_by_data_set_it_is_the_scale_of_all_rows():
 
 def test_by_source_each_has_its_own():
   rewards, keys = np.array([[1.0], [3.0], [10.0], [30.0]]), list("aabb")
-  found = scales.fit(rewards, "source", keys, [], np.ones(4))
+  found = reward_scales.fit(rewards, "source", keys, [], np.ones(4))
   assert found.apply(rewards, keys).ravel().tolist() == [-1.0, 1.0, -1.0, 1.0]
   with pytest.raises(UserError, match=r"^b: the rewards cannot be normalised"):
-    scales.fit(np.array([[1.0], [3.0], [2.0]]), "source", list("aab"), [])
+    reward_scales.fit(
+      np.array([[1.0], [3.0], [2.0]]), "source", list("aab"), []
+    )
   with pytest.raises(UserError, match="no reward scale of source 'c'"):
     found.apply(rewards[:1], ["c"])
 
@@ -90,22 +93,22 @@ def keep(folder, found):
   (folder / "run.json").write_text(json.dumps(about))
   text = found and found.file()
   if text:
-    (folder / scales.FILE).write_text(text)
+    (folder / reward_scales.FILE).write_text(text)
 
 
 @pytest.mark.parametrize("found", [*CASES, None])
 def test_what_is_kept_is_found_again_to_the_bit(found, tmp_path):
   keep(tmp_path, found)
-  assert scales.read(tmp_path) == found
+  assert reward_scales.read(tmp_path) == found
 
 
 def test_kept_scales_that_are_not_whole_are_refused(tmp_path):
   with pytest.raises(UserError, match="is no run folder"):
-    scales.read(tmp_path)
+    reward_scales.read(tmp_path)
   keep(tmp_path, CASES[2])
-  (tmp_path / scales.FILE).write_text('{"0f": [0.2, 0.0]}')
+  (tmp_path / reward_scales.FILE).write_text('{"0f": [0.2, 0.0]}')
   with pytest.raises(UserError, match="not the file that the run wrote"):
-    scales.read(tmp_path)
-  (tmp_path / scales.FILE).unlink()
+    reward_scales.read(tmp_path)
+  (tmp_path / reward_scales.FILE).unlink()
   with pytest.raises(UserError, match=r"cannot be read .*put it back"):
-    scales.read(tmp_path)
+    reward_scales.read(tmp_path)

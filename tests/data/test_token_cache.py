@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from offalign import data
-from offalign.data import Message, Tokenizer, token_cache
+from offalign.data import Message, Tokenizer
+from offalign.data.batches import token_cache
 from offalign.errors import UserError
 from offalign.types import Kind
 

@@ -10,7 +10,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from offalign import data
 from offalign.data import Message, Tokenizer
-from offalign.data.byte_level import MIN_VOCAB_SIZE
+from offalign.data.text.byte_level import MIN_VOCAB_SIZE
 from offalign.errors import UserError
 
 CORPUS = ["the cat sat on the mat, the cat sat", "né café\r\n"] * 3

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from offalign import data
 from offalign.data import Record
-from offalign.data.pairs import PairRule
+from offalign.data.views.pairs import PairRule
 from offalign.errors import UserError
 from offalign.types import Kind
 

@@ -12,9 +12,9 @@ import doc_samples
 import pytest
 from absl import flags as absl_flags
 
-from offalign import flags, presets
-from offalign.config import Config
+from offalign.config import Config, presets
 from offalign.planning.program import PlanConfig
+from offalign.programs import flags
 
 PAGES = doc_pages.pages()
 BLOCKS = [block for page in PAGES for block in doc_pages.blocks(page)]

@@ -20,7 +20,7 @@ def test_what_is_public():
     "offalign.losses.registry.register",
     "offalign.losses.base.Loss.implicit_rewards",
     "offalign.types.Scores.log_ratios",
-    "offalign.evals.sampling.Samples",
+    "offalign.generation.sampling.Samples",
   } <= names
   assert not [name for name in names if "._" in name]
   # What a module imports is public where it is defined.

@@ -5,8 +5,9 @@ import re
 import doc_pages
 from absl import flags as absl_flags
 
-from offalign import flags, losses
+from offalign import losses
 from offalign.config import Config
+from offalign.programs import flags
 
 PAGE = (doc_pages.ROOT / "docs/guides/coming-from-trl.md").read_text()
 ROW = re.compile(r"^\| (.+?) \| (.+?) \|$", re.MULTILINE)

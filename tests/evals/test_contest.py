@@ -5,10 +5,11 @@ import json
 import pytest
 import runs
 
-from offalign import judge as judge_lib
 from offalign import judges
 from offalign.errors import UserError
-from offalign.evals import completions, contest
+from offalign.generation import completions
+from offalign.judges import contest
+from offalign.programs import judge as judge_lib
 
 GOLD = f"gold(fn='{__name__}:earned')"
 

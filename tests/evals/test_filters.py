@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from offalign.evals import filters
+from offalign.generation import filters
 
 B, V = 3, 17
 TOP_K, TOP_P = jax.jit(filters.top_k), jax.jit(filters.top_p)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from offalign import models, sharding
+from offalign import models
+from offalign.distributed import sharding
 from offalign.errors import UserError
-from offalign.evals import filters
-from offalign.evals.sampling import sample
+from offalign.generation import filters
+from offalign.generation.sampling import sample
 
 V, B, P, T, EOS = 9, 16, 4, 6, 1
 

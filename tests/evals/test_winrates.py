@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offalign.errors import UserError
-from offalign.evals import winrates
-from offalign.evals.winrates import length_controlled, wilson, win_rate
+from offalign.judges import win_rates
+from offalign.judges.win_rates import length_controlled, wilson, win_rate
 
 VERDICT = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, math.nan])
 ROWS = st.lists(
@@ -136,7 +136,7 @@ def test_resamples_are_fitted_piece_by_piece_alike(monkeypatch):
   rng = np.random.default_rng(3)
   args = rng.choice([0, 1], 40), rng.normal(0, 1, 40), np.arange(40) // 2
   whole = length_controlled(*args)
-  monkeypatch.setattr(winrates, "_AT_ONCE", 130)
+  monkeypatch.setattr(win_rates, "_AT_ONCE", 130)
   assert length_controlled(*args) == pytest.approx(whole, abs=1e-9)
 
 

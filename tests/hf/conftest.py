@@ -5,9 +5,11 @@ import jax
 import numpy as np
 import pytest
 
-from offalign.models import hf, t5_config
+from offalign.models import hf
+from offalign.models.hf import t5_family
+from offalign.models.t5.config import T5Config
 
-TINY = t5_config.T5Config(
+TINY = T5Config(
   vocab_size=41,
   width=12,
   layers=2,
@@ -23,7 +25,7 @@ TINY = t5_config.T5Config(
 @pytest.fixture(scope="session")
 def t5_parts():
   """config.json, model and params of a small T5 v1.1, made by us."""
-  config = t5_config.to_hf(TINY) | {"torch_dtype": "float32"}
+  config = t5_family.to_hf(TINY) | {"torch_dtype": "float32"}
   model = hf.describe(config, spec="hf:tiny", tied=False)
   rng = np.random.default_rng(0)
   params = jax.tree.map(

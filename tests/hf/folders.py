@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from offalign.models.hf_folder import SINGLE, open_folder
-from offalign.models.hf_read import flatten
-from offalign.models.tensor_files import Writer
+from offalign.models.hf.folder import SINGLE, open_folder
+from offalign.models.hf.read import flatten
+from offalign.models.hf.tensor_files import Writer
 
 
 def tensors(folder):

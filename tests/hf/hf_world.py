@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import tokenizers
 
-from offalign.config import Config, DataConfig
-from offalign.optim import OptimizerConfig
-from offalign.sharding import MeshConfig
+from offalign.config import Config
+from offalign.config.config import DataConfig
+from offalign.distributed.sharding import MeshConfig
+from offalign.learner.optim import OptimizerConfig
 
 WORDS = [f"w{i}" for i in range(30)]
 

@@ -7,10 +7,10 @@ import jax
 import pytest
 import runs
 
-from offalign import export as export_lib
 from offalign.data import Tokenizer
 from offalign.models import hf
-from offalign.run import Run
+from offalign.programs import export as export_lib
+from offalign.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_device")
 

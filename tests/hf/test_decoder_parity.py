@@ -13,8 +13,9 @@ pytest.importorskip("transformers", reason="parity needs offalign[parity]")
 
 from benchmarks import parity, parity_torch
 from benchmarks.parity_decoders import CASES, build, weights
-from offalign.models import decoder_families, functions, hf
-from offalign.models.decoder import Decoder
+from offalign.models import functions, hf
+from offalign.models.decoder.decoder import Decoder
+from offalign.models.hf import decoder_families
 
 TOLERANCE = 1e-4
 

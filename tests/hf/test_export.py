@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hf_world import config, logits, rows, write_tokenizer
 
-from offalign import export as export_lib
-from offalign import start
-from offalign.checkpoint import Checkpoints
 from offalign.errors import UserError
 from offalign.models import hf
-from offalign.run import Run
+from offalign.policy import start
+from offalign.policy.checkpoint import Checkpoints
+from offalign.programs import export as export_lib
+from offalign.training.run import Run
 
 LLAMA = {
   "architectures": ["LlamaForCausalLM"],

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from folders import rewrite, same, tensors
 
-from offalign import sharding
+from offalign.distributed import sharding
+from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
 from offalign.models import hf
-from offalign.models.hf_folder import INDEX, SINGLE, open_folder
-from offalign.models.hf_read import flatten
-from offalign.models.tensor_files import Writer
-from offalign.sharding import MeshConfig
+from offalign.models.hf.folder import INDEX, SINGLE, open_folder
+from offalign.models.hf.read import flatten
+from offalign.models.hf.tensor_files import Writer
 
 
 def test_what_was_written_is_read(t5_parts, t5_folder):
@@ -115,8 +115,8 @@ def test_several_files(t5_parts, t5_folder, tmp_path, limit):
 
 @pytest.mark.parametrize("mesh", [MeshConfig(8, 1), MeshConfig(2, 4)])
 def test_into_the_sharded_layout(t5_parts, tmp_path, monkeypatch, mesh):
-  monkeypatch.setattr("offalign.sharding.SMALL", 100)
-  monkeypatch.setattr("offalign.models.hf_read._WINDOW", 200)  # bytes
+  monkeypatch.setattr("offalign.distributed.sharding.SMALL", 100)
+  monkeypatch.setattr("offalign.models.hf.read._WINDOW", 200)  # bytes
   config, model, params = t5_parts
   folder = tmp_path / "tiny"
   folder.mkdir()
@@ -135,9 +135,9 @@ def test_into_the_sharded_layout(t5_parts, tmp_path, monkeypatch, mesh):
 
 def test_only_the_shards_of_a_leaf_are_read(t5_folder, monkeypatch):
   """Each row of a split embedding is read once, whatever the devices."""
-  from offalign.models import tensor_files
+  from offalign.models.hf import tensor_files
 
-  monkeypatch.setattr("offalign.sharding.SMALL", 100)
+  monkeypatch.setattr("offalign.distributed.sharding.SMALL", 100)
   read = []
   part = tensor_files.Tensor.part
 

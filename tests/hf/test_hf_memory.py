@@ -9,13 +9,15 @@ import sys
 import numpy as np
 import pytest
 
-from offalign.models import hf, t5_config
-from offalign.models.hf_check import expected_shapes
-from offalign.models.tensor_files import Writer
+from offalign.models import hf
+from offalign.models.hf import t5_family
+from offalign.models.hf.check import expected_shapes
+from offalign.models.hf.tensor_files import Writer
+from offalign.models.t5.config import T5Config
 
 LIMIT = 1.3  # times the checkpoint
 
-CONFIG = t5_config.T5Config(
+CONFIG = T5Config(
   vocab_size=32128, width=1024, layers=8, heads=16, head_dim=64, mlp_width=2816
 )
 
@@ -24,7 +26,7 @@ CONFIG = t5_config.T5Config(
 READ = """
 import json, re, sys
 import jax
-from offalign import sharding
+from offalign.distributed import sharding
 from offalign.models import hf
 folder, fsdp = sys.argv[1], int(sys.argv[2])
 mesh = sharding.make_mesh(sharding.MeshConfig(data=1, fsdp=fsdp))
@@ -45,7 +47,7 @@ print(json.dumps({
 def folder(tmp_path_factory):
   """A checkpoint of random float32, written tensor by tensor."""
   folder = tmp_path_factory.mktemp("large")
-  raw = t5_config.to_hf(CONFIG)
+  raw = t5_family.to_hf(CONFIG)
   model = hf.describe(raw, spec="large", tied=False)
   shapes = expected_shapes(hf.sources_of(raw, tied=False), hf.shapes_of(model))
   noise = np.random.default_rng(0).normal(size=2**20).astype(np.float32)

@@ -9,8 +9,8 @@ from folders import rewrite, tensors
 
 from offalign.errors import UserError
 from offalign.models import hf
-from offalign.models.hf_folder import INDEX, SINGLE
-from offalign.models.tensor_files import DTYPES
+from offalign.models.hf.folder import INDEX, SINGLE
+from offalign.models.hf.tensor_files import DTYPES
 
 
 class TestRefusals:

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from hf_world import config, logits, rows, write_tokenizer
 
-from offalign import export as export_lib
-from offalign import reference, sharding, start
+from offalign.distributed import sharding
 from offalign.errors import UserError
+from offalign.learner.value import ValueConfig
 from offalign.models import hf
-from offalign.models.hf_folder import open_folder
-from offalign.models.hf_read import flatten
-from offalign.run import Run
-from offalign.value import ValueConfig
+from offalign.models.hf.folder import open_folder
+from offalign.models.hf.read import flatten
+from offalign.policy import start
+from offalign.programs import export as export_lib
+from offalign.reference import store
+from offalign.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_a_run_begins_with_the_weights_of_the_folder(run, origin_folder):
     "fingerprint": fingerprint,
     "tied": False,
   }
-  assert reference.Store(run / "reference", about["start"]).known
+  assert store.Store(run / "reference", about["start"]).known
 
 
 @pytest.mark.slow

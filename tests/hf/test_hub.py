@@ -5,9 +5,10 @@ import socket
 import huggingface_hub
 import pytest
 
-from offalign import origin
 from offalign.errors import UserError
-from offalign.models import hf, hub
+from offalign.models import hf
+from offalign.models.hf import hub
+from offalign.policy import origin
 
 
 @pytest.fixture(autouse=True)

@@ -14,11 +14,12 @@ import peft
 import transformers
 
 from benchmarks import parity, parity_decoders, parity_t5, parity_torch
-from offalign import lora, losses
-from offalign.lora import LoraConfig
-from offalign.models import hf, hf_adapter
-from offalign.models.hf_folder import read_config
-from offalign.objective import Objective
+from offalign import losses
+from offalign.learner.objective import Objective
+from offalign.models import hf, lora
+from offalign.models.hf import adapter
+from offalign.models.hf.folder import read_config
+from offalign.models.lora import LoraConfig
 
 TOLERANCE = 1e-4
 CASES = {
@@ -86,7 +87,7 @@ def test_parity(name, tmp_path):
   theirs = build(name, folder)
   model, params = hf.load(folder)
   adapters = random_adapters(config, params)
-  hf_adapter.write(
+  adapter.write(
     alone, read_config(folder), model, config, adapters, base=str(folder)
   )
   rows = parity.batch(model.vocab_size)

@@ -12,17 +12,19 @@ from absl import flags
 from folders import same
 from hf_world import config, write_tokenizer
 
-from offalign import adapted, lora, sharding
-from offalign import export as export_lib
-from offalign import flags as flags_lib
-from offalign.checkpoint import Checkpoints
 from offalign.config import Config
+from offalign.distributed import sharding
 from offalign.errors import UserError
-from offalign.lora import LoraConfig
-from offalign.models import hf, hf_adapter
-from offalign.models.hf_read import flatten
-from offalign.models.tensor_files import read_header
-from offalign.run import Run
+from offalign.models import hf, lora
+from offalign.models.hf import adapter
+from offalign.models.hf.read import flatten
+from offalign.models.hf.tensor_files import read_header
+from offalign.models.lora import LoraConfig
+from offalign.policy import adapters as adapted
+from offalign.policy.checkpoint import Checkpoints
+from offalign.programs import export as export_lib
+from offalign.programs import flags as flags_lib
+from offalign.training.run import Run
 
 LORA = LoraConfig(rank=2, alpha=3.0, targets="query,value,down")
 GPT2 = {
@@ -217,7 +219,7 @@ def test_maps_that_share_a_tensor_are_refused(tmp_path):
         lambda: lora.init(config, jax.random.key(0), hf.shapes_of(model))
       ),
     )
-    hf_adapter.write(tmp_path, GPT2, model, config, adapters, base="x")
+    adapter.write(tmp_path, GPT2, model, config, adapters, base="x")
 
   with pytest.raises(UserError, match=r"h.0.attn.c_attn.weight of this model"):
     write("all")

@@ -12,8 +12,10 @@ pytest.importorskip("torch", reason="parity needs offalign[parity]")
 pytest.importorskip("transformers", reason="parity needs offalign[parity]")
 
 from benchmarks import parity, parity_t5, parity_torch
-from offalign.models import functions, hf, t5_blocks, t5_config
-from offalign.models.t5 import T5
+from offalign.models import functions, hf
+from offalign.models.hf import t5_family
+from offalign.models.t5 import blocks
+from offalign.models.t5.t5 import T5
 
 TOLERANCE = 1e-4
 
@@ -91,10 +93,10 @@ def test_mistakes_show(
 ):
   folder, _ = t5_case(name)
   _, params = hf.load(folder)
-  config = t5_config.from_hf(hf.read_config(folder))
+  config = t5_family.from_hf(hf.read_config(folder))
   config = dataclasses.replace(config, tied="head" not in params, **changed)
   if activation is not None:
-    monkeypatch.setitem(t5_blocks._ACTIVATIONS, config.activation, activation)
+    monkeypatch.setitem(blocks._ACTIVATIONS, config.activation, activation)
   model = functions.as_model(
     lambda rngs: T5(config, rngs=rngs),
     spec="mutant",

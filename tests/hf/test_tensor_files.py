@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from offalign.errors import UserError
-from offalign.models.tensor_files import MAX_HEADER, Writer, read_header
+from offalign.models.hf.tensor_files import MAX_HEADER, Writer, read_header
 
 GOOD = {
   "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
@@ -108,7 +108,7 @@ def test_a_header_that_claims_too_much_allocates_nothing(file, length):
 def test_a_header_above_the_limit_is_refused_though_the_file_has_it(
   file, monkeypatch
 ):
-  monkeypatch.setattr("offalign.models.tensor_files.MAX_HEADER", 100)
+  monkeypatch.setattr("offalign.models.hf.tensor_files.MAX_HEADER", 100)
   with pytest.raises(UserError, match="claims a header of"):
     read_header(write(file, GOOD))
 

@@ -15,9 +15,9 @@ from misbehaving import answer, filtered, raw, reset, slow, status, trickle
 
 from offalign import judges
 from offalign.errors import UserError
-from offalign.judges.client import Patience
-from offalign.judges.endpoint import EndpointJudge
-from offalign.judges.endpoint_config import Endpoint
+from offalign.judges.endpoint.client import Patience
+from offalign.judges.endpoint.judge import EndpointJudge
+from offalign.judges.endpoint.options import Endpoint
 
 HASTY = Patience(timeout=5.0, retries=3, base=0.002)
 IMPATIENT = dataclasses.replace(HASTY, timeout=0.4)

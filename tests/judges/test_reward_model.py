@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import runs
 
-from offalign import judges, start
+from offalign import judges
 from offalign.errors import UserError
-from offalign.lora import LoraConfig
-from offalign.optim import OptimizerConfig
-from offalign.value import ValueConfig
+from offalign.learner.optim import OptimizerConfig
+from offalign.learner.value import ValueConfig
+from offalign.models.lora import LoraConfig
+from offalign.policy import start
 
 pytestmark = [
   pytest.mark.slow,

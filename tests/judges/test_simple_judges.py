@@ -9,7 +9,8 @@ import pytest
 
 from offalign import judges
 from offalign.errors import UserError
-from offalign.judges import base, client, prompt
+from offalign.judges import base
+from offalign.judges.endpoint import client, prompt
 
 
 def length(prompt, completion):

@@ -6,9 +6,10 @@ import html_checks
 import pytest
 from board_cases import ERROR, KL, NASTY, page_rows
 
-from offalign.leaderboard import Row, Sample, frontier, palette
+from offalign.leaderboard import Row, Sample
 from offalign.leaderboard.aggregate import aggregate
-from offalign.leaderboard.html import render_html, short_names
+from offalign.leaderboard.report import frontier, palette
+from offalign.leaderboard.report.html import render_html, short_names
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from offalign.leaderboard import placement
+from offalign.leaderboard.report import placement
 
 
 def boxes_overlap(a, b, size_a, size_b):

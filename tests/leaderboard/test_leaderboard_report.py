@@ -11,7 +11,7 @@ import pytest
 
 from offalign.errors import UserError
 from offalign.leaderboard import append, load, render_text, write
-from offalign.leaderboard.text import WIDTH
+from offalign.leaderboard.report.console import WIDTH
 
 ROOT = pathlib.Path(__file__).parents[2]
 METHODS = [

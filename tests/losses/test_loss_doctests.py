@@ -9,7 +9,7 @@ import pytest
 import offalign.losses
 
 MODULES = [
-  "offalign.contracts",
+  "offalign.testing.contracts",
   "offalign.spec",
   "offalign.testing",
   *(
@@ -30,7 +30,7 @@ def test_examples(name):
 @pytest.mark.parametrize(
   "name",
   [
-    "offalign.contracts",
+    "offalign.testing.contracts",
     "offalign.losses.registry",
     "offalign.spec",
     "offalign.testing",

@@ -7,11 +7,11 @@ import pytest
 
 from offalign import losses, models
 from offalign.errors import UserError
-from offalign.evals.sampling import sample
+from offalign.generation.sampling import sample
+from offalign.learner.objective import Objective
 from offalign.models import functions
-from offalign.models.decoder import Decoder
-from offalign.models.decoder_config import DecoderConfig
-from offalign.objective import Objective
+from offalign.models.decoder.config import DecoderConfig
+from offalign.models.decoder.decoder import Decoder
 from offalign.types import Batch
 
 HEADS, V = 2, 11

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from offalign.errors import UserError
-from offalign.models import decoder_families
+from offalign.models.hf import decoder_families
+from offalign.models.hf.source import assemble, disassemble, whole
 from offalign.models.positions import Rope
-from offalign.models.source import assemble, disassemble, whole
 
 COMMON = {
   "attention_dropout": 0.0,

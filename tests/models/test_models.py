@@ -9,8 +9,8 @@ import pytest
 
 from offalign import models
 from offalign.models import functions
-from offalign.models.decoder import Decoder
-from offalign.models.decoder_config import DecoderConfig
+from offalign.models.decoder.config import DecoderConfig
+from offalign.models.decoder.decoder import Decoder
 from offalign.models.positions import Rope
 
 V, B, P, K, T = 13, 2, 8, 3, 5

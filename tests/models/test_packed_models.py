@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offalign import forward, models, scoring
-from offalign.data.packer import lengths, members, pack
-from offalign.data.packing import fit
-from offalign.models import decoder_families, functions
-from offalign.models.decoder import Decoder
+from offalign import models
+from offalign.data.batches.packing.fill import lengths, members, pack
+from offalign.data.batches.packing.shape import fit
+from offalign.learner import forward
+from offalign.models import functions, logps
+from offalign.models.decoder.decoder import Decoder
+from offalign.models.hf import decoder_families
 from offalign.types import Batch
 
 pytestmark = pytest.mark.slow
@@ -83,7 +85,7 @@ def packed(batch):
 def everything(model, params, batch):
   """All that is computed from states, and a number that depends on it all."""
   hidden = forward.hidden(model, params, batch)
-  tokens = scoring.token_logps(
+  tokens = logps.token_logps(
     hidden.completions,
     model.unembedding(params),
     forward.targets(batch),

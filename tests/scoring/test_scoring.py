@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offalign import scoring
+from offalign.models import logps
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "logps_from_logits.json"
 CASES = json.loads(GOLDEN.read_text())["cases"]
@@ -31,8 +31,8 @@ def test_log_probs_and_gradients_agree_with_peers(case):
   expected = case["expected"]
 
   def total(logits):
-    tokens = scoring.logps_from_logits(logits, targets)
-    sums = scoring.sequence_logps(tokens, mask)
+    tokens = logps.logps_from_logits(logits, targets)
+    sums = logps.sequence_logps(tokens, mask)
     return sums.sum(), (tokens, sums)
 
   with jax.enable_x64(True):
@@ -58,7 +58,7 @@ def inputs(t, dtype=jnp.float32):
 
 def test_a_softcap_bounds_the_logits():
   hidden, unembedding, targets = inputs(5)
-  tokens = scoring.token_logps(hidden, unembedding, targets, softcap=2.0)
+  tokens = logps.token_logps(hidden, unembedding, targets, softcap=2.0)
   logits = 2 * np.tanh(np.asarray(hidden @ unembedding, np.float64) / 2)
   every = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   expected = np.take_along_axis(every, np.asarray(targets)[..., None], -1)
@@ -68,15 +68,15 @@ def test_a_softcap_bounds_the_logits():
 
 def test_bfloat16_states_are_summed_in_float32():
   hidden, unembedding, targets = inputs(256, jnp.bfloat16)
-  tokens = scoring.token_logps(hidden, unembedding, targets)
+  tokens = logps.token_logps(hidden, unembedding, targets)
   assert tokens.dtype == jnp.float32
-  exact = scoring.token_logps(
+  exact = logps.token_logps(
     hidden.astype(jnp.float32), unembedding.astype(jnp.float32), targets
   )
   mask = jnp.ones(targets.shape, bool)
   np.testing.assert_allclose(
-    scoring.sequence_logps(tokens, mask),
-    scoring.sequence_logps(exact, mask),
+    logps.sequence_logps(tokens, mask),
+    logps.sequence_logps(exact, mask),
     rtol=1e-5,
   )
 
@@ -84,6 +84,6 @@ def test_bfloat16_states_are_summed_in_float32():
 def test_what_the_mask_hides_counts_for_nothing():
   tokens = jnp.asarray([[[-1.0, -2.0, -jnp.inf]]])
   mask = jnp.asarray([[[True, True, False]]])
-  assert scoring.sequence_logps(tokens, mask)[0, 0] == -3.0
-  grad = jax.grad(lambda x: scoring.sequence_logps(x, mask).sum())(tokens)
+  assert logps.sequence_logps(tokens, mask)[0, 0] == -3.0
+  grad = jax.grad(lambda x: logps.sequence_logps(x, mask).sum())(tokens)
   np.testing.assert_array_equal(grad[0, 0], [1.0, 1.0, 0.0])

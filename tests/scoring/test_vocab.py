@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from offalign import scoring, vocab
+from offalign.models import chunked_softmax
+from offalign.models import logps as scoring
 
 B, K, T, D, V = 4, 2, 6, 8, 96
 
@@ -75,7 +76,7 @@ def test_pieces_of_any_size_agree_with_the_formulas(
 ):
   case = inputs()
   with jax.enable_x64(True):
-    layout = vocab.Layout(blocks=blocks, apart=apart)
+    layout = chunked_softmax.Layout(blocks=blocks, apart=apart)
     actual = ours(*case, softcap=softcap, chunk=chunk, layout=layout)
     for a, b in zip(actual, formulas(*case, softcap), strict=True):
       assert a.dtype == np.float64
@@ -203,7 +204,7 @@ def test_devices_that_share_the_vocabulary(axes, spec):
   mesh = jax.make_mesh(
     axes, ("data", "fsdp", "tensor"), axis_types=(AxisType.Auto,) * 3
   )
-  layout = vocab.layout(mesh, V)
+  layout = chunked_softmax.layout(mesh, V)
   blocks = math.prod(mesh.shape[axis] for axis in spec[1:] if axis)
   assert (layout.devices, layout.blocks) == (8, blocks)
   assert layout.apart == ("tensor" in spec)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import worlds
 
-from offalign import scoring, vocab
 from offalign.learner import Learner, LearnerConfig
+from offalign.models import chunked_softmax, logps
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ from offalign.learner import Learner, LearnerConfig
   ],
 )
 def test_the_automatic_plan(tokens, v, blocks, devices, columns, pieces):
-  plan = vocab.plan(
+  plan = chunked_softmax.plan(
     tokens,
     v,
     chunk=None,
-    layout=vocab.Layout(devices, blocks),
+    layout=chunked_softmax.Layout(devices, blocks),
     softcap=None,
     entropy=False,
   )
@@ -46,7 +46,7 @@ def test_an_eighth_of_the_memory_at_4096_tokens_and_128k_words():
   )
 
   def dense(hidden, unembedding, targets):
-    return scoring.logps_from_logits(hidden @ unembedding, targets)
+    return logps.logps_from_logits(hidden @ unembedding, targets)
 
   def temporaries(score):
     def total(hidden, unembedding, targets, weights):
@@ -58,7 +58,7 @@ def test_an_eighth_of_the_memory_at_4096_tokens_and_128k_words():
 
   logits = 4 * 4096 * v
   assert temporaries(dense) >= logits
-  assert temporaries(scoring.token_logps) <= min(temporaries(dense), logits) / 8
+  assert temporaries(logps.token_logps) <= min(temporaries(dense), logits) / 8
 
 
 def test_whole_logits_are_never_held():
@@ -70,9 +70,7 @@ def test_whole_logits_are_never_held():
 
   def held(chunk):
     def total(hidden, unembedding, targets):
-      return scoring.token_logps(
-        hidden, unembedding, targets, chunk=chunk
-      ).sum()
+      return logps.token_logps(hidden, unembedding, targets, chunk=chunk).sum()
 
     grad = jax.jit(jax.grad(total, argnums=(0, 1)))
     text = grad.lower(hidden, unembedding, targets).compile().as_text()
@@ -89,7 +87,9 @@ def test_a_learner_trains_the_same_in_pieces():
   def grads(chunk):
     learner = Learner("dpo", model, LearnerConfig(logp_chunk=chunk))
     objective = learner._objective
-    assert objective.layout == vocab.layout(learner.mesh, model.vocab_size)
+    assert objective.layout == chunked_softmax.layout(
+      learner.mesh, model.vocab_size
+    )
     return jax.jit(objective.grads)({"policy": policy}, batch, None)[:2]
 
   whole, cut = grads(None), grads(2)

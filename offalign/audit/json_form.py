@@ -1,0 +1,90 @@
+"""The report as JSON."""
+
+import dataclasses
+import math
+from typing import Any
+
+from offalign.audit.console import TOKEN_HEAD, token_rows
+from offalign.audit.measures import Measures
+from offalign.audit.report import Report
+
+
+def as_json(report: Report) -> dict[str, Any]:
+  """Everything, for programs; what cannot be told is null."""
+  met, seen, measures = report.scan, report.seen, report.measures
+  content: dict[str, Any] = {
+    "path": report.path,
+    "files": met.names,
+    "form": met.form,
+    "columns": list(met.columns),
+    "columns_not_read": list(met.unused),
+    "rows": met.rows,
+    "bad_rows": met.bad,
+    "blank_lines": met.blank,
+    "conversations": seen.conversations,
+    "completions": seen.completions,
+    "findings": [dataclasses.asdict(found) for found in report.findings],
+    "methods": None
+    if report.methods is None
+    else [dataclasses.asdict(fit) for fit in report.methods],
+  }
+  if measures is not None and report.facts is not None:
+    content["facts"] = dataclasses.asdict(report.facts)
+    content["chosen_longer"] = seen.longer if seen.ranked else None
+    content |= _numbers(measures)
+  if report.leakage is not None:
+    leak = report.leakage
+    content["test"] = {
+      "prompts": leak.prompts,
+      "leaked": leak.leaked.count,
+      "leaked_loosely": leak.loosely.count,
+      "answers": leak.answers,
+    }
+  if rows := token_rows(report):
+    content["tokens"] = {
+      row[0]: {
+        name: int(x.replace(",", ""))
+        for name, x in zip(TOKEN_HEAD[1:], row[1:], strict=True)
+      }
+      for row in rows
+    }
+  return _finite(content)
+
+
+def _numbers(measures: Measures) -> dict[str, Any]:
+  groups, repeats = measures.groups, measures.repeats
+  several = groups.several or math.nan
+  return {
+    "completions_per_prompt": {
+      str(k): groups.sizes[k] for k in sorted(groups.sizes)
+    },
+    "values": [dataclasses.asdict(s) for s in measures.values],
+    "words": [dataclasses.asdict(s) for s in measures.words],
+    "within_prompt": {
+      "best": groups.best / several,
+      "median": groups.middle / several,
+      "std": groups.spread / several,
+      "least_std": groups.least_spread,
+    },
+    "length_correlation": measures.length_correlation,
+    "length_correlation_within_prompts": groups.length_correlation,
+    "repeats": {
+      "rows": repeats.rows.count,
+      "texts": repeats.texts,
+      "conflicts": repeats.conflicts.count,
+      "contradictions": repeats.contradictions.count,
+      "near_prompts": repeats.near.count,
+    },
+    "estimated": measures.estimated,
+  }
+
+
+def _finite(value: Any) -> Any:
+  """JSON has no infinities: null in their place."""
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  if isinstance(value, dict):
+    return {k: _finite(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [_finite(v) for v in value]
+  return value

@@ -1,0 +1,7 @@
+"""The configuration of a run, as typed dataclasses: `Config` and its groups."""
+
+from offalign.config.config import Config
+from offalign.config.data import DataConfig
+from offalign.config.select import SelectConfig
+
+__all__ = ["Config", "DataConfig", "SelectConfig"]

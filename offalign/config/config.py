@@ -1,0 +1,241 @@
+"""The configuration of a training run; every field is a flag."""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from offalign.config.data import DataConfig
+from offalign.config.select import SelectConfig
+from offalign.distributed.hosts import HostsConfig
+from offalign.distributed.sharding import AXES, MeshConfig
+from offalign.errors import UserError
+from offalign.learner.optim import OptimizerConfig, check_warmup
+from offalign.learner.value import ValueConfig
+from offalign.models.base import Remat
+from offalign.models.lora import LoraConfig
+from offalign.training.profile import FIRST
+
+CHANGEABLE = {
+  "steps",
+  "keep",
+  "keep_best",
+  "eval_every",
+  "log_every",
+  "save_every",
+  "out",
+  "remat",
+  "compile_cache",
+  "profile",
+  "packing",
+  "data.cache",
+  *(f"mesh.{axis}" for axis in AXES),
+}
+"""What a run that goes on may have otherwise than before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A training run.
+
+  `data`, `value`, `lora`, `optimizer`, `mesh` and `hosts` are groups of flags.
+
+  Attributes:
+    loss: a loss by spec, e.g. 'dro_v(tau=0.1)' or 'kto(threshold=batch)'.
+    model: a Hugging Face model folder, a name on its hub (org/name; uses the
+      network), or a new model by spec, e.g. 'decoder(width=128,layers=4)' or
+      't5(width=128)'.
+    tokenizer: "bpe" (trained on the training texts), "byte", or a
+      tokenizer.json or a folder that holds one; default: the one beside the
+      model, or bpe for a new one.
+    tokenizer_vocab: size of the vocabulary to train; default 8192, bpe only.
+    init: a run folder to start from: its model, tokenizer and newest
+      checkpoint. Its policy is also the reference.
+    init_step: another checkpoint of it: a step, or "best" (see keep_best).
+    out: required; the run folder. A run found there with the same
+      configuration goes on where it stopped.
+    steps: updates to make.
+    batch_size: prompts in an update (the global batch).
+    microbatches: pieces that a batch is cut into to save memory; changes
+      nothing else.
+    packing: put several prompts and their completions into each row that the
+      model computes; less padding, and changes nothing else.
+    remat: what the backward pass computes again to save memory: "block" all
+      that is inside a layer, "dots" all but its matrix products.
+    seed: of the weights and of the order of the data.
+    compute_dtype: precision of the activations; params stay in float32, but
+      for weights that LoRA freezes.
+    log_every: steps between two lines of metrics.
+    eval_every: steps between two evaluations on held-out rows; default a
+      fifth of the run.
+    save_every: steps between two checkpoints; default a fifth of the run.
+    keep: newest checkpoints to keep.
+    keep_best: a held-out metric, e.g. eval_loss or eval_rewards/accuracies;
+      an evaluation better than those before is saved, and kept beside the
+      newest.
+    compile_cache: a folder to keep compiled programs in, so that the next run
+      with the same shapes starts sooner; trusted like a program. Default
+      none.
+    profile: steps to trace, after the first two, into RUN/profile; default
+      none.
+    select: keeps the checkpoint that wins most comparisons; default none.
+  """
+
+  loss: str = "dro_v"
+  model: str | None = None
+  tokenizer: str | None = None
+  tokenizer_vocab: int | None = None
+  init: str | None = None
+  init_step: str | None = None
+  out: str = ""
+  steps: int = 1000
+  batch_size: int = 32
+  microbatches: int = 1
+  packing: bool = False
+  remat: Remat = "none"
+  seed: int = 0
+  compute_dtype: Literal["float32", "bfloat16"] = "float32"
+  log_every: int = 10
+  eval_every: int | None = None
+  save_every: int | None = None
+  keep: int = 3
+  keep_best: str | None = None
+  compile_cache: str | None = None
+  profile: int | None = None
+  data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  value: ValueConfig | None = None
+  lora: LoraConfig | None = None
+  select: SelectConfig | None = None
+  optimizer: OptimizerConfig = dataclasses.field(
+    default_factory=OptimizerConfig
+  )
+  mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+  hosts: HostsConfig | None = None
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+  """Dotted field -> value, for files and comparisons.
+
+  Without `hosts`, which is not of the run but of one launch of it.
+  """
+  out: dict[str, Any] = {}
+  for name, value in dataclasses.asdict(config).items():
+    if name == "hosts":
+      continue
+    if isinstance(value, dict):
+      out |= {f"{prefix}{name}.{k}": v for k, v in value.items()}
+    else:
+      out[f"{prefix}{name}"] = value
+  return out
+
+
+def check(config: Config) -> None:
+  """Refuses flags that no data is needed to refuse.
+
+  Raises:
+    UserError: naming the flag.
+  """
+  if not config.out:
+    raise UserError("--cfg.out is missing: name the folder of the run")
+  for name in ("steps", "batch_size", "microbatches", "log_every", "keep"):
+    if getattr(config, name) < 1:
+      raise UserError(
+        f"--cfg.{name} must be at least 1, not {getattr(config, name)}"
+      )
+  if config.data.eval_rows < 1:
+    raise UserError(
+      f"--cfg.data.eval_rows must be at least 1, not {config.data.eval_rows}; "
+      "--cfg.data.eval_fraction=0 holds nothing out"
+    )
+  if config.seed < 0:
+    raise UserError(f"--cfg.seed must be 0 or more, not {config.seed}")
+  for name in ("eval_every", "save_every"):
+    value = getattr(config, name)
+    if value is not None and value < 1:
+      raise UserError(f"--cfg.{name} must be at least 1, not {value}")
+  traced = config.profile
+  if traced is not None and not 1 <= traced <= config.steps - FIRST:
+    raise UserError(
+      f"--cfg.profile={traced} cannot be traced: it is of the "
+      f"{max(config.steps - FIRST, 0)} steps after the first {FIRST}, which "
+      f"compile, of --cfg.steps={config.steps}"
+    )
+  check_warmup(config.optimizer, config.steps)
+
+
+def refuse_changes(
+  config: Config, known: dict[str, Any] | None, folder: pathlib.Path
+) -> None:
+  """Refuses to go on with a run under other flags.
+
+  Raises:
+    UserError: naming what differs.
+  """
+  if known is None:
+    return
+  before, now = known["config"], flat(config)
+  fixed = set(CHANGEABLE)
+  if now.get("optimizer.schedule") == "cosine":
+    fixed.discard("steps")  # the learning rate depends on it
+  changed = [
+    f"--cfg.{k} was {before.get(k)!r}, is {now.get(k)!r}"
+    for k in sorted({*before, *now} - fixed)
+    if before.get(k) != now.get(k)
+  ]
+  if changed:
+    raise UserError(
+      f"{folder} holds a run with other flags ({'; '.join(changed)}): give "
+      "the same flags to go on with it, or name another --cfg.out"
+    )
+
+
+_FLAGS = {
+  **{f.name: f"data.{f.name}" for f in dataclasses.fields(DataConfig)},
+  **{
+    f.name: f"optimizer.{f.name}" for f in dataclasses.fields(OptimizerConfig)
+  },
+  "vocab_size": "tokenizer_vocab",
+  "remat": "remat",
+}
+"""Option of the library -> flag."""
+
+_OPTION = re.compile(
+  rf"(?<![\w.])({'|'.join(_FLAGS)})(?==| is set| must be| has no effect)"
+)
+
+
+_PHRASES = {
+  "optimizer: ": "",
+  "lora: ": "--cfg.lora.",
+  "the policy's learning rate": "--cfg.optimizer.learning_rate",
+  "the value's learning rate": "--cfg.optimizer.value_learning_rate",
+  "value options are set": "--cfg.value.* flags are set",
+}
+
+
+def in_flags(text: str) -> str:
+  """What the library says about its options, said of the flags.
+
+  >>> in_flags("label_rule is set, but this loss reads no labels")
+  '--cfg.data.label_rule is set, but this loss reads no labels'
+  """
+  for said, meant in _PHRASES.items():
+    text = text.replace(said, meant)
+  return _OPTION.sub(lambda match: f"--cfg.{_FLAGS[match[1]]}", text)
+
+
+@contextlib.contextmanager
+def blaming(flag: str) -> Iterator[None]:
+  """Puts a flag before the message of a `UserError` that passes through.
+
+  Args:
+    flag: with its value where that is short; "" = says nothing, and only
+      turns the names of options into flags.
+  """
+  try:
+    yield
+  except UserError as error:
+    message = in_flags(str(error))
+    raise UserError(f"{flag}: {message}" if flag else message) from None

@@ -1,0 +1,1 @@
+"""Rows of tokens, reward scales, and the batches drawn from them."""

@@ -1,0 +1,1 @@
+"""Packing: several prompts and their completions in one row."""

@@ -1,0 +1,179 @@
+"""Reward scales by data set, by source or by prompt, and where they are kept.
+
+A reward means something on the scale of its run alone: tau and beta are in
+its units. So the scales are kept in the run folder, and are used again by a
+run that goes on and for whatever is scored later.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from offalign.data.batches.scale import RewardScale, normalize
+from offalign.data.reading.records import Prompt
+from offalign.data.views import feedback
+from offalign.errors import UserError
+
+By = Literal["dataset", "source", "prompt"]
+FILE = "reward_scales.json"  # those of prompts, in the run folder
+
+
+def prompt_key(prompt: Prompt) -> str:
+  """What the scale of a prompt is found by: 16 hex digits."""
+  return hashlib.sha256(repr(prompt).encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardScales:
+  """What rewards were normalised by.
+
+  Attributes:
+    by: what has mean 0 and variance 1: the rows of the data set, those of a
+      source, or the completions of a prompt.
+    known: "", the name of a source, or the `prompt_key` of a prompt -> scale.
+  """
+
+  by: By
+  known: dict[str, RewardScale]
+
+  @property
+  def flat(self) -> int:
+    """Keys with no two different rewards, whose rewards all become 0."""
+    return sum(scale.std == 0 for scale in self.known.values())
+
+  def scale(self, key: str = "") -> RewardScale:
+    """The scale of a source or a prompt; of the data set by default.
+
+    Raises:
+      UserError: where none is known.
+    """
+    if key not in self.known:
+      raise UserError(
+        f"there is no reward scale of {self.by} {key!r}; rewards of a new "
+        f"{self.by} take a scale of their own"
+      )
+    return self.known[key]
+
+  def apply(self, rewards: np.ndarray, keys: Sequence[str]) -> np.ndarray:
+    """Logged rewards [N, K] and N keys -> normalised ones, float32."""
+    wide = np.asarray(rewards, np.float64)
+    means = np.array([self.scale(key).mean for key in keys])[:, None]
+    # Rewards of a flat key are all its mean.
+    stds = np.array([self.scale(key).std or 1.0 for key in keys])[:, None]
+    return ((wide - means) / stds).astype(np.float32)
+
+  def with_new(self, other: "RewardScales") -> "RewardScales":
+    """These scales, and those of another for keys that are not known."""
+    return dataclasses.replace(self, known={**other.known, **self.known})
+
+  def summary(self) -> dict[str, Any]:
+    """For run.json: what `read` begins from."""
+    if self.by == "dataset":
+      return dataclasses.asdict(self.known[""])
+    if self.by == "source":
+      return {"by": "source", "known": _plain(self.known)}
+    text = json.dumps(_plain(self.known), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return {"by": "prompt", "file": FILE, "digest": digest}
+
+  def file(self) -> str | None:
+    """What goes into `FILE`; None where run.json has it all."""
+    return json.dumps(_plain(self.known)) if self.by == "prompt" else None
+
+
+def _plain(known: dict[str, RewardScale]) -> dict[str, list[float]]:
+  return {key: [scale.mean, scale.std] for key, scale in known.items()}
+
+
+def read(folder: str | Path) -> RewardScales | None:
+  """The scales of a run; None where its rewards were not normalised.
+
+  Args:
+    folder: the run folder.
+
+  Raises:
+    UserError: where it is no run folder, or the scales are damaged.
+  """
+  path = Path(folder) / "run.json"
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))["reward_scale"]
+  except (OSError, ValueError, KeyError, TypeError):
+    raise UserError(
+      f"{folder} is no run folder: {path} does not say what rewards were "
+      "normalised by"
+    ) from None
+  if found is None:
+    return None
+  by = found.get("by", "dataset")
+  if by == "dataset":
+    return RewardScales(by, {"": RewardScale(found["mean"], found["std"])})
+  known = found.get("known")
+  if by == "prompt":
+    try:
+      known = json.loads((path.parent / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+      raise UserError(
+        f"{path.parent / FILE} cannot be read ({error}); put it back"
+      ) from None
+  scales = RewardScales(by, {k: RewardScale(*v) for k, v in known.items()})
+  if scales.summary() != found:
+    raise UserError(
+      f"{path.parent / FILE} is not the file that the run wrote; put it back"
+    )
+  return scales
+
+
+def fit(
+  rewards: np.ndarray,
+  by: By,
+  keys: Sequence[str],
+  sources: Sequence[Sequence[str]],
+  weights: np.ndarray | None = None,
+) -> RewardScales:
+  """The scales that give mean 0 and variance 1.
+
+  Args:
+    rewards: [N, K], finite.
+    by: what is to have them. By data set or source it is all entries of the
+      rows; by prompt each completion counts once, in however many rows.
+    keys: of the N rows; "" by data set.
+    sources: N x K, what tells completions apart.
+    weights: [N], how often the rows are drawn; all alike by default. By data
+      set alone.
+
+  Raises:
+    UserError: where all rewards are the same, see `scale.normalize`.
+  """
+  if by == "prompt":
+    return _by_prompt(rewards, keys, sources)
+  known = {}
+  for key in dict.fromkeys(keys):
+    mine = np.array([k == key for k in keys])
+    try:
+      share = None if weights is None or by == "source" else weights[mine]
+      known[key] = normalize(rewards[mine], share)[1]
+    except UserError as error:
+      raise UserError(f"{key}: {error}" if key else str(error)) from None
+  return RewardScales(by, known)
+
+
+def _by_prompt(
+  rewards: np.ndarray,
+  keys: Sequence[str],
+  sources: Sequence[Sequence[str]],
+) -> RewardScales:
+  values: dict[str, dict[str, float]] = {}
+  for key, row, names in zip(keys, rewards, sources, strict=True):
+    values.setdefault(key, {}).update(zip(names, map(float, row), strict=True))
+  known = {}
+  for key, found in values.items():
+    each = list(found.values())
+    mean = feedback.mean(each)
+    spread = feedback.mean([(value - mean) ** 2 for value in each])
+    known[key] = RewardScale(mean, float(np.sqrt(spread)))
+  return RewardScales("prompt", known)

@@ -1,0 +1,173 @@
+"""Tokens on disk, found by what they were made of.
+
+The key is a hash of the texts, the tokenizer (chat template included), the
+limits and, since a template may print the date, of what the template writes
+now. A file that does not read back as it was written is made anew.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+
+from offalign.data.reading.records import Prompt
+from offalign.data.text.layout import Encoded
+from offalign.data.text.tokenizer import Tokenizer
+from offalign.errors import UserError
+
+_VERSION = 1  # of the layout of tokens and of the files
+
+
+def encode_rows(
+  tokenizer: Tokenizer,
+  prompts: Sequence[Prompt],
+  sequences: Sequence[tuple[int, str]],
+  *,
+  max_prompt: int | None,
+  max_completion: int | None,
+  folder: Path | None,
+) -> Encoded:
+  """`Tokenizer.encode_rows`, or what it gave before for the same.
+
+  Args:
+    tokenizer: see there, as for the next four.
+    prompts: distinct.
+    sequences: (index of the prompt, text of the completion).
+    max_prompt: a limit.
+    max_completion: a limit.
+    folder: holds the files; may be emptied at any time. None keeps nothing.
+
+  Raises:
+    UserError: where the folder cannot be written to; as `encode_rows`.
+  """
+  if folder is None:
+    return tokenizer.encode_rows(
+      prompts, sequences, max_prompt=max_prompt, max_completion=max_completion
+    )
+  limits = {"max_prompt": max_prompt, "max_completion": max_completion}
+  name = _key(tokenizer, prompts, sequences, limits)
+  path = folder / f"tokens-{name}.npz"
+  with _writing(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+  note = ""
+  if path.exists():
+    try:
+      found = _read(path, name, len(prompts), len(sequences))
+    except Exception as error:  # damage takes many forms
+      why = " ".join(str(error).split()) or type(error).__name__
+      note = f"note: {path} is damaged ({why}); tokenised anew"
+    else:
+      return _say(found, f"tokens read from {path}")
+  encoded = tokenizer.encode_rows(
+    prompts, sequences, max_prompt=max_prompt, max_completion=max_completion
+  )
+  with _writing(folder):
+    _write(path, name, encoded)
+  return _say(encoded, note) if note else encoded
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+  try:
+    yield
+  except OSError as error:
+    raise UserError(
+      f"the cache of tokens, {folder}, cannot be written: {error}"
+    ) from error
+
+
+def _say(encoded: Encoded, sentence: str) -> Encoded:
+  sentences = (*encoded.sentences, sentence)
+  return dataclasses.replace(encoded, sentences=sentences)
+
+
+def _key(
+  tokenizer: Tokenizer,
+  prompts: Sequence[Prompt],
+  sequences: Sequence[tuple[int, str]],
+  limits: dict[str, int | None],
+) -> str:
+  """32 hex digits."""
+  about = [
+    _VERSION,
+    tokenizers.__version__,
+    tokenizer.fingerprint,
+    tokenizer.probe,
+    limits,
+    len(prompts),
+  ]
+  digest = hashlib.sha256()
+  for part in (about, *prompts, *sequences):
+    # One line of JSON each: no two lists of texts give the same lines.
+    digest.update(json.dumps(part).encode() + b"\n")
+  return digest.hexdigest()[:32]
+
+
+def _write(path: Path, name: str, encoded: Encoded) -> None:
+  about = {
+    "key": name,
+    "cut_prompts": encoded.cut_prompts,
+    "cut_completions": encoded.cut_completions,
+    "vanished": encoded.vanished,
+    "sentences": encoded.sentences,
+  }
+  arrays = {
+    "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+    **_pack("prompts", encoded.prompts),
+    **_pack("completions", encoded.completions),
+  }
+  # A name of its own, so that two runs cannot write one file between them.
+  partial = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+  try:
+    with partial.open("wb") as file:
+      np.savez(file, checksum=_checksum(arrays), **arrays)
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def _read(path: Path, name: str, prompts: int, sequences: int) -> Encoded:
+  """Reads a file; raises anything at all where it is not as written."""
+  with np.load(path, allow_pickle=False) as file:
+    arrays = {key: file[key] for key in file.files}
+  if not np.array_equal(arrays.pop("checksum"), _checksum(arrays)):
+    raise ValueError("its checksum differs")
+  about = json.loads(arrays["about"].tobytes())
+  x = _unpack("prompts", arrays)
+  y = _unpack("completions", arrays)
+  if (about["key"], len(x), len(y)) != (name, prompts, sequences):
+    raise ValueError("it holds other tokens")
+  return Encoded(
+    x,
+    y,
+    about["cut_prompts"],
+    about["cut_completions"],
+    tuple(about["vanished"]),
+    tuple(about["sentences"]),
+  )
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> np.ndarray:
+  digest = hashlib.sha256()
+  for key in sorted(arrays):
+    digest.update(f"{key} {arrays[key].shape} {arrays[key].dtype}".encode())
+    digest.update(arrays[key].tobytes())
+  return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _pack(name: str, sequences: list[np.ndarray]) -> dict[str, Any]:
+  lengths = np.array([len(tokens) for tokens in sequences], np.int64)
+  joined = np.concatenate([np.zeros(0, np.int32), *sequences])
+  return {f"{name}_lengths": lengths, name: joined}
+
+
+def _unpack(name: str, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+  ends = np.cumsum(arrays[f"{name}_lengths"])
+  return np.split(arrays[name], ends)[:-1]

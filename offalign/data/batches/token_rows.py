@@ -1,0 +1,299 @@
+"""Rows of tokens: every distinct sequence once, padded when batched."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from offalign.data.batches import token_cache
+from offalign.data.batches.ragged import Ragged
+from offalign.data.reading.records import Prompt, count
+from offalign.data.text.layout import Encoded, Unencodable
+from offalign.data.text.tokenizer import Tokenizer
+from offalign.data.views.view import View
+from offalign.errors import UserError
+from offalign.types import Kind
+
+_NAMED = 5  # sources of vanished completions that a message names
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenRows:
+  """N rows of a prompt and K completions, as tokens.
+
+  Attributes:
+    kind: what the K completions are to a loss.
+    prompts: distinct prompts.
+    completions: distinct (prompt, completion) sequences, U of them; the
+      tokens are the completion's.
+    completion_prompt: int [U], the prompt of each.
+    prompt_index: int [N].
+    completion_index: int [N, K].
+    weight: float32 [N].
+    sources: N x K, each "file:row".
+    pad_id: of the tokenizer.
+    prompt_length: P that batches are padded to; may be raised.
+    completion_length: T that batches are padded to; may be raised.
+    rewards: float32 [N, K] or None.
+    labels: bool [N, K] or None.
+    ref_logps: float32 [N, K] or None; see `unique`.
+    behaviour_logps: float32 [N, K] or None, as logged.
+    ref_prefix_logps: float32 [N, K] or None; see
+      `offalign.reference.other_sequences`.
+    summary: lengths and cuts, in sentences; where rows were dropped, the
+      last says so.
+  """
+
+  kind: Kind
+  prompts: Ragged
+  completions: Ragged
+  completion_prompt: np.ndarray
+  prompt_index: np.ndarray
+  completion_index: np.ndarray
+  weight: np.ndarray
+  sources: tuple[tuple[str, ...], ...]
+  pad_id: int
+  prompt_length: int
+  completion_length: int
+  rewards: np.ndarray | None = None
+  labels: np.ndarray | None = None
+  ref_logps: np.ndarray | None = None
+  behaviour_logps: np.ndarray | None = None
+  ref_prefix_logps: np.ndarray | None = None
+  summary: tuple[str, ...] = ()
+
+  def __len__(self) -> int:
+    return len(self.prompt_index)
+
+  def take(self, indices: np.ndarray) -> "TokenRows":
+    """The rows at `indices`, int [M]; the sequences stay all of them."""
+
+    def at(column: np.ndarray | None) -> np.ndarray | None:
+      return None if column is None else column[indices]
+
+    return dataclasses.replace(
+      self,
+      prompt_index=self.prompt_index[indices],
+      completion_index=self.completion_index[indices],
+      weight=self.weight[indices],
+      sources=tuple(self.sources[i] for i in indices) if self.sources else (),
+      rewards=at(self.rewards),
+      labels=at(self.labels),
+      ref_logps=at(self.ref_logps),
+      behaviour_logps=at(self.behaviour_logps),
+      ref_prefix_logps=at(self.ref_prefix_logps),
+    )
+
+  def unique(self) -> "TokenRows":
+    """Each distinct sequence as a row of its own (K = 1), without feedback.
+
+    What is computed for them, [U], is spread over the rows by
+    `values[rows.completion_index]`, [N, K].
+    """
+    each = np.arange(len(self.completions))
+    return dataclasses.replace(
+      self,
+      kind=Kind.SINGLE,
+      prompt_index=self.completion_prompt,
+      completion_index=each[:, None],
+      weight=np.ones(len(each), np.float32),
+      sources=(),
+      rewards=None,
+      labels=None,
+      ref_logps=None,
+      behaviour_logps=None,
+      ref_prefix_logps=None,
+    )
+
+  def count_tokens(self, indices: np.ndarray) -> int:
+    """Tokens in some rows; a prompt counts once for its K completions."""
+    prompts = self.prompts.lengths[self.prompt_index[indices]]
+    completions = self.completions.lengths[self.completion_index[indices]]
+    return int(prompts.sum() + completions.sum())
+
+  def keys(self) -> list[str]:
+    """A hash of the tokens of each distinct sequence: U of 32 hex digits.
+
+    Two sequences with equal keys have the same prompt and completion tokens,
+    and so the same log-prob under the same weights, in whatever row, file or
+    truncation they appear.
+    """
+    keys = []
+    for u, q in enumerate(self.completion_prompt):
+      prompt = self.prompts[q]
+      head = len(prompt).to_bytes(8, "little")
+      body = prompt.tobytes() + self.completions[u].tobytes()
+      keys.append(hashlib.sha256(head + body).hexdigest()[:32])
+    return keys
+
+
+def tokenize(
+  view: View,
+  tokenizer: Tokenizer,
+  *,
+  max_prompt: int | None = None,
+  max_completion: int | None = None,
+  vanished: Literal["error", "drop"] = "error",
+  cache: Path | None = None,
+) -> TokenRows:
+  """Tokenises the rows of a view; each distinct text once.
+
+  Args:
+    view: the rows.
+    tokenizer: see `tokenizer.make`.
+    max_prompt: keeps the last tokens of longer prompts; None = all.
+    max_completion: keeps the first tokens of longer completions, which then
+      have no EOS; None = all.
+    vanished: what to do about rows with a completion of which no token is
+      left: the tokenizer makes none of its text, or the limit leaves room
+      for none. "drop" drops and counts them.
+    cache: a folder to keep tokens in, and to find them; None for none.
+
+  Raises:
+    UserError: where a prompt has no token, a limit leaves no room, the chat
+      template refuses a conversation, or a completion has vanished.
+  """
+  prompts, sequences, prompt_index, completion_index = _distinct(view)
+  try:
+    found = token_cache.encode_rows(
+      tokenizer,
+      list(prompts),
+      list(sequences),
+      max_prompt=max_prompt,
+      max_completion=max_completion,
+      folder=cache,
+    )
+  except Unencodable as error:
+    index = prompt_index if error.is_prompt else completion_index
+    source = _source(view, index, error.index)
+    raise UserError(f"{source}: {error}") from error
+  for q, tokens in enumerate(found.prompts):
+    if not len(tokens):
+      raise UserError(
+        f"{_source(view, prompt_index, q)}: the prompt has no token, and this "
+        "tokenizer has no beginning-of-sequence token to stand for it; remove "
+        "empty prompts"
+      )
+  x, y = Ragged.of(found.prompts), Ragged.of(found.completions)
+  rewards = [row.rewards for row in view.rows]
+  labels = [row.labels for row in view.rows]
+  logged = [row.behaviour_logps for row in view.rows]
+  cut = found.cut_prompts + found.cut_completions
+  if logged[0] is not None and cut:
+    raise UserError(
+      "behaviour_logps are of whole prompts and completions, but max_prompt "
+      f"or max_completion cuts {cut} of them; raise the limits"
+    )
+  rows = TokenRows(
+    kind=view.kind,
+    prompts=x,
+    completions=y,
+    completion_prompt=np.array([q for q, _ in sequences], np.int64),
+    prompt_index=prompt_index,
+    completion_index=completion_index,
+    weight=np.ones(len(view.rows), np.float32),
+    sources=tuple(row.sources for row in view.rows),
+    pad_id=tokenizer.pad_id,
+    prompt_length=int(x.lengths.max()),
+    completion_length=int(y.lengths.max()),
+    rewards=None if rewards[0] is None else np.array(rewards, np.float32),
+    labels=None if labels[0] is None else np.array(labels, bool),
+    behaviour_logps=None if logged[0] is None else np.array(logged, np.float32),
+    summary=(
+      *_describe("prompt", x, found.cut_prompts, f"last {max_prompt}"),
+      *_describe(
+        "completion", y, found.cut_completions, f"first {max_completion}"
+      ),
+      *found.sentences,
+    ),
+  )
+  return _without_vanished(rows, found, vanished)
+
+
+def _source(view: View, index: np.ndarray, wanted: int) -> str:
+  """The "file:row" of the first row, and completion, at `wanted`.
+
+  Args:
+    view: the rows.
+    index: int [N] of prompts, or [N, K] of sequences.
+    wanted: a prompt, or a sequence.
+  """
+  row, *place = np.argwhere(index == wanted)[0]
+  return view.rows[row].sources[place[0] if place else 0]
+
+
+def _without_vanished(
+  rows: TokenRows, found: Encoded, choice: Literal["error", "drop"]
+) -> TokenRows:
+  """Refuses or drops rows with a completion of which nothing is left."""
+  gone = np.isin(rows.completion_index, found.vanished)
+  hit = gone.any(axis=1)
+  if not hit.any():
+    return rows
+  sources = [rows.sources[n][k] for n, k in np.argwhere(gone)]
+  named = ", ".join(dict.fromkeys(sources[:_NAMED]))
+  more = ", ..." if len(sources) > _NAMED else ""
+  what = (
+    f"{count(int(hit.sum()), 'row')} with a completion of whose text no token "
+    f"is left ({named}{more})"
+  )
+  if choice == "error":
+    raise UserError(
+      f"{what}: the tokenizer makes none of it, or max_completion leaves room "
+      "for none; raise that, or drop such rows (vanished=drop)"
+    )
+  if hit.all():
+    raise UserError(f"{what}, and no other row remains")
+  kept = rows.take(np.flatnonzero(~hit))
+  summary = (*rows.summary, f"{what}: dropped")
+  return dataclasses.replace(kept, summary=summary)
+
+
+def _distinct(
+  view: View,
+) -> tuple[
+  dict[Prompt, int], dict[tuple[int, str], int], np.ndarray, np.ndarray
+]:
+  """Numbers the distinct prompts and (prompt, completion) sequences.
+
+  Returns:
+    Both numberings, and where the rows find theirs: [N] and [N, K].
+  """
+  prompts: dict[Prompt, int] = {}
+  sequences: dict[tuple[int, str], int] = {}
+  prompt_index = []
+  completion_index = []
+  for row in view.rows:
+    q = prompts.setdefault(row.prompt, len(prompts))
+    prompt_index.append(q)
+    completion_index.append(
+      [sequences.setdefault((q, y), len(sequences)) for y in row.completions]
+    )
+  return (
+    prompts,
+    sequences,
+    np.array(prompt_index, np.int64),
+    np.array(completion_index, np.int64),
+  )
+
+
+def _describe(noun: str, ragged: Ragged, cut: int, kept: str) -> list[str]:
+  """Lengths and cuts in sentences."""
+  lengths = ragged.lengths
+  median, most = (int(np.quantile(lengths, q)) for q in (0.5, 0.95))
+  longest = int(lengths.max())
+  sentences = [
+    f"{count(len(ragged), f'distinct {noun}')}: tokens median {median:,}, 95% "
+    f"at most {most:,}, longest {longest:,}, in all {int(lengths.sum()):,}"
+  ]
+  if cut:
+    ending = ", without EOS" if noun == "completion" else ""
+    sentences.append(f"{count(cut, noun)} cut to the {kept} tokens{ending}")
+  if longest > 4 * most:
+    sentences.append(
+      f"note: every batch is padded to the longest {noun}; max_{noun}={most} "
+      f"would cut one in twenty and be {longest / most:.0f} times shorter"
+    )
+  return sentences

@@ -1,0 +1,1 @@
+"""Reading feedback: paths -> rows -> cells -> records, every row checked."""

@@ -1,0 +1,282 @@
+"""Cells of a row -> text, conversations, numbers and labels, or a `Fault`."""
+
+import itertools
+import math
+from typing import Any
+
+from offalign.data.reading.records import ROLES, Message, Prompt, quote
+from offalign.errors import suggest
+
+_TOOL_ROLES = ("tool", "function")
+
+
+class Fault(Exception):
+  """What is wrong with a cell, in words that follow "column 'x': "."""
+
+
+def text(value: Any) -> str:
+  """A string that can be written as UTF-8."""
+  if not isinstance(value, str):
+    raise Fault(f"{describe(value)} where text belongs")
+  if not value.isascii():
+    try:
+      value.encode("utf-8")
+    except UnicodeEncodeError as error:
+      raise Fault(
+        f"half of a surrogate pair, {value[error.start]!r}, at character "
+        f"{error.start}"
+      ) from None
+  return value
+
+
+def number(value: Any) -> float:
+  """A finite number; neither text nor a boolean."""
+  if isinstance(value, bool):
+    raise Fault(
+      f"the boolean {str(value).lower()} where a number belongs (a column of "
+      "booleans is called 'label')"
+    )
+  if isinstance(value, str):
+    quoted = " (write numbers without quotes)" if _is_number(value) else ""
+    raise Fault(f"the text {quote(value)} where a number belongs{quoted}")
+  if not isinstance(value, int | float):
+    raise Fault(f"{describe(value)} where a number belongs")
+  try:
+    result = float(value)
+  except OverflowError:
+    result = math.inf
+  if not math.isfinite(result):
+    raise Fault(f"{result} is not a finite number")
+  return result
+
+
+def _is_number(value: str) -> bool:
+  try:
+    float(value)
+  except ValueError:
+    return False
+  return True
+
+
+def numbers(value: Any) -> tuple[float, ...]:
+  """A list of finite numbers."""
+  return _each(value, number)
+
+
+def label(value: Any, int_labels: bool) -> bool:
+  """A boolean; the numbers 0 and 1 only with `int_labels`."""
+  if isinstance(value, bool):
+    return value
+  if isinstance(value, int) and value in (0, 1):
+    if int_labels:
+      return bool(value)
+    raise Fault(
+      f"the number {value} where true or false belongs; pass "
+      "int_labels=True to read 1 as true and 0 as false"
+    )
+  raise Fault(f"{describe(value)} where true or false belongs")
+
+
+def prompt(value: Any) -> Prompt:
+  """Text, or a conversation that an assistant's turn can follow."""
+  if not isinstance(value, list):
+    return text(value)
+  messages = conversation(value)
+  if messages[-1].role == "assistant":
+    raise Fault(
+      "the last message is the assistant's, and so is the completion: two "
+      "assistant turns in a row"
+    )
+  return messages
+
+
+def reply(value: Any, prompt: Prompt | None) -> str:
+  """A completion: text, or a list of one assistant message.
+
+  Args:
+    value: the cell.
+    prompt: the prompt it belongs to, which is of the same kind; None where
+      that could not be read.
+  """
+  if not isinstance(value, list):
+    if isinstance(prompt, tuple):
+      raise Fault(f"{describe(value)}, but the prompt is a conversation")
+    return text(value)
+  if isinstance(prompt, str):
+    raise Fault("a conversation, but the prompt is text")
+  messages = conversation(value)
+  if messages[-1].role != "assistant":
+    raise Fault(
+      f"the last message has role {messages[-1].role!r}, not 'assistant'"
+    )
+  if len(messages) > 1:
+    raise Fault(f"{len(messages)} messages where one reply belongs")
+  return messages[0].content
+
+
+def replies(value: Any, prompt: Prompt | None) -> tuple[str, ...]:
+  """A list of completions."""
+  return _each(value, lambda item: reply(item, prompt))
+
+
+def _each(value: Any, parse: Any) -> tuple[Any, ...]:
+  if not isinstance(value, list):
+    raise Fault(f"{describe(value)} where a list belongs")
+  if not value:
+    raise Fault("an empty list")
+  parsed = []
+  for i, item in enumerate(value):
+    try:
+      if item is None:
+        raise Fault("null")
+      parsed.append(parse(item))
+    except Fault as fault:
+      raise Fault(f"item {i}: {fault}") from None
+  return tuple(parsed)
+
+
+def scored_replies(value: Any) -> tuple[tuple[str, ...], tuple[float, ...]]:
+  """UltraFeedback's completions: their `response` and `overall_score`."""
+  both = _each(value, _scored_reply)
+  return tuple(text for text, _ in both), tuple(score for _, score in both)
+
+
+def _scored_reply(item: Any) -> tuple[str, float]:
+  if not isinstance(item, dict):
+    raise Fault(f"{describe(item)}, not an object of response, overall_score")
+  return _key(item, "response", text), _key(item, "overall_score", number)
+
+
+def _key(item: dict[str, Any], key: str, parse: Any) -> Any:
+  try:
+    if item.get(key) is None:
+      raise Fault("null" if key in item else "missing")
+    return parse(item[key])
+  except Fault as fault:
+    raise Fault(f"{key!r}: {fault}") from None
+
+
+def conversation(value: list[Any]) -> tuple[Message, ...]:
+  """A list of messages, none of them empty."""
+  if not value:
+    raise Fault("an empty list where messages belong")
+  messages = tuple(_message(i, item) for i, item in enumerate(value))
+  for i, (before, after) in enumerate(itertools.pairwise(messages)):
+    if before.role == after.role == "assistant":
+      raise Fault(f"messages {i} and {i + 1}: two assistant turns in a row")
+  return messages
+
+
+def _message(i: int, item: Any) -> Message:
+  where = f"message {i}"
+  if not isinstance(item, dict):
+    raise Fault(f"{where} is {describe(item)}, not an object of role, content")
+  keys = sorted(k for k, v in item.items() if v is not None)
+  if "role" not in keys or "content" not in keys:
+    raise Fault(
+      f"{where} has {', '.join(map(repr, keys)) or 'no keys'} where 'role' "
+      "and 'content' belong"
+    )
+  extra = [k for k in keys if k not in ("role", "content")]
+  if extra:
+    raise Fault(
+      f"{where} has {extra[0]!r}, which is not supported; a message is role "
+      "and content"
+    )
+  role = item["role"]
+  if role in _TOOL_ROLES:
+    raise Fault(
+      f"{where} has role {role!r}: conversations with tools are not supported "
+      f"(roles: {', '.join(ROLES)})"
+    )
+  if role not in ROLES:
+    raise Fault(
+      f"{where} has role {quote(role)}"
+      f"{suggest(str(role).lower(), ROLES)} (roles: {', '.join(ROLES)})"
+    )
+  try:
+    content = text(item["content"])
+  except Fault as fault:
+    raise Fault(f"{where} ({role}): {fault}") from None
+  if not content:
+    raise Fault(f"{where} ({role}) is empty")
+  return Message(role, content)
+
+
+def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
+  """Prompt and completion in one."""
+  if not isinstance(value, list):
+    return text(value)
+  messages = conversation(value)
+  if messages[-1].role != "assistant":
+    raise Fault(
+      f"the last message has role {messages[-1].role!r}, not 'assistant'"
+    )
+  if len(messages) == 1:
+    raise Fault("one message alone, and no prompt column to go with it")
+  return messages
+
+
+def dialogue(value: Any) -> tuple[tuple[Message, ...], str]:
+  """A conversation that an assistant's turn ends: its prompt, and that turn."""
+  if not isinstance(value, list):
+    raise Fault(f"{describe(value)} where messages belong")
+  messages = whole_conversation_or_text(value)
+  assert not isinstance(messages, str)
+  return messages[:-1], messages[-1].content
+
+
+def split_pair(
+  chosen: str | tuple[Message, ...], rejected: str | tuple[Message, ...]
+) -> tuple[Prompt, str, str]:
+  """Splits off the prompt that both completions begin with.
+
+  In conversations it is all but the last message, and must be the same on
+  both sides. In text it is the longest common beginning, as in TRL, but cut
+  where a word begins, so that no word is split between prompt and
+  completion; a space before the completion goes with the completion.
+
+  Returns:
+    prompt, chosen reply, rejected reply.
+  """
+  if isinstance(chosen, str) and isinstance(rejected, str):
+    return _split_text(chosen, rejected)
+  if isinstance(chosen, str) or isinstance(rejected, str):
+    raise Fault("one of chosen and rejected is text, the other a conversation")
+  if chosen[:-1] != rejected[:-1]:
+    raise Fault("what precedes the last message differs from that of rejected")
+  return chosen[:-1], chosen[-1].content, rejected[-1].content
+
+
+def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
+  if chosen == rejected:
+    raise Fault(
+      "the same text as rejected, and no prompt column: the prompt cannot be "
+      "told from the completion"
+    )
+  shorter = min(len(chosen), len(rejected))
+  cut = next((i for i in range(shorter) if chosen[i] != rejected[i]), shorter)
+  follows = (chosen[cut : cut + 1], rejected[cut : cut + 1])
+  if not all(c == "" or c.isspace() for c in follows):
+    while cut > 0 and not chosen[cut - 1].isspace():
+      cut -= 1
+    if cut > 0 and chosen[cut - 1] == " ":
+      cut -= 1
+  return chosen[:cut], chosen[cut:], rejected[cut:]
+
+
+def describe(value: Any) -> str:
+  """ "a list", "the number 3": what a cell holds; for messages."""
+  if value is None:
+    return "null"
+  if isinstance(value, bool):
+    return f"the boolean {str(value).lower()}"
+  if isinstance(value, int | float):
+    return f"the number {value}"
+  if isinstance(value, str):
+    return f"the text {quote(value)}"
+  if isinstance(value, list):
+    return "a list"
+  if isinstance(value, dict):
+    return "an object"
+  return f"a value of type {type(value).__name__}"

@@ -1,0 +1,298 @@
+"""The forms of data that are accepted, told apart by their columns.
+
+The names are those of TRL (prompt/completion/label, prompt/chosen/rejected,
+conversations as lists of role and content, an implicit prompt, messages), with
+`reward` for single trajectories and `completions`/`rewards` for groups.
+"""
+
+import dataclasses
+from typing import Any
+
+from offalign.data.reading import cells as parsing
+from offalign.data.reading.cells import Fault
+from offalign.data.reading.records import Problem, Prompt, Record
+from offalign.errors import UserError, suggest
+
+_CHOSEN_REWARDS = (
+  ("chosen_reward", "rejected_reward"),
+  ("score_chosen", "score_rejected"),
+)
+
+_NO_TOOLS: tuple[Any, ...] = (None, "", "[]", [], {})
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+  """A kind of table.
+
+  Attributes:
+    name: what `load(form=...)` calls it.
+    needed: columns that must be there.
+    optional: columns that are read if they are there.
+  """
+
+  name: str
+  needed: tuple[str, ...]
+  optional: tuple[str, ...] = ()
+
+
+FORMS = {
+  form.name: form
+  for form in (
+    Form(
+      "traj",
+      ("prompt", "completion", "reward"),
+      ("label", "behaviour_logps"),
+    ),
+    Form("label", ("prompt", "completion", "label")),
+    Form(
+      "pairs",
+      ("chosen", "rejected"),
+      ("prompt", *(name for both in _CHOSEN_REWARDS for name in both)),
+    ),
+    Form("groups", ("prompt", "completions", "rewards"), ("behaviour_logps",)),
+    Form("sft", ("prompt", "completion")),
+    Form("messages", ("messages",), ("reward", "label")),
+    Form("ultrafeedback", ("instruction", "completions")),
+  )
+}
+
+
+def detect(name: str, columns: tuple[str, ...], wanted: str | None) -> Form:
+  """Returns the form of a file with these columns.
+
+  Args:
+    name: of the file; for messages.
+    columns: what it has.
+    wanted: the name of the form it must have, or None to find out.
+
+  Raises:
+    UserError: where the columns make no form, or more than one.
+  """
+  if wanted is not None:
+    if wanted not in FORMS:
+      raise UserError(
+        f"there is no form {wanted!r}{suggest(wanted, FORMS)} (forms: "
+        f"{', '.join(FORMS)})"
+      )
+    return _check(name, columns, FORMS[wanted])
+  fits = [f for f in FORMS.values() if set(f.needed) <= set(columns)]
+  # A file with rewards or labels also has the columns of "sft".
+  fits = [
+    f
+    for f in fits
+    if not any(
+      g is not f and set(f.needed) <= {*g.needed, *g.optional} for g in fits
+    )
+  ]
+  if len(fits) > 1:
+    # Data sets of other forms repeat a conversation in a column "messages".
+    fits = [f for f in fits if f.name != "messages"]
+  if not fits:
+    raise UserError(_no_form(name, columns))
+  if len(fits) > 1:
+    forms = " and ".join(repr(f.name) for f in fits)
+    raise UserError(
+      f"{name} has the columns of the forms {forms}; say which to read, as "
+      f"form={fits[0].name!r}, or remove columns"
+    )
+  return _check(name, columns, fits[0])
+
+
+def _check(name: str, columns: tuple[str, ...], form: Form) -> Form:
+  """Refuses a missing column, or one of two rewards without the other."""
+  missing = [c for c in form.needed if c not in columns]
+  if missing:
+    raise UserError(
+      f"{name} has no column {missing[0]!r}, which form {form.name!r} needs "
+      f"(its columns: {', '.join(columns)})"
+    )
+  for both in _CHOSEN_REWARDS if form.name == "pairs" else ():
+    present = [c for c in both if c in columns]
+    if len(present) == 1:
+      absent = next(c for c in both if c not in present)
+      raise UserError(
+        f"{name} has a column {present[0]!r} but no {absent!r}; pairs have "
+        "both rewards or none"
+      )
+  return form
+
+
+def _no_form(name: str, columns: tuple[str, ...]) -> str:
+  def nearness(form: Form) -> tuple[int, int]:
+    present = sum(c in columns for c in form.needed)
+    return present, present - len(form.needed)
+
+  nearest = max(FORMS.values(), key=nearness)
+  accepted = "; ".join(
+    ("[prompt,] " if "prompt" in f.optional else "") + ", ".join(f.needed)
+    for f in FORMS.values()
+  )
+  message = f"{name} has the columns {', '.join(columns) or '(none)'}, "
+  if nearness(nearest)[0]:
+    missing = [c for c in nearest.needed if c not in columns]
+    message += (
+      f"without {' and '.join(repr(c) for c in missing)}, so its form is not "
+      "known"
+    )
+  else:
+    message += "which make no form that is known"
+  return f"{message} (accepted: {accepted})"
+
+
+class RowParser:
+  """Turns the rows of one file into records.
+
+  Attributes:
+    form: the form of the file.
+    used: the columns that are read.
+    set_aside: rows whose prompt column was not used, because chosen and
+      rejected hold the whole conversation.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    form: Form,
+    columns: tuple[str, ...],
+    *,
+    int_labels: bool = False,
+  ):
+    """`int_labels`: whether the numbers 0 and 1 are taken for labels."""
+    self.form = form
+    self.used = tuple(
+      c for c in columns if c in form.needed or c in form.optional
+    )
+    self.set_aside = 0
+    self._name = name
+    self._int_labels = int_labels
+    self._reward_columns = next(
+      (both for both in _CHOSEN_REWARDS if both[0] in self.used), None
+    )
+    if form.name == "pairs":
+      # Where both pairs of names are there, the first is read.
+      unread = {c for both in _CHOSEN_REWARDS for c in both}
+      unread -= set(self._reward_columns or ())
+      self.used = tuple(c for c in self.used if c not in unread)
+
+  def parse(self, number: int, row: dict[str, Any]) -> Record | list[Problem]:
+    """Returns the record of a row, or everything that is wrong with it."""
+    cells = _Cells(row)
+    source = f"{self._name}:{number}"
+    parsers = {"pairs": self._pair, "groups": self._group}
+    parsers["ultrafeedback"] = self._ultrafeedback
+    record = parsers.get(self.form.name, self._single)(cells, source)
+    if isinstance(record.prompt, tuple) and row.get("tools") not in _NO_TOOLS:
+      cells.faults["tools"] = "conversations with tools are not supported"
+    if cells.faults:
+      return [
+        Problem(self._name, number, column, what)
+        for column, what in cells.faults.items()
+      ]
+    return record
+
+  def _single(self, cells: "_Cells", source: str) -> Record:
+    if self.form.name == "messages":
+      whole = cells.read("messages", parsing.dialogue)
+      prompt, completion = whole or ("", "")
+    else:
+      prompt = cells.read("prompt", parsing.prompt)
+      completion = cells.read("completion", parsing.reply, prompt)
+    reward = label = logged = None
+    if "reward" in self.used:
+      reward = cells.read("reward", parsing.number)
+    if "label" in self.used:
+      label = cells.read("label", parsing.label, self._int_labels)
+    if "behaviour_logps" in self.used:
+      logged = cells.read("behaviour_logps", parsing.number)
+    return Record(
+      prompt,
+      (completion,),
+      None if reward is None else (reward,),
+      None if label is None else (label,),
+      False,
+      source,
+      None if logged is None else (logged,),
+    )
+
+  def _group(self, cells: "_Cells", source: str) -> Record:
+    prompt = cells.read("prompt", parsing.prompt)
+    completions = cells.read("completions", parsing.replies, prompt) or ()
+    rewards = cells.read("rewards", parsing.numbers) or ()
+    logged = None
+    if "behaviour_logps" in self.used:
+      logged = cells.read("behaviour_logps", parsing.numbers) or ()
+    for name, found in (("rewards", rewards), ("behaviour_logps", logged)):
+      if found is None or cells.faults or len(found) == len(completions):
+        continue
+      cells.faults[name] = (
+        f"{len(found)} {name} for {len(completions)} completions"
+      )
+    return Record(prompt, completions, rewards, None, False, source, logged)
+
+  def _ultrafeedback(self, cells: "_Cells", source: str) -> Record:
+    prompt = cells.read("instruction", parsing.text)
+    both = cells.read("completions", parsing.scored_replies) or ((), ())
+    return Record(prompt, both[0], both[1], None, False, source)
+
+  def _pair(self, cells: "_Cells", source: str) -> Record:
+    if self._implicit(cells.row):
+      self.set_aside += "prompt" in self.used
+      prompt, chosen, rejected = cells.split() or ("", "", "")
+    else:
+      prompt = cells.read("prompt", parsing.prompt)
+      chosen = cells.read("chosen", parsing.reply, prompt)
+      rejected = cells.read("rejected", parsing.reply, prompt)
+    rewards = None
+    if self._reward_columns:
+      rewards = tuple(
+        cells.read(name, parsing.number) for name in self._reward_columns
+      )
+    return Record(prompt, (chosen, rejected), rewards, None, True, source)
+
+  def _implicit(self, row: dict[str, Any]) -> bool:
+    """Whether chosen and rejected repeat the prompt.
+
+    So it is without a prompt column, and in data sets that keep the text of
+    the first turn in one beside whole conversations.
+    """
+    if "prompt" not in self.used:
+      return True
+    return isinstance(row.get("prompt"), str) and all(
+      isinstance(row.get(c), list) and len(row[c]) > 1
+      for c in ("chosen", "rejected")
+    )
+
+
+class _Cells:
+  """The cells of a row, and what is found to be wrong with them."""
+
+  def __init__(self, row: dict[str, Any]):
+    self.row = row
+    self.faults: dict[str, str] = {}
+
+  def read(self, column: str, parse: Any, *more: Any) -> Any:
+    """Parses a cell; None, and a fault noted, where it is wrong."""
+    try:
+      if column not in self.row:
+        raise Fault("missing")
+      if self.row[column] is None:
+        raise Fault("null")
+      return parse(self.row[column], *more)
+    except Fault as fault:
+      self.faults[column] = str(fault)
+      return None
+
+  def split(self) -> tuple[Prompt, str, str] | None:
+    """Finds the implicit prompt of a pair."""
+    both = [
+      self.read(c, parsing.whole_conversation_or_text)
+      for c in ("chosen", "rejected")
+    ]
+    if self.faults:
+      return None
+    try:
+      return parsing.split_pair(*both)
+    except Fault as fault:
+      self.faults["chosen"] = str(fault)
+      return None

@@ -1,0 +1,291 @@
+"""Files -> a table of records, with everything wrong in it accounted for."""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from offalign.data.reading import files as readers
+from offalign.data.reading import forms
+from offalign.data.reading.paths import Sources, find
+from offalign.data.reading.records import Problem, Prompt, Record, count
+from offalign.errors import UserError
+
+_LISTED = 10
+HUGE = 100_000
+"""Characters; a longer completion is worth a look."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSummary:
+  """What was read, in sentences; `str` joins them.
+
+  Attributes:
+    form: the name of the form, see `formats.FORMS`.
+    counts: "rows", "prompts", "completions", "bad_rows", and one entry for
+      each oddity that occurs.
+    sentences: the same for people.
+  """
+
+  form: str
+  counts: dict[str, int]
+  sentences: tuple[str, ...]
+
+  def __str__(self) -> str:
+    return "\n".join(self.sentences)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """The records of one or more files of the same form.
+
+  Attributes:
+    records: in the order of the files and their rows.
+    summary: what was read.
+    problems: what is wrong with the rows that were skipped.
+  """
+
+  records: tuple[Record, ...]
+  summary: TableSummary
+  problems: tuple[Problem, ...] = ()
+
+
+def load(
+  path: str | Path,
+  *,
+  form: str | None = None,
+  bad_rows: Literal["error", "skip"] = "error",
+  int_labels: bool = False,
+) -> Table:
+  """Reads data of any accepted form, and checks every row of it.
+
+  Args:
+    path: a .parquet, .jsonl or .jsonl.gz file; a folder, glob or
+      comma-separated list of such files, all of one form; or a data set of
+      the Hugging Face hub as "org/name" or "org/name:split".
+    form: "traj", "label", "pairs", "groups", "sft", "messages" or
+      "ultrafeedback"; None = told by the columns.
+    bad_rows: "error" refuses the data if any row is bad; "skip" leaves bad
+      rows out and returns what is wrong with them.
+    int_labels: take the numbers 0 and 1 for labels.
+
+  Raises:
+    UserError: for bad rows (the first few and their number), for a file that
+      cannot be read as a whole, columns that make no form, files of
+      different forms, or `int_labels` where there are no labels.
+  """
+  if bad_rows not in ("error", "skip"):
+    raise UserError(f"bad_rows must be 'error' or 'skip', not {bad_rows!r}")
+  sources = find(path)
+  reading = _Reading(form, int_labels)
+  for source in sources.files or (str(sources.hub),):
+    reading.add(readers.read(source))
+  records, problems = reading.records, reading.problems
+  bad = len({(p.file, p.row) for p in problems})
+  if bad and (bad_rows == "error" or not records):
+    complaint = _complaint(problems, bad, reading.rows, bool(records))
+    raise UserError(complaint)
+  reading.oddities["bad_rows"] = bad
+  _find_oddities(records, reading.oddities)
+  summary = _summarise(sources, reading)
+  return Table(tuple(records), summary, tuple(problems))
+
+
+class _Reading:
+  """What has been read from the files so far."""
+
+  def __init__(self, form: str | None, int_labels: bool):
+    self.records: list[Record] = []
+    self.problems: list[Problem] = []
+    self.oddities: collections.Counter[str] = collections.Counter()
+    self.unused: dict[str, None] = {}
+    self.rows = 0
+    self.form = ""
+    self._wanted = form
+    self._int_labels = int_labels
+    self._first: tuple[str, set[str]] | None = None
+
+  def add(self, raw: readers.RawRows) -> None:
+    """Parses the rows of a file, which must be like those before it."""
+    self.rows += len(raw.rows) + len(raw.problems)
+    self.oddities["blank_lines"] += raw.blank_lines
+    self.problems += raw.problems
+    if not raw.rows:
+      return
+    form = forms.detect(raw.name, raw.columns, self._wanted)
+    parser = forms.RowParser(
+      raw.name, form, raw.columns, int_labels=self._int_labels
+    )
+    if self._int_labels and "label" not in parser.used:
+      raise UserError(
+        f"int_labels is set, but {raw.name} has no column 'label' to read; "
+        "leave it out"
+      )
+    self._check_alike(raw.name, parser)
+    self.form = form.name
+    for number, row in raw.rows.items():
+      parsed = parser.parse(number, row)
+      if isinstance(parsed, Record):
+        self.records.append(parsed)
+      else:
+        self.problems += parsed
+    self.oddities["prompts_set_aside"] += parser.set_aside
+    unused = (c for c in raw.columns if c not in parser.used)
+    self.unused.update(dict.fromkeys(unused))
+
+  def _check_alike(self, name: str, parser: forms.RowParser) -> None:
+    columns = set(parser.used) - {"prompt"}
+    self._first = self._first or (name, columns)
+    if columns != self._first[1]:
+      one, other = (", ".join(sorted(c)) for c in (self._first[1], columns))
+      raise UserError(
+        f"{self._first[0]} gives {one}, but {name} gives {other}; name files "
+        "with the same columns"
+      )
+
+
+def _complaint(
+  problems: Sequence[Problem], bad: int, rows: int, can_skip: bool
+) -> str:
+  by_row: dict[tuple[str, int], list[Problem]] = {}
+  for problem in problems:
+    by_row.setdefault((problem.file, problem.row), []).append(problem)
+  lines = []
+  for found in list(by_row.values())[:_LISTED]:
+    rest = [
+      f"column {p.column!r}: {p.what}" if p.column else p.what
+      for p in found[1:]
+    ]
+    lines.append("  " + "; ".join([str(found[0]), *rest]))
+  if bad > _LISTED:
+    lines.append(f"  ... and {count(bad - _LISTED, 'more row')}")
+  remedy = (
+    'correct them, or leave them out with bad_rows="skip"'
+    if can_skip
+    else "correct them: there is no other row to use"
+  )
+  which = f"all {rows:,}" if bad == rows else f"{bad:,} of {rows:,}"
+  return "\n".join(
+    [f"{which} rows cannot be used (rows count from 0):", *lines, remedy]
+  )
+
+
+def _find_oddities(
+  records: Sequence[Record], counts: collections.Counter[str]
+) -> None:
+  """Counts what is legal but worth knowing."""
+  seen = set()
+  for record in records:
+    texts = record.completions
+    if isinstance(record.prompt, str):
+      counts["empty_prompts"] += not record.prompt
+      counts["blank_prompts"] += record.prompt.isspace()
+    else:
+      counts["conversations"] += 1
+    counts["empty_completions"] += sum(not text for text in texts)
+    counts["blank_completions"] += sum(text.isspace() for text in texts)
+    counts["huge_completions"] += sum(len(text) > HUGE for text in texts)
+    key = (record.prompt, texts, record.rewards, record.labels)
+    counts["duplicate_rows"] += key in seen
+    seen.add(key)
+    if record.ranked:
+      counts["equal_pairs"] += texts[0] == texts[1]
+      rewards = record.rewards
+      counts["reversed_pairs"] += rewards is not None and (
+        rewards[0] < rewards[1]
+      )
+  counts["rows"] = len(records)
+  counts["prompts"] = len({record.prompt for record in records})
+  counts["completions"] = sum(len(r.completions) for r in records)
+
+
+_SENTENCES = {
+  "bad_rows": ("bad row", "left out"),
+  "blank_lines": ("blank line", "passed over"),
+  "prompts_set_aside": (
+    "row",
+    "with a whole conversation on both sides: column 'prompt' was set aside",
+  ),
+  "empty_prompts": ("empty prompt", "(kept)"),
+  "blank_prompts": ("prompt", "of whitespace alone (kept)"),
+  "empty_completions": ("empty completion", "(kept)"),
+  "blank_completions": ("completion", "of whitespace alone (kept)"),
+  "huge_completions": ("completion", f"of over {HUGE:,} characters (kept)"),
+  "duplicate_rows": ("exact repeat", "of an earlier row (kept)"),
+  "equal_pairs": ("pair", "whose chosen and rejected are the same text"),
+  "reversed_pairs": (
+    "pair",
+    "whose chosen reward is below the rejected one (kept in this order)",
+  ),
+}
+
+
+def _summarise(sources: Sources, reading: _Reading) -> TableSummary:
+  """Puts the counts into words."""
+  files, counts = sources.files, reading.oddities
+  name = sources.hub or (
+    str(files[0]) if len(files) == 1 else count(len(files), "file")
+  )
+  rows = len(reading.records)
+  texts = {0: "text", rows: "conversations"}.get(
+    counts["conversations"],
+    f"{count(counts['conversations'], 'conversation')}, the rest text",
+  )
+  form = reading.form
+  sentences = [
+    f"{name}: {count(rows, 'row')} of form {form!r} ({texts}), "
+    f"{count(counts['prompts'], 'distinct prompt')}, "
+    f"{count(counts['completions'], 'completion')}"
+  ]
+  if sources.passed_over:
+    passed = ", ".join(path.name for path in sources.passed_over)
+    sentences.append(f"files not read: {passed}")
+  if reading.unused:
+    sentences.append(f"columns not read: {', '.join(reading.unused)}")
+  for key, (noun, what) in _SENTENCES.items():
+    if counts[key]:
+      sentences.append(f"{count(counts[key], noun)} {what}")
+  kept = {key: number for key, number in counts.items() if number}
+  return TableSummary(form, kept, tuple(sentences))
+
+
+def split_by_prompt(
+  records: Sequence[Record], fraction: float, *, seed: int = 0
+) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+  """Holds out a share of the prompts, with all their records.
+
+  Which prompts are held out depends on the seed and the prompts alone, not
+  on their order, so a prompt is never on both sides.
+
+  Args:
+    records: any.
+    fraction: of the distinct prompts to hold out, in (0, 1).
+    seed: chooses the prompts.
+
+  Returns:
+    (training records, held-out records), each in the given order.
+
+  Raises:
+    UserError: where a side would be empty.
+  """
+  if not 0 < fraction < 1:
+    raise UserError(
+      f"the held-out fraction must be between 0 and 1, not {fraction}"
+    )
+
+  def key(prompt: Prompt) -> bytes:
+    return hashlib.sha256(repr((seed, prompt)).encode()).digest()
+
+  prompts = sorted({record.prompt for record in records}, key=key)
+  held_out = set(prompts[: round(fraction * len(prompts))])
+  if not held_out or len(held_out) == len(prompts):
+    raise UserError(
+      f"a held-out fraction of {fraction} of {count(len(prompts), 'prompt')} "
+      "leaves one side empty; change the fraction or add data"
+    )
+  return (
+    tuple(r for r in records if r.prompt not in held_out),
+    tuple(r for r in records if r.prompt in held_out),
+  )

@@ -1,0 +1,1 @@
+"""Tokenizers, chat templates, and how prompt and completion become tokens."""

@@ -1,0 +1,255 @@
+"""Prompts and completions as tokens, cut to size."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import tqdm
+
+from offalign.data.reading.records import Prompt, count
+from offalign.data.text import conversations
+from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
+from offalign.data.text.conversations import Conversations
+from offalign.data.text.plain_text import Texts
+from offalign.errors import UserError
+
+_CHUNK = 1024  # texts tokenised at a time
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
+
+
+class Unencodable(UserError):
+  """A prompt or a completion that cannot be encoded.
+
+  Attributes:
+    index: of the prompt or the sequence.
+    is_prompt: which of the two.
+  """
+
+  def __init__(self, message: str, index: int, is_prompt: bool):
+    """`message` is what is wrong with it."""
+    super().__init__(message)
+    self.index = index
+    self.is_prompt = is_prompt
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+  """Distinct prompts, and distinct completions of them, as tokens.
+
+  Attributes:
+    prompts: int32 arrays.
+    completions: int32 arrays, none empty.
+    cut_prompts: how many prompts were cut.
+    cut_completions: how many completions were cut, and so lack their end.
+    vanished: the completions that have text, but no token of it.
+    sentences: what else is to be known.
+  """
+
+  prompts: list[np.ndarray]
+  completions: list[np.ndarray]
+  cut_prompts: int
+  cut_completions: int
+  vanished: tuple[int, ...]
+  sentences: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How a tokenizer lays out prompts and completions.
+
+  Attributes:
+    texts: encodes plain text, and conversations where there is no template.
+    chat: encodes conversations by a chat template, or None.
+    bos_id: stands for a prompt without any token, or None.
+    no_chat: why conversations are refused where nothing encodes them.
+  """
+
+  texts: Texts
+  chat: Conversations | None
+  bos_id: int | None
+  no_chat: str
+
+  def prompts(
+    self, prompts: Sequence[Prompt], max_length: int | None
+  ) -> tuple[list[np.ndarray], int]:
+    """See `Tokenizer.encode_prompts`."""
+    self._check(prompts, max_length, None)
+    with _progress(len(prompts)) as bar:
+      laid = _in_chunks(self._lay, prompts, bar, is_prompt=True)
+    return self._cut_prompts(laid, max_length)
+
+  def rows(
+    self,
+    prompts: Sequence[Prompt],
+    sequences: Sequence[tuple[int, str]],
+    max_prompt: int | None,
+    max_completion: int | None,
+    boundaries: Boundaries | None = None,
+  ) -> Encoded:
+    """See `Tokenizer.encode_rows`."""
+    self._check(prompts, max_prompt, max_completion)
+    found = boundaries or Boundaries()
+    with _progress(len(prompts) + len(sequences)) as bar:
+      laid = _in_chunks(self._lay, prompts, bar, is_prompt=True)
+      followed = _in_chunks(
+        lambda turns: self._follow(turns, found),
+        [(laid[q], text) for q, text in sequences],
+        bar,
+        is_prompt=False,
+      )
+    x, cut_x = self._cut_prompts(laid, max_prompt)
+    y = [whole[:max_completion] for whole, _ in followed]
+    cut_y = 0
+    vanished = []
+    for i, (whole, header) in enumerate(followed):
+      cut_y += len(y[i]) < len(whole)
+      if sequences[i][1] and min(len(y[i]), len(whole) - 1) <= header:
+        vanished.append(i)
+    said = [*found.sentences(), *self._about(laid)]
+    empty = sum(not text for _, text in sequences)
+    if empty:
+      said.append(f"{count(empty, 'completion')} of no text: only the end")
+    return Encoded(x, y, cut_x, cut_y, tuple(vanished), tuple(said))
+
+  def probe(self) -> str:
+    """What changes where the same data becomes other tokens: the date."""
+    if self.chat is None:
+      return ""
+    return conversations.probe(self.chat.template)
+
+  def _check(
+    self,
+    prompts: Sequence[Prompt],
+    max_prompt: int | None,
+    max_completion: int | None,
+  ) -> None:
+    """Refuses what is no single row's fault."""
+    talk = any(not isinstance(prompt, str) for prompt in prompts)
+    if talk and self.chat is None and not self.texts.markers:
+      raise UserError(self.no_chat)
+    fixed = len(self.texts.before) + len(self.texts.after)
+    if max_prompt is not None and max_prompt <= fixed:
+      raise UserError(
+        f"max_prompt must be at least {fixed + 1} with this tokenizer, not "
+        f"{max_prompt}"
+      )
+    if max_completion is not None and max_completion < 1:
+      raise UserError(
+        f"max_completion must be at least 1, not {max_completion}"
+      )
+
+  def _about(self, laid: list[Laid]) -> list[str]:
+    """What a chat template does, or not, that may surprise."""
+    if self.chat is None:
+      return []
+    said = []
+    chats = [at for at in laid if not isinstance(at.prompt, str)]
+    if len(chats) < len(laid):
+      said.append(
+        "note: the tokenizer has a chat template, but plain text is used as "
+        "it is, without it"
+      )
+    without = sum(not len(at.before) for at in chats)
+    if without and self.bos_id is not None:
+      said.append(
+        f"{count(without, 'conversation')}: the chat template writes no "
+        "beginning-of-sequence token, and none was added"
+      )
+    if chats and "strftime_now" in self.chat.template.source:
+      said.append(
+        "note: the chat template asks for the date, so that the same data "
+        "may become other tokens on another day"
+      )
+    return said
+
+  def _lay(self, prompts: Sequence[Prompt]) -> list[Laid]:
+    if self.chat is None:
+      return self.texts.lay(prompts)
+    talk = [not isinstance(prompt, str) for prompt in prompts]
+    return _either(prompts, talk, self.chat.lay, self.texts.lay)
+
+  def _follow(self, turns: Sequence[Turn], found: Boundaries) -> list[Followed]:
+    chat = self.chat
+    if chat is None:
+      return self.texts.follow(turns, found)
+    return _either(
+      turns,
+      [not isinstance(at.prompt, str) for at, _ in turns],
+      lambda chosen: chat.follow(chosen, found),
+      lambda chosen: self.texts.follow(chosen, found),
+    )
+
+  def _cut_prompts(
+    self, laid: list[Laid], max_length: int | None
+  ) -> tuple[list[np.ndarray], int]:
+    cut = 0
+    encoded = []
+    for at in laid:
+      body = at.body
+      if max_length is not None:
+        room = max(max_length - len(at.before) - len(at.after), 0)
+        cut += len(body) > room
+        body = body[max(len(body) - room, 0) :]
+      whole = np.concatenate([at.before, body, at.after])
+      if not len(whole) and self.bos_id is not None:
+        whole = np.array([self.bos_id], np.int32)
+      encoded.append(whole)
+    return encoded, cut
+
+
+def _progress(total: int) -> tqdm.tqdm:
+  """A bar where it takes long and a terminal shows it."""
+  return tqdm.tqdm(
+    total=total,
+    desc="tokenising",
+    unit="text",
+    unit_scale=True,
+    disable=None,
+    delay=1,
+    leave=False,
+  )
+
+
+def _in_chunks(
+  work: Callable[[Sequence[_Item]], list[_Made]],
+  items: Sequence[_Item],
+  bar: tqdm.tqdm,
+  *,
+  is_prompt: bool,
+) -> list[_Made]:
+  """`work(items)`, in parts.
+
+  Raises:
+    Unencodable: for the first item that `work` refuses.
+  """
+  made: list[_Made] = []
+  for start in range(0, len(items), _CHUNK):
+    chunk = items[start : start + _CHUNK]
+    try:
+      made += work(chunk)
+    except UserError:
+      for i, item in enumerate(chunk, start):
+        try:
+          work([item])
+        except UserError as error:
+          raise Unencodable(str(error), i, is_prompt) from error
+      raise
+    bar.update(len(chunk))
+  return made
+
+
+def _either(
+  items: Sequence[_Item],
+  flags: Sequence[bool],
+  yes: Callable[[Sequence[_Item]], list[_Made]],
+  no: Callable[[Sequence[_Item]], list[_Made]],
+) -> list[_Made]:
+  """What `yes` makes of the items with a flag, and `no` of the others."""
+  made: dict[int, _Made] = {}
+  for work, wanted in ((yes, True), (no, False)):
+    at = [i for i, flag in enumerate(flags) if flag is wanted]
+    if at:
+      made |= zip(at, work([items[i] for i in at]), strict=True)
+  return [made[i] for i in range(len(items))]

@@ -1,0 +1,1 @@
+"""Views: records -> the rows that a loss of a given kind and needs takes."""

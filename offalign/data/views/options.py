@@ -1,0 +1,147 @@
+"""The options of a view, and which of them apply to what."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import get_args
+
+from offalign.data.reading.records import Record
+from offalign.data.views.labels import LABEL_RULES, LabelRule
+from offalign.data.views.pairs import PairRule
+from offalign.data.views.rows import Needs
+from offalign.errors import UserError, suggest
+from offalign.types import Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewOptions:
+  """The options of `views.view`, None where not set."""
+
+  pairs: PairRule | None = None
+  min_margin: float | None = None
+  label_rule: LabelRule | None = None
+  label_threshold: float | None = None
+  group_size: int | None = None
+  best_of_n: int | None = None
+  top_fraction: float | None = None
+
+  @property
+  def selects(self) -> bool:
+    """Whether only the best completions are to be imitated."""
+    return self.best_of_n is not None or self.top_fraction is not None
+
+  def check(self, kind: Kind, wants: Needs, first: Record) -> None:
+    """Refuses unknown values, and options that nothing would read.
+
+    Raises:
+      UserError: naming the option.
+    """
+    self._check_values()
+    reason = None
+    if kind is not Kind.PAIR:
+      reason = "this loss does not take pairs"
+    elif first.ranked:
+      reason = "the data has pairs already"
+    _refuse("pairs", self.pairs, reason)
+    reason = None
+    if kind is not Kind.PAIR:
+      reason = "this loss does not take pairs"
+    elif first.rewards is None:
+      reason = "the data has no rewards"
+    _refuse("min_margin", self.min_margin, reason)
+    reason = None
+    if kind is Kind.PAIR or not wants.labels:
+      reason = "this loss does not read labels of completions"
+    _refuse("label_rule", self.label_rule, reason)
+    _refuse("label_threshold", self.label_threshold, reason)
+    reason = None if kind is Kind.GROUP else "this loss does not take groups"
+    _refuse("group_size", self.group_size, reason)
+    reason = None
+    if kind is not Kind.SINGLE or wants.rewards or wants.labels:
+      reason = "this loss does more than imitate completions"
+    elif not _has_feedback(first):
+      reason = "the data says nothing about which completions are better"
+    _refuse("best_of_n", self.best_of_n, reason)
+    _refuse("top_fraction", self.top_fraction, reason)
+
+  def _check_values(self) -> None:
+    for name, value, valid in (
+      ("pairs", self.pairs, get_args(PairRule)),
+      ("label_rule", self.label_rule, LABEL_RULES),
+    ):
+      if value is not None and value not in valid:
+        raise UserError(
+          f"{name}={value!r} is none of {', '.join(valid)}"
+          f"{suggest(value, valid)}"
+        )
+    if self.min_margin is not None and not 0 < self.min_margin < float("inf"):
+      raise UserError(
+        f"min_margin must be a number above 0, not {self.min_margin}"
+      )
+    if self.group_size is not None and self.group_size < 2:
+      raise UserError(f"group_size must be at least 2, not {self.group_size}")
+    n, fraction = self.best_of_n, self.top_fraction
+    if n is not None and n != 0 and n < 2:
+      raise UserError(f"best_of_n must be 0 or at least 2, not {n}")
+    if fraction is not None and not 0 < fraction < 1:
+      raise UserError(
+        f"top_fraction must be between 0 and 1, both excluded, not {fraction}"
+      )
+    if n is not None and fraction is not None:
+      raise UserError("best_of_n is set and top_fraction is set; give one")
+
+
+def _refuse(name: str, value: object, reason: str | None) -> None:
+  if value is not None and reason:
+    raise UserError(f"{name} is set, but {reason}; leave it out")
+
+
+def for_each(
+  options: ViewOptions, trained: Sequence[Record], held: Sequence[Record] = ()
+) -> list[ViewOptions]:
+  """The options for several tables that one loss reads.
+
+  An option is left out for a table whose form it cannot apply to, but only
+  where it applies to another that is trained on: one that nothing reads
+  stays, and is refused.
+
+  Args:
+    options: as given.
+    trained: a record of each table to train on.
+    held: a record of each other table.
+
+  Returns:
+    The options of the tables to train on, then of the others.
+  """
+  firsts = (*trained, *held)
+  out = [options] * len(firsts)
+  for field in dataclasses.fields(ViewOptions):
+    applies = [_applies(field.name, options, first) for first in firsts]
+    if any(applies[: len(trained)]):
+      out = [
+        each if here else dataclasses.replace(each, **{field.name: None})
+        for each, here in zip(out, applies, strict=True)
+      ]
+  return out
+
+
+def _applies(name: str, options: ViewOptions, first: Record) -> bool:
+  scored = first.rewards is not None
+  rule = options.label_rule
+  if name == "pairs":
+    return not first.ranked
+  if name == "min_margin":
+    return scored
+  if name == "label_rule":
+    return first.ranked or scored
+  if name == "label_threshold":
+    if rule is None:
+      return not first.ranked and first.labels is None
+    return first.ranked or scored
+  if name in ("best_of_n", "top_fraction"):
+    return _has_feedback(first)
+  return True
+
+
+def _has_feedback(first: Record) -> bool:
+  known = first.rewards is not None or first.labels is not None
+  return first.ranked or known

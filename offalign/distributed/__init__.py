@@ -1,0 +1,1 @@
+"""Meshes, shardings, several processes, and signals that end a run."""

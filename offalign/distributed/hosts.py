@@ -1,0 +1,256 @@
+"""Several processes that train together, on one machine or on many.
+
+Every process runs the same program on the same flags, and jax makes one
+computation of them. Where only one may act (files, the terminal), it is the
+first.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from offalign import spec
+from offalign.distributed import lost_peer
+from offalign.errors import UserError
+
+_WAIT = 300  # seconds for all processes to come together
+_ALIKE = 5  # seconds in which processes that fail alike all say so
+_TOKEN = "shared-folder-check"
+_joined = False  # for the life of the process, as in jax
+
+
+@dataclasses.dataclass(frozen=True)
+class HostsConfig:
+  """How this process finds the others; every process gets the same flags.
+
+  Attributes:
+    coordinator: "auto" asks the cluster (TPU pods, SLURM, Kubernetes, Open
+      MPI), which also numbers the processes; else host:port of process 0,
+      any free port, the same for all.
+    processes: how many there are; not with "auto".
+    process: the number of this one, from 0; not with "auto".
+    timeout: seconds without a sign of life after which a process has gone,
+      and the others end.
+  """
+
+  coordinator: str = "auto"
+  processes: int | None = None
+  process: int | None = None
+  timeout: int = 30
+
+  def __post_init__(self) -> None:
+    """Checks what goes together.
+
+    Raises:
+      UserError: naming the option.
+    """
+    spec.check_fields("--cfg.hosts", self)
+    given = {"processes": self.processes, "process": self.process}
+    for name, value in given.items():
+      if self.coordinator == "auto" and value is not None:
+        raise UserError(
+          f"--cfg.hosts.{name}={value} is set, but the cluster numbers the "
+          "processes: leave it out, or name --cfg.hosts.coordinator=HOST:PORT"
+        )
+      if self.coordinator != "auto" and value is None:
+        raise UserError(
+          f"--cfg.hosts.coordinator={self.coordinator} needs "
+          f"--cfg.hosts.{name} too"
+        )
+    if self.process not in (None, *range(self.processes or 0)):
+      raise UserError(
+        f"--cfg.hosts.process={self.process} is none of --cfg.hosts.processes="
+        f"{self.processes}, which are numbered from 0"
+      )
+    port = self.coordinator.rpartition(":")[2]
+    if self.coordinator != "auto" and not port.isdigit():
+      raise UserError(
+        f"--cfg.hosts.coordinator={self.coordinator} is not HOST:PORT or auto"
+      )
+    if self.timeout < 1:
+      raise UserError(
+        f"--cfg.hosts.timeout must be at least 1, not {self.timeout}"
+      )
+
+
+def join(config: HostsConfig | None) -> None:
+  """Makes this process one of several; before any device is used.
+
+  Args:
+    config: None = it is alone.
+
+  Raises:
+    UserError: where the others cannot be found.
+  """
+  global _joined
+  if config is None:
+    return
+  auto = config.coordinator == "auto"
+  # With it a process would catch SIGTERM and go on; without, it ends.
+  jax.config.update("jax_enable_preemption_service", False)
+  try:
+    jax.distributed.initialize(
+      None if auto else config.coordinator,
+      config.processes,
+      config.process,
+      initialization_timeout=_WAIT,
+      heartbeat_timeout_seconds=config.timeout,
+    )
+  except (ValueError, RuntimeError) as error:
+    reason = str(error).splitlines()[0][:200]
+    if auto:
+      raise UserError(
+        f"--cfg.hosts.coordinator=auto found no cluster to join ({reason}): "
+        "give HOST:PORT, --cfg.hosts.processes and --cfg.hosts.process instead"
+      ) from error
+    raise UserError(
+      f"process {config.process} could not join the others at "
+      f"{config.coordinator} ({reason}): see that all {config.processes} were "
+      "started with the same coordinator, and that its port is free and open"
+    ) from error
+  _joined = True
+  _listen(config.timeout)
+
+
+def index() -> int:
+  """The number of this process, from 0; uses no device before `join`."""
+  return jax.process_index() if _joined else 0
+
+
+def several() -> bool:
+  """Whether there are others."""
+  return _joined and jax.process_count() > 1
+
+
+def is_first() -> bool:
+  """Whether this process writes the files and speaks."""
+  return index() == 0
+
+
+def say(text: str) -> None:
+  """Prints a line, once for all processes."""
+  if is_first():
+    print(text, flush=True)
+
+
+def wait(name: str) -> None:
+  """Waits until every process is here."""
+  if several():
+    multihost_utils.sync_global_devices(name)
+
+
+def agree(about: dict[str, Any]) -> None:
+  """Sees that every process was given the same flags and files.
+
+  Args:
+    about: what must be the same; JSON.
+
+  Raises:
+    UserError: in every process, naming the first difference.
+  """
+  if not several():
+    return
+  keys = sorted(about)
+  sums = [zlib.crc32(json.dumps(about[key]).encode()) for key in keys]
+  found = _gather(np.array(sums, np.uint32))
+  for process, theirs in enumerate(found):
+    for key, mine, first in zip(keys, theirs, found[0], strict=True):
+      if mine != first:
+        raise UserError(
+          f"process {process} has another {key!r} than process 0: start all "
+          "with the same flags, and give all the same files"
+        )
+
+
+def anywhere(flag: bool) -> bool:
+  """Whether it is so in any process; to be called by all."""
+  return bool(_gather(np.array([flag])).any()) if several() else flag
+
+
+def check_shared(folder: pathlib.Path) -> None:
+  """Sees that every process finds what the first one writes.
+
+  Raises:
+    UserError: in every process, where one does not.
+  """
+  if not several():
+    return
+  token = folder / _TOKEN
+  secret = int(_gather(np.array([time.time_ns() % 2**31], np.int32))[0, 0])
+  if is_first():
+    token.write_text(str(secret), encoding="utf-8")
+  wait("the token is there")
+  try:
+    sees = token.read_text(encoding="utf-8") == str(secret)
+  except OSError:
+    sees = False
+  blind = np.flatnonzero(~_gather(np.array([sees]))[:, 0])
+  if is_first():
+    token.unlink()
+  if len(blind):
+    raise UserError(
+      f"{folder} is not one folder for all processes: process {blind[0]} does "
+      "not find there what process 0 wrote; name a folder on a file system "
+      "that all of them share"
+    )
+
+
+def _gather(x: np.ndarray) -> np.ndarray:
+  """[n] of every process as [processes, n]."""
+  return np.asarray(multihost_utils.process_allgather(x))
+
+
+def leave(status: int) -> None:
+  """Ends this process's part; where it failed, without waiting for others.
+
+  Args:
+    status: the exit status; 0 returns, anything else does not.
+  """
+  if not several():
+    return
+  sys.stdout.flush()
+  sys.stderr.flush()
+  if status == 0:
+    jax.distributed.shutdown()
+    return
+  if is_first():
+    time.sleep(_ALIKE)  # with it goes what the others would fail by
+  os._exit(status)
+
+
+def _listen(timeout: int) -> None:
+  """Has a child say in a sentence what jax says when a process has gone.
+
+  jax ends a process from a thread of its own, with a stack trace; no code of
+  this process runs after that. So what C++ writes to stderr goes through a
+  child, which lives as long as its pipe. Python's own stderr stays as it is.
+  """
+  sys.stderr.flush()
+  terminal = os.dup(2)
+  child = subprocess.Popen(
+    [
+      sys.executable,
+      "-I",
+      "-S",
+      str(pathlib.Path(lost_peer.__file__)),
+      str(jax.process_count()),
+      str(timeout),
+    ],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.DEVNULL,
+    start_new_session=True,  # Ctrl-C is for this process
+  )
+  assert child.stdin is not None
+  os.dup2(child.stdin.fileno(), 2)
+  child.stdin.close()
+  sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding="utf-8")

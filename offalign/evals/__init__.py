@@ -1,1 +1,0 @@
-"""Evaluation of policies; nothing here knows which loss trained them."""

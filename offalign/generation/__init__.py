@@ -1,0 +1,1 @@
+"""Generation: completions sampled from a policy, and files of them."""

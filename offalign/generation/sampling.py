@@ -1,0 +1,205 @@
+"""Sampling completions from a policy."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from offalign.errors import UserError
+from offalign.generation import filters
+from offalign.models import logps as scoring
+from offalign.models.base import Model
+from offalign.types import Array, Column, Params
+
+
+class Samples(NamedTuple):
+  """One completion of each prompt.
+
+  Attributes:
+    tokens: int32 [B, T]; after the token that ends a completion, EOS.
+    mask: bool [B, T], True up to and including the token that ends it.
+    logps: float32 [B], the log-probs of the tokens under the mask, summed,
+      at temperature 1 and over the whole vocabulary, whatever they were drawn
+      with; nats.
+  """
+
+  tokens: Array
+  mask: Array
+  logps: Array
+
+
+class _Choice(NamedTuple):
+  """How tokens are drawn; None where an option is off.
+
+  Which options are on decides what is compiled; their values do not.
+  """
+
+  temperature: Array | None
+  top_k: Array | None
+  top_p: Array | None
+
+
+def sample(
+  model: Model,
+  params: Params,
+  prompts: Column,
+  prompt_mask: Column,
+  *,
+  seeds: Column,
+  max_new_tokens: int,
+  eos_id: int | Sequence[int],
+  temperature: float = 1.0,
+  top_k: int | None = None,
+  top_p: float | None = None,
+) -> Samples:
+  """Draws a completion of each prompt.
+
+  A row depends on its prompt and its seed alone: which other prompts are in
+  the batch, and how many, changes nothing. The loop ends when every row has.
+  Params and prompts may be sharded over a mesh, prompts along B; the samples
+  then are too.
+
+  The options apply in the order of `transformers`: temperature, top_k of
+  what it gives, top_p of what that leaves.
+
+  Args:
+    model: the policy's model.
+    params: its params.
+    prompts: int32 [B, P].
+    prompt_mask: bool [B, P].
+    seeds: int32 [B], one a prompt.
+    max_new_tokens: T.
+    eos_id: the token that ends a completion; of several, any ends one, and
+      the first fills what comes after.
+    temperature: what the logits are divided by; 0 takes the likeliest token,
+      and then the seeds do not matter.
+    top_k: draw from the k likeliest tokens, and those as likely as the k-th.
+    top_p: draw from the fewest likeliest tokens that have this share of the
+      probability.
+
+  Raises:
+    UserError: for an argument out of range, or one without effect.
+  """
+  ends = list(eos_id) if isinstance(eos_id, Sequence) else [eos_id]
+  _check(model, max_new_tokens, ends, temperature, top_k, top_p)
+  seeds = jnp.asarray(seeds)
+  if not jnp.issubdtype(seeds.dtype, jnp.integer):
+    raise UserError(f"seeds must be whole numbers, not {seeds.dtype}")
+  if seeds.shape != prompts.shape[:1]:
+    raise UserError(
+      f"seeds have shape {seeds.shape}, but {prompts.shape[0]} prompts need "
+      "one each"
+    )
+  choice = _Choice(
+    None if temperature == 0 else jnp.asarray(temperature, jnp.float32),
+    None if top_k is None else jnp.asarray(top_k, jnp.int32),
+    None if top_p is None else jnp.asarray(top_p, jnp.float32),
+  )
+  return _sample(
+    model,
+    max_new_tokens,
+    params,
+    prompts,
+    prompt_mask,
+    seeds,
+    jnp.asarray(ends, jnp.int32),
+    choice,
+  )
+
+
+def _check(
+  model: Model,
+  max_new_tokens: int,
+  ends: list[int],
+  temperature: float,
+  top_k: int | None,
+  top_p: float | None,
+) -> None:
+  if max_new_tokens < 1:
+    raise UserError(f"max_new_tokens must be at least 1, not {max_new_tokens}")
+  if not ends:
+    raise UserError("eos_id names no token: nothing would end a completion")
+  for end in ends:
+    if not 0 <= end < model.vocab_size:
+      raise UserError(
+        f"eos_id {end} is not in the vocabulary of {model.vocab_size} tokens"
+      )
+  if not 0 <= temperature < float("inf"):
+    raise UserError(f"temperature must be 0 or above, not {temperature}")
+  for name, value in (("top_k", top_k), ("top_p", top_p)):
+    if value is not None and temperature == 0:
+      raise UserError(
+        f"{name}={value} has no effect at temperature 0, which takes the "
+        "likeliest token; leave it out"
+      )
+  if top_k is not None and not 1 <= top_k < model.vocab_size:
+    raise UserError(
+      f"top_k must be at least 1 and below the vocabulary's "
+      f"{model.vocab_size} tokens, not {top_k}; leave it out for all tokens"
+    )
+  if top_p is not None and not 0 < top_p < 1:
+    raise UserError(
+      f"top_p must be above 0 and below 1, not {top_p}; leave it out for all "
+      "tokens"
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _sample(
+  model: Model,
+  max_new_tokens: int,
+  params: Params,
+  prompts: Array,
+  prompt_mask: Array,
+  seeds: Array,
+  ends: Array,
+  choice: _Choice,
+) -> Samples:
+  unembedding = model.unembedding(params)
+  keys = jax.vmap(jax.random.key)(seeds)
+  rows = prompts.shape[:1]
+
+  def unfinished(carry: Any) -> Array:
+    step, _, _, done, _ = carry
+    return (step < max_new_tokens) & ~done.all()
+
+  def advance(carry: Any) -> Any:
+    step, cache, state, done, drawn = carry
+    logits = jnp.matmul(state, unembedding, preferred_element_type=jnp.float32)
+    logits = scoring.soft_cap(logits, model.softcap)
+    tokens = jnp.where(done, ends[0], _draw(logits, keys, step, choice))
+    chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
+    logps = chosen - jax.nn.logsumexp(logits, axis=-1)
+    drawn = Samples(
+      jax.lax.dynamic_update_index_in_dim(drawn.tokens, tokens, step, 1),
+      jax.lax.dynamic_update_index_in_dim(drawn.mask, ~done, step, 1),
+      drawn.logps + jnp.where(done, 0.0, logps),
+    )
+    cache, state = model.decode(params, cache, tokens)
+    done = done | (tokens[:, None] == ends).any(axis=1)
+    return step + 1, cache, state, done, drawn
+
+  shape = (*rows, max_new_tokens)
+  drawn = Samples(
+    jnp.broadcast_to(ends[0], shape),
+    jnp.zeros(shape, bool),
+    jnp.zeros(rows, jnp.float32),
+  )
+  cache, state = model.prefill(params, prompts, prompt_mask, max_new_tokens)
+  start = jnp.asarray(0), cache, state, jnp.zeros(rows, bool), drawn
+  return jax.lax.while_loop(unfinished, advance, start)[-1]
+
+
+def _draw(logits: Array, keys: Array, step: Array, choice: _Choice) -> Array:
+  """One token a row, int32 [B], from logits [B, V]."""
+  if choice.temperature is None:
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  logits = logits / choice.temperature
+  if choice.top_k is not None:
+    logits = filters.top_k(logits, choice.top_k)
+  if choice.top_p is not None:
+    logits = filters.top_p(logits, choice.top_p)
+  now = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
+  return jax.vmap(jax.random.categorical)(now, logits).astype(jnp.int32)

@@ -1,0 +1,203 @@
+"""Contestants against each other under one judge, and what is said of it."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from offalign.errors import UserError
+from offalign.generation.completions import Completions, align
+from offalign.judges import Judge
+from offalign.judges.win_rates import FOLDS, WinRate, win_rate
+
+_NO_VERDICT = ("malformed", "refused", "failed", "capped")
+
+
+@dataclasses.dataclass(frozen=True)
+class Duel:
+  """One contestant against another.
+
+  Attributes:
+    a: its name.
+    b: the other's.
+    found: how often a is preferred; None where nothing was judged.
+    counts: the judge's, see there, and "comparisons".
+    mean_lengths: characters a completion, of a and b.
+  """
+
+  a: str
+  b: str
+  found: WinRate | None
+  counts: dict[str, int]
+  mean_lengths: tuple[float, float]
+
+
+def duel(
+  judge: Judge, a: Completions, b: Completions, folds: int = FOLDS
+) -> Duel:
+  """Judges the completions that two contestants wrote for each prompt.
+
+  Raises:
+    UserError: where their prompts differ; or see the judge.
+  """
+  i, j = align(a, b)
+  prompts = [a.prompts[k] for k in i]
+  first, second = [a.texts[k] for k in i], [b.texts[k] for k in j]
+  said = judge.compare(prompts, first, second)
+  lengths = [len(x) for x in first], [len(x) for x in second]
+  found = None
+  if not all(x != x for x in said.preferences):
+    found = win_rate(said.preferences, prompts, lengths, folds=folds)
+  n = len(prompts)
+  return Duel(
+    a.name,
+    b.name,
+    found,
+    {"comparisons": n, **said.counts},
+    (sum(lengths[0]) / n, sum(lengths[1]) / n),
+  )
+
+
+def contest(
+  judge: Judge, contestants: Sequence[Completions], folds: int = FOLDS
+) -> list[Duel]:
+  """Every contestant against every later one, those against the last first.
+
+  Raises:
+    UserError: for fewer than two, or two of one name; or see `duel`.
+  """
+  names = [c.name for c in contestants]
+  if len(names) < 2 or len(set(names)) < len(names):
+    raise UserError(
+      "a contest is of two or more files of different names, not "
+      f"{', '.join(names) or 'none'}"
+    )
+  *others, last = contestants
+  pairs = [(a, last) for a in others]
+  pairs += [(a, b) for k, a in enumerate(others) for b in others[k + 1 :]]
+  return [duel(judge, a, b, folds) for a, b in pairs]
+
+
+def write(
+  folder: str | pathlib.Path, judge: Judge, duels: Sequence[Duel]
+) -> None:
+  """Writes winrates.json and winrates.md into a folder."""
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  record = as_record(judge, duels)
+  (folder / "winrates.json").write_text(
+    json.dumps(record, indent=1) + "\n", encoding="utf-8"
+  )
+  (folder / "winrates.md").write_text(markdown(judge, duels), encoding="utf-8")
+
+
+def as_record(judge: Judge, duels: Sequence[Duel]) -> dict[str, Any]:
+  """All of it as JSON."""
+  return {
+    "judge": judge.spec,
+    "duels": [
+      {
+        "a": d.a,
+        "b": d.b,
+        "win_rate": None
+        if d.found is None
+        else {**dataclasses.asdict(d.found), "fold_sd": d.found.fold_sd},
+        "counts": d.counts,
+        "mean_lengths": d.mean_lengths,
+      }
+      for d in duels
+    ],
+    "matrix": matrix(duels),
+  }
+
+
+def matrix(duels: Sequence[Duel]) -> dict[str, dict[str, float]]:
+  """Who is preferred how often to whom: out[a][b] + out[b][a] = 1."""
+  out: dict[str, dict[str, float]] = {}
+  for d in duels:
+    if d.found is not None:
+      out.setdefault(d.a, {})[d.b] = d.found.rate
+      out.setdefault(d.b, {})[d.a] = 1.0 - d.found.rate
+  return out
+
+
+def markdown(judge: Judge, duels: Sequence[Duel]) -> str:
+  """The same for people."""
+  lines = [
+    "# Win rates",
+    "",
+    f"Judge: `{judge.spec}`. Ties count 1/2. In brackets the 95% interval: "
+    "Wilson's over prompts, and by bootstrap over prompts where lengths are "
+    "controlled for. Folds: mean ± sample standard deviation over disjoint "
+    "folds of the prompts.",
+    "",
+    "| | against | win rate | folds | length-controlled | ties | judged |",
+    "| :--- | :--- | ---: | ---: | ---: | ---: | ---: |",
+    *map(_line, duels),
+    "",
+  ]
+  table = matrix(duels)
+  if len(table) > 2:
+    names = list(dict.fromkeys([d.a for d in duels] + [duels[0].b]))
+    head = " | ".join(f"vs {_cell(name)}" for name in names)
+    lines += ["## Head to head", "", f"| | {head} |", "| :--- |" + _rule(names)]
+    for a in names:
+      cells = [
+        f"{table[a][b]:.3f}" if b in table.get(a, {}) else "–" for b in names
+      ]
+      lines.append(f"| {_cell(a)} | {' | '.join(cells)} |")
+    lines.append("")
+  lines += ["## What was asked and spent", ""]
+  keys = list(dict.fromkeys(key for d in duels for key in d.counts))
+  lines += [
+    f"| | against | {' | '.join(key.replace('_', ' ') for key in keys)} |",
+    "| :--- | :--- |" + _rule(keys),
+  ]
+  for d in duels:
+    cells = [f"{d.counts.get(key, 0):,}" for key in keys]
+    lines.append(f"| {_cell(d.a)} | {_cell(d.b)} | {' | '.join(cells)} |")
+  said = [f"{sentence}\n" for sentence in warnings(duels)]
+  return "\n".join([*lines, "", *said])
+
+
+def _line(d: Duel) -> str:
+  if d.found is None:
+    return f"| {_cell(d.a)} | {_cell(d.b)} | – | – | – | – | 0 |"
+  f = d.found
+  folds = "–"
+  if f.fold_sd is not None:
+    folds = f"{sum(f.folds) / len(f.folds):.3f} ± {f.fold_sd:.3f}"
+  controlled = "–"
+  if f.length_controlled is not None:
+    controlled = (
+      f"{f.length_controlled:.3f} [{f.length_low:.3f}, {f.length_high:.3f}]"
+    )
+  return (
+    f"| {_cell(d.a)} | {_cell(d.b)} | {f.rate:.3f} [{f.low:.3f}, {f.high:.3f}] "
+    f"| {folds} | {controlled} | {f.ties:.1%} | {f.comparisons:,} of "
+    f"{d.counts['comparisons']:,} |"
+  )
+
+
+def warnings(duels: Sequence[Duel]) -> list[str]:
+  """What was left out of a win rate, in sentences."""
+  said = []
+  for d in duels:
+    lost = {key: d.counts.get(key, 0) for key in _NO_VERDICT}
+    if any(lost.values()):
+      parts = ", ".join(f"{n:,} {key}" for key, n in lost.items() if n)
+      said.append(
+        f"{d.a} against {d.b}: {parts} of "
+        f"{d.counts['comparisons']:,} comparisons have no verdict and are in "
+        "no figure."
+      )
+  return said
+
+
+def _rule(columns: Sequence[str]) -> str:
+  return " ---: |" * len(columns)
+
+
+def _cell(name: str) -> str:
+  return name.replace("|", "\\|")

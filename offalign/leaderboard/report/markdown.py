@@ -1,0 +1,137 @@
+"""The board as Markdown: every row, every number, nothing that varies."""
+
+from collections.abc import Mapping, Sequence
+
+from offalign.leaderboard.board import Board, Entry, Group
+from offalign.leaderboard.ranking import budget_text
+from offalign.leaderboard.report import tables
+
+REPRODUCE = "python -m offalign.leaderboard DIR"
+
+
+def render_markdown(
+  board: Board, plots: Mapping[str, Sequence[tuple[str, str]]]
+) -> str:
+  """Returns the report.
+
+  Args:
+    board: what to report.
+    plots: group key -> (relative path, caption) of its pictures.
+
+  Returns:
+    Markdown that depends on nothing but the arguments: no clock, no paths of
+    this machine.
+  """
+  meta = board.meta
+  blocks = [f"# {meta.title}"]
+  if meta.scale:
+    blocks.append(meta.scale)
+  if meta.verdicts:
+    blocks += ["## Verdicts", _bullets(meta.verdicts)]
+  blocks += ["## How to read the tables", _bullets(tables.legend(board.groups))]
+  for group in board.groups:
+    blocks += _group(board, group, plots.get(group.key, ()))
+  if board.problems:
+    blocks += ["## Problems", _bullets(board.problems)]
+  if meta.notes:
+    blocks += ["## Notes", _bullets(meta.notes)]
+  blocks += ["## Environment", _bullets(tables.environments(board))]
+  commands = [*filter(None, [meta.command]), REPRODUCE]
+  blocks += ["## How to reproduce", "```\n" + "\n".join(commands) + "\n```"]
+  return "\n\n".join(blocks) + "\n"
+
+
+def _group(
+  board: Board, group: Group, plots: Sequence[tuple[str, str]]
+) -> list[str]:
+  blocks = [f"## {group.track}, {group.scenario}, {group.model}"]
+  shown = [*group.ranked, *group.controls]
+  if shown:
+    blocks.append(_entries(group, shown))
+  blocks.append(tables.caption(group))
+  if group.controls:
+    names = ", ".join(entry.label for entry in group.controls)
+    blocks.append(f"Controls, not ranked: {names}.")
+  if group.notes:
+    blocks.append(_bullets(group.notes))
+  for reason in dict.fromkeys(entry.reason for entry in group.unranked):
+    same = [entry for entry in group.unranked if entry.reason == reason]
+    blocks.append(f"### Not ranked: {reason}")
+    blocks.append(_entries(group, same, budget=True))
+  if group.failures:
+    blocks += ["### Failed runs", _failures(group)]
+  for path, said in plots:
+    blocks += [f"![{said.partition(',')[0]}]({path})", said]
+  if group.duels:
+    blocks += ["### Head to head", _duels(group)]
+  points = board.meta.points(group.track, group.scenario, group.model)
+  if points:
+    blocks += ["### Oracle", table(tables.oracle_fields(points))]
+  if tables.further_metrics(group):
+    blocks += ["### Further metrics", table(tables.further_fields(group))]
+  return blocks
+
+
+def _entries(
+  group: Group, entries: Sequence[Entry], *, budget: bool = False
+) -> str:
+  fields = tables.board_fields(group, entries)
+  if any(entry.loss != entry.label for entry in entries):
+    losses = tuple(f"`{entry.loss}`" for entry in entries)
+    fields.insert(2, tables.Field("loss", losses, False))
+  if budget:
+    budgets = tuple(budget_text(entry.budget) for entry in entries)
+    fields.append(tables.Field("budget", budgets, False))
+  return table(fields)
+
+
+def table(fields: Sequence[tables.Field]) -> str:
+  """Returns a Markdown table."""
+  lines = [
+    [field.title for field in fields],
+    ["---:" if field.numeric else ":---" for field in fields],
+  ]
+  for i in range(len(fields[0].cells)):
+    lines.append([field.cells[i].replace("|", "\\|") for field in fields])
+  return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _failures(group: Group) -> str:
+  bad = group.failures
+  return table(
+    [
+      tables.Field("method", tuple(f.label for f in bad), False),
+      tables.Field("seed", tuple(str(f.seed) for f in bad)),
+      tables.Field("error", tuple(f.error for f in bad), False),
+    ]
+  )
+
+
+def _duels(group: Group) -> str:
+  labels = tables.duelists(group)
+  numbers = [str(i) for i in range(1, len(labels) + 1)]
+  fields = [
+    tables.Field("", tuple(numbers)),
+    tables.Field("method", tuple(labels), False),
+  ]
+  for number, other in zip(numbers, labels, strict=True):
+    cells = tuple(_duel(group, label, other) for label in labels)
+    fields.append(tables.Field(f"vs {number}", cells))
+  said = (
+    "Win rate of the line's method against the column's on the same prompts "
+    "and seed, mean ± sd over seeds."
+  )
+  return f"{table(fields)}\n\n{said}"
+
+
+def _duel(group: Group, a: str, b: str) -> str:
+  stat = group.duels.get((a, b))
+  if stat is None:
+    return "" if a != b else tables.NONE
+  return f"{stat.mean:.3f}" + (
+    f" ± {stat.sd:.3f}" if stat.sd is not None else ""
+  )
+
+
+def _bullets(sentences: Sequence[str]) -> str:
+  return "\n".join(f"- {sentence}" for sentence in sentences)

@@ -1,0 +1,5 @@
+"""The one learner: a train step that takes any registered loss."""
+
+from offalign.learner.learner import Learner, LearnerConfig, TrainState
+
+__all__ = ["Learner", "LearnerConfig", "TrainState"]

@@ -1,0 +1,101 @@
+"""The columns of `Scores` that are known before a step differentiates."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from offalign.learner.statistics import batch_statistics, next_valid
+from offalign.losses import Loss
+from offalign.types import Array, Batch, Params
+
+Score = Callable[[Any, Batch], Array]
+"""(params, batch) -> [B, K] summed log-probs."""
+
+
+def of(
+  loss: Loss,
+  score: Score,
+  policy: Params,
+  batch: Batch,
+  ref_params: Params | None,
+) -> dict[str, Any]:
+  """Everything a loss declares that is data or a statistic of the batch.
+
+  Args:
+    loss: whose needs count.
+    score: of a policy's or the reference's params.
+    policy: the policy's params.
+    batch: B prompts, all of the global batch.
+    ref_params: the reference's, where the batch lacks what they would score.
+  """
+  lengths = batch.completion_mask.sum(-1).astype(batch.weight.dtype)
+  data = {
+    "ref_logps": batch.ref_logps,
+    "rewards": batch.rewards,
+    "labels": batch.labels,
+    "behaviour_logps": batch.behaviour_logps,
+    "ref_prefix_logps": batch.ref_prefix_logps,
+    "lengths": lengths,
+    "weight": batch.weight,
+  }
+  columns: dict[str, Any] = {
+    name: data[name] for name in loss.needs if name in data
+  }
+  columns |= batch_statistics(
+    loss.needs,
+    weight=batch.weight,
+    lengths=lengths,
+    rewards=batch.rewards,
+    labels=batch.labels,
+  )
+  if "kl" in loss.needs:
+    columns["kl"] = _mismatched_kl(score, policy, batch, ref_params)
+  if "ref_prefix_logps" in columns and batch.ref_prefix_logps is None:
+    mask = prefix(batch.completion_mask)
+    columns["ref_prefix_logps"] = score(
+      ref_params, dataclasses.replace(batch, completion_mask=mask)
+    )
+  return columns
+
+
+def prefix(mask: Array) -> Array:
+  """bool [B, K, T]: the tokens up to the length of the row's shortest."""
+  shortest = mask.sum(-1).min(axis=1)[:, None, None]
+  return mask & (jnp.cumsum(mask, axis=-1) <= shortest)
+
+
+def split(
+  columns: dict[str, Any],
+) -> tuple[dict[str, Array], dict[str, Any]]:
+  """Columns of rows, which microbatches cut, and those of the batch."""
+  scalars = {k: v for k, v in columns.items() if k == "state" or not v.ndim}
+  return {k: v for k, v in columns.items() if k not in scalars}, scalars
+
+
+def _mismatched_kl(
+  score: Score, policy: Params, batch: Batch, ref_params: Params | None
+) -> Array:
+  """Mean log-ratio of (x_i, y_j), j the next row; KTO's z0 before max.
+
+  A derangement of the rows with weight; each pair counts with the weight
+  of the row that its completion came from. A row that is alone, as the last
+  of the held-out rows may be, has no other: 0.
+  """
+  nxt = next_valid(batch.weight)
+  has_other = (batch.weight > 0) & (nxt != jnp.arange(len(nxt)))
+  mismatched = dataclasses.replace(
+    batch,
+    completions=batch.completions[nxt],
+    completion_mask=batch.completion_mask[nxt],
+    weight=jnp.where(has_other, batch.weight[nxt], 0.0),
+    packed=batch.packed_mismatched,
+  )
+  ref_logps = batch.ref_mismatched_logps
+  if ref_logps is None:
+    ref_logps = score(ref_params, mismatched)
+  ratio = score(jax.lax.stop_gradient(policy), mismatched) - ref_logps
+  total = jnp.sum(mismatched.weight * ratio.mean(axis=1))
+  return total / jnp.maximum(mismatched.weight.sum(), 1e-9)

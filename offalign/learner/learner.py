@@ -1,0 +1,293 @@
+"""The one learner: a train step that takes any registered loss.
+
+It supplies exactly what the loss declares, refuses what cannot be supplied
+before anything is computed, and never looks at the loss's name.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.sharding import Mesh
+
+from offalign import losses, spec
+from offalign.distributed import constraints, sharding
+from offalign.errors import UserError
+from offalign.learner import optim
+from offalign.learner import value as value_lib
+from offalign.learner.check_batch import check_batch
+from offalign.learner.objective import Means, Objective
+from offalign.losses import Loss
+from offalign.models import chunked_softmax
+from offalign.models import lora as lora_lib
+from offalign.models.base import Model, Remat
+from offalign.types import Array, Batch, Params
+
+
+@struct.dataclass
+class TrainState:
+  """Everything that a step changes. (The data's position is the step.)
+
+  Attributes:
+    step: int32 [], updates made so far.
+    params: {"policy": ...} and, where the loss needs values, "value". With
+      LoRA, adapters are all that is in them, but for the value's head.
+    opt_state: an optimiser state for each entry of `params`.
+    loss_state: what the loss remembers; {} for most.
+  """
+
+  step: Array
+  params: Params
+  opt_state: Any
+  loss_state: Any = struct.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+  """What a run needs besides the loss and the model.
+
+  Attributes:
+    value: how V is computed; None = the default where the loss needs values.
+    lora: what trains instead of the weights; None = the weights.
+    optimizer: for policy and value.
+    steps: length of the run; a cosine schedule ends there.
+    microbatches: pieces that each batch is cut into to save memory.
+    compute_dtype: "bfloat16" for mixed precision; None = as the params.
+    remat: what of each layer the backward pass recomputes, to save memory.
+    logp_chunk: tokens of the vocabulary whose logits exist at one time on
+      each device; None for as many as fit a few dozen megabytes. Changes
+      memory and time, not results.
+  """
+
+  value: value_lib.ValueConfig | None = None
+  lora: lora_lib.LoraConfig | None = None
+  optimizer: optim.OptimizerConfig = dataclasses.field(
+    default_factory=optim.OptimizerConfig
+  )
+  steps: int = 1000
+  microbatches: int = 1
+  compute_dtype: Literal["bfloat16", "float32"] | None = None
+  remat: Remat = "none"
+  logp_chunk: int | None = None
+
+  def __post_init__(self) -> None:
+    spec.check_fields("learner", self)
+    for name in ("steps", "microbatches", "logp_chunk"):
+      number = getattr(self, name)
+      if number is not None and number < 1:
+        raise UserError(f"learner: {name} must be at least 1, not {number}")
+
+
+class Learner:
+  """Trains a model on a loss. Holds configuration only; state is passed.
+
+  Attributes:
+    loss: the loss object.
+    model: the policy's model.
+    mesh: the devices.
+    has_frozen_weights: whether `train_step` wants `ref_params` as the weights
+      that LoRA's adapters belong to.
+    needs_reference_weights: whether it wants them in any case; for a column
+      of their log-probs too that a batch may lack, see `Objective.grads`.
+  """
+
+  def __init__(
+    self,
+    loss: str | Loss,
+    model: Model,
+    config: LearnerConfig | None = None,
+    mesh: Mesh | None = None,
+  ):
+    """Checks that the configuration fits the loss.
+
+    Raises:
+      UserError: for an option that the loss would not use, or adapters that
+        the model has no place for.
+    """
+    config = config or LearnerConfig()
+    self.loss = losses.get(loss)
+    self.model = model = _rematted(model, config.remat)
+    self.mesh = sharding.make_mesh() if mesh is None else mesh
+    has_value = "values" in self.loss.needs
+    if config.value is not None and not has_value:
+      raise UserError(
+        f"value options are set but loss {str(self.loss)!r} has no value "
+        "function; leave them out, or choose a loss that needs values"
+      )
+    self._lora = lora = config.lora
+    self.has_frozen_weights = lora is not None
+    columns = {"kl", "ref_prefix_logps"} & set(self.loss.needs)
+    self.needs_reference_weights = bool(columns) or self.has_frozen_weights
+    if lora is not None:
+      lora_lib.targets(lora, jax.eval_shape(model.init, jax.random.key(0)))
+    self._optimizer, self._steps = config.optimizer, config.steps
+    self._transforms = optim.make(
+      config.optimizer, value=has_value, steps=config.steps
+    )
+    self._value = (
+      value_lib.choose(config.value, self.loss) if has_value else None
+    )
+    self._objective = Objective(
+      loss=self.loss,
+      model=model,
+      value=self._value,
+      microbatches=config.microbatches,
+      compute_dtype=config.compute_dtype,
+      logp_chunk=config.logp_chunk,
+      layout=chunked_softmax.layout(self.mesh, model.vocab_size),
+    )
+
+  def learning_rate(self, step: int) -> float:
+    """The policy's learning rate of the update after `step` updates."""
+    peak = self._optimizer.learning_rate
+    return float(optim.schedule(self._optimizer, peak, self._steps)(step))
+
+  def fresh(self, policy: Params, seed: int = 0) -> TrainState:
+    """The state before the first step; pure, for `jax.eval_shape` too."""
+    if self._lora is not None:
+      policy = lora_lib.init(self._lora, jax.random.key(seed), policy)
+    params = {"policy": jax.tree.map(jnp.copy, policy)}
+    if self._value is not None:
+      params["value"] = value_lib.init(self._value, self.model, policy)
+    opt_state = {
+      name: tx.init(params[name]) for name, tx in self._transforms.items()
+    }
+    step = jnp.zeros((), jnp.int32)
+    return TrainState(step, params, opt_state, self.loss.init_state())
+
+  def shardings(self, policy: Params) -> TrainState:
+    """The sharding of every leaf of the state."""
+    shapes = jax.eval_shape(self.fresh, policy)
+    return sharding.state_shardings(self.mesh, shapes, self.model.splits)
+
+  def init(self, policy: Params, seed: int = 0) -> TrainState:
+    """The first state, born sharded over the mesh.
+
+    Args:
+      policy: the policy's params; copied, so that they can go on serving as
+        the reference. With LoRA they are not: each step is given them.
+      seed: of the first adapters; nothing else is random.
+    """
+    fresh = jax.jit(self.fresh, out_shardings=self.shardings(policy))
+    return fresh(policy, seed)
+
+  def policy(self, params: Params, ref_params: Params | None) -> Params:
+    """The policy's params as the model takes them.
+
+    Args:
+      params: of a state.
+      ref_params: with LoRA, the frozen weights; they are not copied.
+    """
+    if self._lora is None:
+      return params["policy"]
+    return lora_lib.combine(self._lora, ref_params, params["policy"])
+
+  def step(
+    self, state: TrainState, batch: Batch, ref_params: Params | None = None
+  ) -> tuple[TrainState, dict[str, Array]]:
+    """One update; pure and not compiled, to put inside a scan or a vmap.
+
+    Args:
+      state: the state.
+      batch: B prompts with K completions, with the columns that the loss
+        needs (see `check_batch`).
+      ref_params: the reference's weights where `needs_reference_weights`;
+        with LoRA, those that `init` was given.
+
+    Returns:
+      The next state, and metrics: "losses" [B], "grad_norm" (the policy's),
+      "grad_norm/value", and under "means", for every metric of the loss, a
+      pair (sum, weight) whose ratio is its mean.
+    """
+    objective, ref_params = self._on(ref_params)
+    loss_state = objective.next_state(
+      state.params, batch, ref_params, state.loss_state
+    )
+    grads, row_losses, means = objective.grads(
+      state.params, batch, ref_params, loss_state
+    )
+    grads = constraints.place(self.mesh, grads, self.model.splits)
+    norms = {
+      "grad_norm" if name == "policy" else f"grad_norm/{name}": (
+        optax.tree.norm(grads[name])
+      )
+      for name in grads
+    }
+    params, opt_state = optim.update(
+      self._transforms, grads, state.opt_state, state.params
+    )
+    new = TrainState(state.step + 1, params, opt_state, loss_state)
+    return new, {"losses": row_losses, **norms, "means": means}
+
+  @functools.cached_property
+  def train_step(self) -> Any:
+    """`step`, compiled; the state passed in is donated."""
+    stays = constraints.staying(self.mesh, self.model.splits, self.step)
+    return jax.jit(stays, donate_argnums=0)
+
+  @functools.cached_property
+  def score(self) -> Any:
+    """Compiled (policy params, batch) -> [B, K] summed log-probs."""
+    return jax.jit(
+      constraints.readable(self.mesh, self._objective.mapped_logps)
+    )
+
+  @functools.cached_property
+  def evaluate(self) -> Any:
+    """Compiled (params, batch, ref_params, loss_state) -> losses, metrics.
+
+    The last may be left out for a loss that remembers nothing.
+    """
+    return jax.jit(constraints.readable(self.mesh, self._losses))
+
+  @functools.cached_property
+  def reward(self) -> Any:
+    """Compiled (params, batch, ref_params) -> [B, K] a reward model's."""
+
+    def rewards(params: Params, batch: Batch, ref: Params | None) -> Array:
+      return self._on(ref)[0].values(params, batch)
+
+    return jax.jit(constraints.readable(self.mesh, rewards))
+
+  def _losses(
+    self,
+    params: Params,
+    batch: Batch,
+    ref_params: Params | None,
+    loss_state: Any = None,
+  ) -> tuple[Array, Means]:
+    objective, ref_params = self._on(ref_params)
+    return objective.losses(params, batch, ref_params, loss_state)
+
+  def _on(self, ref_params: Params | None) -> tuple[Objective, Params | None]:
+    """The objective, and what it takes for the reference."""
+    if self._lora is None:
+      return self._objective, ref_params
+    return self._objective.over(self._lora, ref_params), {}
+
+  def check_batch(self, batch: Batch) -> None:
+    """Refuses a batch that the loss cannot be computed on.
+
+    Raises:
+      UserError: see `offalign.learner.check_batch`; or for a batch that the
+        devices and microbatches do not divide.
+    """
+    check_batch(self.loss, batch)
+    sharding.check_batch_size(
+      self.mesh, len(batch.completions), self._objective.microbatches
+    )
+
+
+def _rematted(model: Model, remat: Remat) -> Model:
+  if remat == "none":
+    return model
+  if model.rematted is None:
+    raise UserError(
+      f"remat={remat} is set, but {model.spec} has no layers to recompute; "
+      "leave it out"
+    )
+  return model.rematted(remat)

@@ -1,0 +1,298 @@
+"""The objective of one step: from params and a batch to a loss and gradients.
+
+A batch may be cut into microbatches; nothing that a user sees depends on it:
+
+  * What the loss declares as a batch statistic (means of rewards or lengths,
+    KTO's KL term) is computed over the global batch first, without gradient.
+  * What a loss remembers is then brought up to date from the scores of the
+    global batch, in a pass of its own without gradient.
+  * A loss of single rows is then summed microbatch by microbatch.
+  * A loss that mixes rows (`whole_batch`, or one value for the batch) is
+    evaluated once on the scores of all rows; its gradient with respect to
+    those scores is then carried back microbatch by microbatch (the gradient
+    cache of Gao et al., arXiv:2101.06983).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from offalign.learner import columns as columns_lib
+from offalign.learner import forward
+from offalign.learner import value as value_lib
+from offalign.losses import Loss
+from offalign.models import logps as scoring
+from offalign.models import lora as lora_lib
+from offalign.models import packed as packing
+from offalign.models.base import Model
+from offalign.models.chunked_softmax import Layout
+from offalign.types import Array, Batch, Packed, Params, Scores
+
+Learned = dict[str, Array]  # "logps" [B, K], perhaps "values" and others
+Means = dict[str, tuple[Array, Array]]  # name -> (sum, weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """Pure functions that score a batch and differentiate a loss on it.
+
+  Attributes:
+    loss: the loss.
+    model: the policy's model.
+    value: how V is computed; None where the loss needs none.
+    microbatches: pieces that a batch is cut into.
+    compute_dtype: activations; params and sums stay in float32.
+    logp_chunk: see `scoring.token_logps`.
+    layout: see `scoring.token_logps`.
+  """
+
+  loss: Loss
+  model: Model
+  value: value_lib.ValueConfig | None
+  microbatches: int = 1
+  compute_dtype: str | None = None
+  logp_chunk: int | None = None
+  layout: Layout = dataclasses.field(default_factory=Layout)
+
+  def over(self, lora: lora_lib.LoraConfig, base: Params | None) -> "Objective":
+    """The same, of adapters over frozen weights; {} is the reference."""
+    model = lora_lib.over(self.model, lora, self._cast(base))
+    return dataclasses.replace(self, model=model)
+
+  def logps(self, policy: Params, batch: Batch) -> Array:
+    """[B, K] summed log-probs of the completions; nats."""
+    return self._scored({"policy": policy}, batch, values=False)["logps"]
+
+  def values(self, params: Params, batch: Batch) -> Array:
+    """The value's numbers, before they are averaged over the batch."""
+    return self._scored(params, batch)["values"]
+
+  def mapped_logps(self, policy: Params, batch: Batch) -> Array:
+    """`logps`, one microbatch at a time."""
+    return self._map(lambda piece: self.logps(policy, piece), batch)
+
+  def next_state(
+    self,
+    params: Params,
+    batch: Batch,
+    ref_params: Params | None,
+    loss_state: Any,
+  ) -> Any:
+    """What the loss remembers after the global batch; itself if nothing."""
+    if not self.loss.has_state:
+      return loss_state
+    fixed = jax.lax.stop_gradient(params)
+    columns = self._columns(fixed, batch, ref_params, loss_state)
+    learned = self._map(lambda piece: self._scored(fixed, piece), batch)
+    scores = Scores({**columns, **learned, "weight": batch.weight})
+    return self.loss.update_state(scores, loss_state)
+
+  def grads(
+    self,
+    params: Params,
+    batch: Batch,
+    ref_params: Params | None,
+    loss_state: Any = None,
+  ) -> tuple[Params, Array, Means]:
+    """Differentiates the weighted mean of the loss over the global batch.
+
+    Args:
+      params: {"policy": ...} and, if the loss needs values, "value".
+      batch: B prompts; B is a multiple of `microbatches`.
+      ref_params: the reference's weights, where the batch lacks a column of
+        its log-probs that can be computed in the step: `ref_mismatched_logps`
+        or `ref_prefix_logps`.
+      loss_state: what the loss remembers, this batch included.
+
+    Returns:
+      Gradients like `params`, losses [B], and metrics as (sum, weight).
+    """
+    columns = self._columns(params, batch, ref_params, loss_state)
+    if self.microbatches == 1:
+      return self._direct(params, batch, columns)
+    if self._mixes_rows:
+      return self._cached(params, batch, columns)
+    return self._accumulated(params, batch, columns)
+
+  def losses(
+    self,
+    params: Params,
+    batch: Batch,
+    ref_params: Params | None,
+    loss_state: Any = None,
+  ) -> tuple[Array, Means]:
+    """Losses [B] and metrics as (sum, weight), without gradients."""
+    columns = self._columns(params, batch, ref_params, loss_state)
+    learned = self._map(lambda piece: self._scored(params, piece), batch)
+    return self._summed(learned, columns, batch.weight)[1]
+
+  @property
+  def _mixes_rows(self) -> bool:
+    per_batch = self.value is not None and self.value.per == "batch"
+    return self.loss.whole_batch or per_batch
+
+  def _scored(
+    self, params: Params, batch: Batch, values: bool = True
+  ) -> Learned:
+    """The differentiable part: params and a batch to scores."""
+    cast = self._cast(params)
+    hidden = forward.hidden(self.model, cast["policy"], batch)
+    tokens = scoring.token_logps(
+      hidden.completions,
+      self.model.unembedding(cast["policy"]),
+      forward.targets(batch),
+      softcap=self.model.softcap,
+      chunk=self.logp_chunk,
+      layout=self.layout,
+    )
+    tokens = forward.by_token(batch, tokens)
+    out = {"logps": scoring.sequence_logps(tokens, batch.completion_mask)}
+    if values and "prefix_logps" in self.loss.needs:
+      mask = columns_lib.prefix(batch.completion_mask)
+      out["prefix_logps"] = scoring.sequence_logps(tokens, mask)
+    if values and "log_collisions" in self.loss.needs:
+      collisions = scoring.log_collisions(
+        jax.lax.stop_gradient(hidden.completions),
+        jax.lax.stop_gradient(self.model.unembedding(cast["policy"])),
+        softcap=self.model.softcap,
+      )
+      out["log_collisions"] = scoring.sequence_logps(
+        forward.by_token(batch, collisions), batch.completion_mask
+      )
+    if values and self.value is not None:
+      own = {**cast["value"], "head": params["value"]["head"]}
+      raw = value_lib.values(self.value, self.model, own, batch, hidden)
+      out["values"] = raw.astype(out["logps"].dtype)
+    return out
+
+  def _cast(self, params: Params) -> Params:
+    if self.compute_dtype is None:
+      return params
+    dtype = jnp.dtype(self.compute_dtype)
+    return jax.tree.map(
+      lambda p: p.astype(dtype) if jnp.issubdtype(p.dtype, jnp.floating) else p,
+      params,
+    )
+
+  def _columns(
+    self,
+    params: Params,
+    batch: Batch,
+    ref_params: Params | None,
+    loss_state: Any,
+  ) -> dict[str, Any]:
+    """Everything the loss declared that is not learned in this step."""
+    found = columns_lib.of(
+      self.loss, self.mapped_logps, params["policy"], batch, ref_params
+    )
+    return found | ({"state": loss_state} if self.loss.has_state else {})
+
+  def _summed(
+    self, learned: Learned, columns: dict[str, Any], weight: Array
+  ) -> tuple[Array, tuple[Array, Means]]:
+    """The weighted sum of the losses of some rows."""
+    seen = dict(learned)
+    if self.value is not None:
+      seen["values"] = value_lib.over_batch(
+        self.value, learned["values"], weight
+      )
+    output = self.loss(Scores({**columns, **seen}))
+    means = {k: _sum(v, weight) for k, v in output.metrics.items()}
+    # Not by `_sum`: a loss that is NaN must show.
+    summed = jnp.sum(weight * output.values)
+    means["loss"] = (summed, jnp.sum(weight))
+    return summed, (output.values, means)
+
+  def _direct(
+    self, params: Params, batch: Batch, columns: dict[str, Any]
+  ) -> tuple[Params, Array, Means]:
+    total = jnp.maximum(batch.weight.sum(), 1e-9)
+
+    def mean(params: Params) -> tuple[Array, tuple[Array, Means]]:
+      learned = self._scored(params, batch)
+      summed, aux = self._summed(learned, columns, batch.weight)
+      return summed / total, aux
+
+    grads, (losses, means) = jax.grad(mean, has_aux=True)(params)
+    return grads, losses, means
+
+  def _accumulated(
+    self, params: Params, batch: Batch, columns: dict[str, Any]
+  ) -> tuple[Params, Array, Means]:
+    """Sums over microbatches, then one division."""
+    rows, scalars = columns_lib.split(columns)
+
+    def piece(
+      carry: Params, xs: tuple[Batch, dict[str, Array]]
+    ) -> tuple[Params, tuple[Array, Means]]:
+      part, part_rows = xs
+
+      def summed(params: Params) -> tuple[Array, tuple[Array, Means]]:
+        learned = self._scored(params, part)
+        return self._summed(learned, {**part_rows, **scalars}, part.weight)
+
+      grads, aux = jax.grad(summed, has_aux=True)(params)
+      return jax.tree.map(jnp.add, carry, grads), aux
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    pieces = self._split((batch, rows))
+    grads, (losses, means) = jax.lax.scan(piece, zeros, pieces)
+    total = jnp.maximum(batch.weight.sum(), 1e-9)
+    return (
+      jax.tree.map(lambda g: g / total, grads),
+      rearrange(losses, "m b -> (b m)"),
+      jax.tree.map(lambda x: x.sum(axis=0), means),
+    )
+
+  def _cached(
+    self, params: Params, batch: Batch, columns: dict[str, Any]
+  ) -> tuple[Params, Array, Means]:
+    """Scores of all rows first, then their cotangents piece by piece."""
+    learned = self._map(lambda piece: self._scored(params, piece), batch)
+    total = jnp.maximum(batch.weight.sum(), 1e-9)
+
+    def mean(learned: Learned) -> tuple[Array, tuple[Array, Means]]:
+      summed, aux = self._summed(learned, columns, batch.weight)
+      return summed / total, aux
+
+    cotangents, (losses, means) = jax.grad(mean, has_aux=True)(learned)
+
+    def piece(carry: Params, xs: tuple[Batch, Learned]) -> tuple[Params, None]:
+      part, cotangent = xs
+      _, pullback = jax.vjp(lambda p: self._scored(p, part), params)
+      return jax.tree.map(jnp.add, carry, pullback(cotangent)[0]), None
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    grads, _ = jax.lax.scan(piece, zeros, self._split((batch, cotangents)))
+    return grads, losses, means
+
+  def _split(self, tree: Any) -> Any:
+    # (b m), not (m b): keeps every row on the device that has it.
+    m = self.microbatches
+
+    def cut(x: Any) -> Any:
+      if isinstance(x, Packed):
+        return packing.cut(x, m)
+      return rearrange(x, "(b m) ... -> m b ...", m=m)
+
+    return jax.tree.map(cut, tree, is_leaf=lambda x: isinstance(x, Packed))
+
+  def _map(self, fn: Callable[[Batch], Any], batch: Batch) -> Any:
+    """Applies fn to each microbatch and puts the rows back in order."""
+    if self.microbatches == 1:
+      return fn(batch)
+    out = jax.lax.map(fn, self._split(batch))
+    return jax.tree.map(lambda x: rearrange(x, "m b ... -> (b m) ..."), out)
+
+
+def _sum(metric: Array, weight: Array) -> tuple[Array, Array]:
+  """(sum, weight) of a metric [B] or [B, K], NaN entries left out."""
+  if metric.ndim == 2:
+    weight = weight[:, None] / metric.shape[1]
+  applies = ~jnp.isnan(metric)
+  share = jnp.where(applies, weight, 0.0)
+  return jnp.sum(share * jnp.where(applies, metric, 0.0)), jnp.sum(share)

@@ -1,0 +1,147 @@
+"""Value functions: a separate network or the policy's trunk, and what V is of.
+
+The four combinations of the DRO paper's Figure 5 (arXiv:2405.19107) are
+`network` in {separate, shared} times `per` in {example, batch}. The paper's
+default, and ours, is a separate network with a value for every example.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from offalign import spec
+from offalign.errors import UserError
+from offalign.learner import forward
+from offalign.losses import Loss
+from offalign.models.base import Hidden, Model
+from offalign.types import Array, Batch, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueConfig:
+  """How V is computed.
+
+  Attributes:
+    network: "separate" has weights of its own, started from the policy's;
+      "shared" is a head on the policy's own trunk, which then also learns
+      from the value loss.
+    per: "example" is V(x), read from the state after the prompt. "batch" is
+      one number for all rows: the mean of V(x) over the global batch.
+      "token" reads every state that predicts a completion token and averages
+      over the completion; it sees the completion, so it is a biased baseline
+      and not the paper's V. "completion" reads the state that predicts the
+      last completion token (EOS, where it was not cut), which has seen all
+      before it: the reward of a reward model.
+  """
+
+  network: Literal["separate", "shared"] = "separate"
+  per: Literal["example", "batch", "token", "completion"] = "example"
+
+  def __post_init__(self) -> None:
+    spec.check_fields("value", self)
+
+
+def choose(config: ValueConfig | None, loss: Loss) -> ValueConfig:
+  """The value that a loss with values takes.
+
+  A reward model's sees the completion; the default there is "completion".
+
+  Raises:
+    UserError: for a value that sees what the loss has no use for.
+  """
+  if config is None:
+    rewards = loss.trains_rewards
+    return ValueConfig(per="completion") if rewards else ValueConfig()
+  if loss.trains_rewards and config.per not in ("completion", "token"):
+    raise UserError(
+      f"loss {str(loss)!r} trains a reward model, whose value must see the "
+      f"completion: value.per is 'completion' or 'token', not {config.per!r}"
+    )
+  if config.per == "completion" and not loss.trains_rewards:
+    raise UserError(
+      f"value.per='completion' is a reward model's, and V of loss "
+      f"{str(loss)!r} is of the prompt; choose 'example', 'batch' or 'token'"
+    )
+  return config
+
+
+def init(config: ValueConfig, model: Model, policy: Params) -> Params:
+  """The value's params: a head that starts at zero, and a trunk if separate.
+
+  Args:
+    config: which value.
+    model: the policy's model.
+    policy: the policy's params; a separate trunk starts as a copy of them.
+
+  Returns:
+    {"head": {"kernel": [d], "bias": []}} and, if separate, "trunk".
+  """
+  leaf = jax.tree.leaves(policy)[0]
+  dtype = jnp.promote_types(leaf.dtype, jnp.float32)
+  head = {
+    "kernel": jnp.zeros(model.width, dtype),
+    "bias": jnp.zeros((), dtype),
+  }
+  if config.network == "shared":
+    return {"head": head}
+  return {"head": head, "trunk": jax.tree.map(jnp.copy, policy)}
+
+
+def values(
+  config: ValueConfig,
+  model: Model,
+  params: Params,
+  batch: Batch,
+  policy_hidden: Hidden,
+) -> Array:
+  """V of each row, before "batch" averages over rows.
+
+  Args:
+    config: which value.
+    model: the policy's model.
+    params: what `init` returned.
+    batch: B prompts with K completions.
+    policy_hidden: the policy's states, read by a shared value.
+
+  Returns:
+    [B, 1] for "example" and "batch", [B, K] for the others.
+  """
+  states = _states(config, model, params, batch, policy_hidden)
+  head = params["head"]
+  raw = states.astype(head["kernel"].dtype) @ head["kernel"] + head["bias"]
+  if config.per in ("example", "batch"):
+    return raw[:, None]
+  raw = forward.by_token(batch, raw)
+  mask = batch.completion_mask
+  if config.per == "completion":
+    # One position of each row: its last token's, or none where it is empty.
+    mask = mask & (jnp.cumsum(mask, axis=-1) == mask.sum(-1, keepdims=True))
+  return jnp.where(mask, raw, 0.0).sum(-1) / jnp.maximum(mask.sum(-1), 1)
+
+
+def _states(
+  config: ValueConfig,
+  model: Model,
+  params: Params,
+  batch: Batch,
+  policy_hidden: Hidden,
+) -> Array:
+  """[B, d] after the prompt, or all states for what sees completions."""
+  sees = config.per in ("token", "completion")
+  if config.network == "shared":
+    hidden = policy_hidden
+  elif sees:
+    hidden = forward.hidden(model, params["trunk"], batch)
+  else:
+    return forward.prompt_state(model, params["trunk"], batch)
+  return hidden.completions if sees else hidden.prompt
+
+
+def over_batch(config: ValueConfig, raw: Array, weight: Array) -> Array:
+  """What the loss sees: the mean over the global batch for per="batch"."""
+  if config.per != "batch":
+    return raw
+  mean = jnp.sum(weight[:, None] * raw) / jnp.maximum(weight.sum(), 1e-9)
+  return jnp.broadcast_to(mean, raw.shape)

@@ -1,0 +1,83 @@
+"""A layer of a decoder: attention and MLP."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import nnx
+
+from offalign.models import layers, positions
+from offalign.models.decoder.config import DecoderConfig
+from offalign.types import Array
+
+
+class Block(nnx.Module):
+  """Attention and MLP, each on the norm of the stream and added to it."""
+
+  def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
+    d, inner = config.width, config.inner
+    queries = config.heads * config.head_size
+    keys = config.groups * config.head_size
+    # The stream is a sum of 2 L branches; each starts with its share.
+    share = (2 * config.layers) ** -0.5
+
+    def linear(name: str, n: int, m: int, scale: float = 1.0) -> layers.Linear:
+      bias = name in config.biases
+      return layers.Linear(n, m, scale * n**-0.5, bias=bias, rngs=rngs)
+
+    self.heads = config.heads
+    self.groups = config.groups
+    self.activation = config.activation
+    self.attention_norm = norm(config, d)
+    self.query = linear("query", d, queries)
+    self.key = linear("key", d, keys)
+    self.value = linear("value", d, keys)
+    self.out = linear("out", queries, d, share)
+    on_heads, after = config.qk_norm, config.post_norms
+    self.query_norm = norm(config, config.head_size) if on_heads else None
+    self.key_norm = norm(config, config.head_size) if on_heads else None
+    self.mlp_norm = norm(config, d)
+    self.gate = linear("gate", d, inner) if config.gated else None
+    self.up = linear("up", d, inner)
+    self.down = linear("down", inner, d, share)
+    self.attention_post_norm = norm(config, d) if after else None
+    self.mlp_post_norm = norm(config, d) if after else None
+
+  def __call__(
+    self,
+    x: Array,
+    rotation: positions.Rotation | None,
+    attention: layers.Attention,
+    cache: Any,
+  ) -> tuple[Array, Any]:
+    """[B, S, d] -> [B, S, d], and the layer's new cache."""
+    h = self.attention_norm(x)
+    q = layers.split_heads(self.query(h), self.heads)
+    k = layers.split_heads(self.key(h), self.groups)
+    v = layers.split_heads(self.value(h), self.groups)
+    q, k = _maybe(self.query_norm, q), _maybe(self.key_norm, k)
+    if rotation is not None:
+      q, k = rotation(q), rotation(k)
+    mixed, cache = attention(q, k, v, cache)
+    branch = self.out(mixed.reshape(*x.shape[:-1], -1))
+    x = x + _maybe(self.attention_post_norm, branch)
+    branch = self._mlp(self.mlp_norm(x))
+    return x + _maybe(self.mlp_post_norm, branch), cache
+
+  def _mlp(self, h: Array) -> Array:
+    activation = layers.ACTIVATIONS[self.activation]
+    if self.gate is None:
+      return self.down(activation(self.up(h)))
+    return self.down(activation(self.gate(h)) * self.up(h))
+
+
+def norm(
+  config: DecoderConfig, width: int
+) -> layers.RMSNorm | layers.LayerNorm:
+  """The norm of a decoder, over the last axis."""
+  if config.norm == "layer":
+    return layers.LayerNorm(width, config.epsilon)
+  return layers.RMSNorm(width, config.epsilon, plus_one=config.plus_one)
+
+
+def _maybe(function: Callable[[Array], Array] | None, x: Array) -> Array:
+  return x if function is None else function(x)

@@ -1,0 +1,291 @@
+"""A decoder-only transformer; `DecoderConfig` says which of its kind.
+
+The K completions of a prompt are one sequence with it, [prompt | y_1 | ... |
+y_K], in which each completion sees the prompt and its own past. The prompt is
+therefore processed once; `decoder_attention` has who sees whom.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from offalign.distributed import constraints
+from offalign.distributed.sharding import Split
+from offalign.errors import UserError
+from offalign.models import layers, positions, tensor_parallel
+from offalign.models import packed as packing
+from offalign.models.base import Hidden, Remat
+from offalign.models.decoder import attention as look
+from offalign.models.decoder.block import Block, norm
+from offalign.models.decoder.config import DecoderConfig
+from offalign.types import Array, Packed
+
+_FAR = np.iinfo(np.int32).max  # a window without an end
+
+
+class Layer(NamedTuple):
+  """In what a layer differs from the others, beside its weights.
+
+  Attributes:
+    window: int32 [], see `DecoderConfig.windows`; None if none has one.
+    rope: int32 [], which of the rotations; None if there is one at most.
+  """
+
+  window: Array | None
+  rope: Array | None
+
+
+class Cache(NamedTuple):
+  """What decoding remembers: the prompt, then the new tokens.
+
+  Attributes:
+    past: keys and values, each [L, B, P + max_new, G, D].
+    visible: bool [B, P + max_new], True on the tokens so far.
+    slot: int [], where the next token goes.
+    position: int [B], the position of the next token.
+  """
+
+  past: tuple[Array, Array]
+  visible: Array
+  slot: Array
+  position: Array
+
+
+class Decoder(nnx.Module):
+  """The model; its methods are those of `Model`, less the params."""
+
+  def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
+    self.config = config
+    self.softcap = config.logit_cap
+    self.remat: Remat = "none"
+    v, d = config.vocab_size, config.width
+    self.embedding = layers.Embedding(v, d, d**-0.5, rngs=rngs)
+    if config.max_positions is not None:
+      self.position_embedding = layers.Embedding(
+        config.max_positions, d, d**-0.5, rngs=rngs
+      )
+    self.layers = layers.stack(
+      lambda rngs: Block(config, rngs=rngs), config.layers, rngs
+    )
+    self.norm = norm(config, d)
+    if not config.tied:
+      self.head = layers.Linear(d, v, d**-0.5, rngs=rngs)
+
+  @property
+  def splits(self) -> Mapping[str, Split]:
+    """See `Model`."""
+    config = self.config
+    return tensor_parallel.transformer(
+      heads=config.heads,
+      groups=config.groups,
+      head_size=config.head_size,
+      inner=config.inner,
+      vocab_size=config.vocab_size,
+    )
+
+  def hidden(
+    self,
+    prompts: Array,
+    prompt_mask: Array,
+    completions: Array,
+    completion_mask: Array,
+  ) -> Hidden:
+    """See `offalign.models.base.HiddenFn`."""
+    del completion_mask  # on the right: no real token would look there
+    b, k, t = completions.shape
+    p = prompts.shape[1]
+    self._check_length(p + t)
+    offsets = jnp.tile(jnp.arange(t), (b, k))
+    where = jnp.concatenate(
+      [
+        positions.from_mask(prompt_mask),
+        positions.lengths(prompt_mask)[:, None] + offsets,
+      ],
+      axis=1,
+    )
+    attention = look.shared_prompt(
+      self._attend,
+      prompt_mask,
+      where,
+      k,
+      t,
+      prefix_lm=self.config.prefix_lm,
+    )
+    tokens = jnp.concatenate([prompts, completions.reshape(b, k * t)], axis=1)
+    states, _ = self._run(tokens, where, attention)
+    prompt = positions.last_real(states[:, :p], prompt_mask)
+    first = jnp.broadcast_to(prompt[:, None, None], (b, k, 1, prompt.shape[-1]))
+    later = states[:, p:].reshape(b, k, t, -1)[:, :, :-1]
+    return Hidden(prompt, jnp.concatenate([first, later], axis=2))
+
+  def prompt_state(self, prompts: Array, prompt_mask: Array) -> Array:
+    """[B, P], [B, P] -> [B, d]."""
+    self._check_length(prompts.shape[1])
+    where, seen = positions.from_mask(prompt_mask), prompt_mask[:, None, None]
+    states, _ = self._run_prompt(prompts, where, seen)
+    return positions.last_real(states, prompt_mask)
+
+  def hidden_packed(self, packed: Packed) -> Hidden:
+    """See `Model`."""
+    self._check_length(packed.longest)
+    tokens, where = (
+      jnp.concatenate([packing.rows(a), packing.rows(b)], axis=1)
+      for a, b in (
+        (packed.prompts, packed.completions),
+        (packed.prompt_position, packed.position),
+      )
+    )
+    attention = look.packed_rows(
+      self._attend, packed, prefix_lm=self.config.prefix_lm
+    )
+    states, _ = self._run(tokens, where, attention)
+    before = packing.rows(packed.before)[..., None]
+    later = jnp.take_along_axis(states, before, axis=1)
+    prompts = packing.groups(states[:, : packed.prompts.shape[2]], packed)
+    return Hidden(
+      packing.pick(packed, prompts, packed.prompt_end),
+      packing.groups(later, packed),
+    )
+
+  def prompt_state_packed(self, packed: Packed) -> Array:
+    """See `Model`."""
+    self._check_length(packed.longest)
+    owner = packing.rows(packed.prompt_owner)
+    states, _ = self._run_prompt(
+      packing.rows(packed.prompts),
+      packing.rows(packed.prompt_position),
+      packing.same(owner, owner),
+    )
+    states = packing.groups(states, packed)
+    return packing.pick(packed, states, packed.prompt_end)
+
+  def unembedding(self) -> Array:
+    """[d, V]."""
+    if self.config.tied:
+      return self.embedding.table[...].T
+    return self.head.kernel[...]
+
+  def prefill(
+    self, prompts: Array, prompt_mask: Array, max_new: int
+  ) -> tuple[Cache, Array]:
+    """Runs the prompts; leaves room for `max_new` tokens."""
+    self._check_length(prompts.shape[1] + max_new)
+    where, seen = positions.from_mask(prompt_mask), prompt_mask[:, None, None]
+    states, past = self._run_prompt(prompts, where, seen)
+    room = ((0, 0), (0, 0), (0, max_new), (0, 0), (0, 0))
+    cache = Cache(
+      past=jax.tree.map(lambda x: jnp.pad(x, room), past),
+      visible=jnp.pad(prompt_mask, ((0, 0), (0, max_new))),
+      slot=jnp.asarray(prompts.shape[1]),
+      position=positions.lengths(prompt_mask),
+    )
+    return cache, positions.last_real(states, prompt_mask)
+
+  def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
+    """[B] -> [B, d]; to be called at most `max_new` times."""
+    visible = cache.visible.at[:, cache.slot].set(True)
+    where, slots = cache.position[:, None], positions.from_mask(visible)
+
+    def attention(
+      window: Array | None, q: Array, k: Array, v: Array, past: Any
+    ) -> Any:
+      keys, values = layers.write(past, (k, v), cache.slot)
+      view = positions.near(visible[:, None, None], where, slots, window)
+      return self._attend(q, keys, values, view).mixed, (keys, values)
+
+    states, past = self._run(tokens[:, None], where, attention, cache.past)
+    cache = Cache(past, visible, cache.slot + 1, cache.position + 1)
+    return cache, states[:, 0]
+
+  def _run(
+    self,
+    tokens: Array,
+    where: Array,
+    attention: look.Attention,
+    cache: Any = None,
+  ) -> tuple[Array, Any]:
+    """Runs every layer.
+
+    Args:
+      tokens: [B, S].
+      where: [B, S], their positions.
+      attention: see `decoder_attention`.
+      cache: leaves [L, ...], or None.
+
+    Returns:
+      [B, S, d], and the new caches [L, ...].
+    """
+    config = self.config
+    x = constraints.spread(self.embedding(tokens))
+    if config.embedding_scale:
+      x = x * jnp.asarray(config.width**0.5, x.dtype)
+    rotations = None
+    if config.positions == "learned":
+      x = x + self.position_embedding(where)
+    else:
+      rotations = positions.Rotation.each(
+        where, [rope.rates(config.head_size) for rope in _distinct(config)]
+      )
+
+    def step(block: Block, x: Array, inputs: tuple[Layer, Any]) -> Any:
+      layer, cache = inputs
+      rotation = rotations and rotations.pick(layer.rope)
+      return block(
+        x, rotation, functools.partial(attention, layer.window), cache
+      )
+
+    x, cache = layers.scan(
+      self.layers, step, x, (_per_layer(config), cache), remat=self.remat
+    )
+    return self.norm(x), cache
+
+  def _attend(
+    self, q: Array, k: Array, v: Array, mask: Array
+  ) -> layers.Attended:
+    """`layers.attend`, with this model's scale and bound."""
+    scale, cap = self.config.score_scale, self.config.score_cap
+    return layers.attend(q, k, v, mask, scale=scale, cap=cap)
+
+  def _run_prompt(
+    self, prompts: Array, where: Array, seen: Array
+  ) -> tuple[Array, Any]:
+    """Prompts alone: their states [B, P, d], and the keys and values.
+
+    Args:
+      prompts: [B, P].
+      where: [B, P], their positions.
+      seen: see `decoder_attention.prompt_view`.
+    """
+    view = look.prompt_view(seen, prefix_lm=self.config.prefix_lm)
+    return self._run(prompts, where, look.of_prompts(self._attend, view, where))
+
+  def _check_length(self, length: int) -> None:
+    limit = self.config.max_positions
+    if limit is not None and length > limit:
+      raise UserError(
+        f"prompt and completion take {length} positions, padding included, "
+        f"but the model has max_positions={limit}: shorten them, or give the "
+        "model more"
+      )
+
+
+def _distinct(config: DecoderConfig) -> list[positions.Rope]:
+  """The ropes, each once."""
+  return list(dict.fromkeys(config.ropes))
+
+
+def _per_layer(config: DecoderConfig) -> Layer:
+  """What `layers.scan` gives to each layer; leaves [L]."""
+  window = rope = None
+  if any(w is not None for w in config.windows):
+    ends = [_FAR if w is None else w for w in config.windows]
+    window = jnp.broadcast_to(jnp.asarray(ends, jnp.int32), config.layers)
+  distinct = _distinct(config)
+  if config.positions == "rope" and len(distinct) > 1:
+    rope = jnp.asarray([distinct.index(r) for r in config.ropes], jnp.int32)
+  return Layer(window, rope)

@@ -1,0 +1,21 @@
+"""Hugging Face model folders in and out: config.json and safetensors."""
+
+from offalign.models.hf.checkpoint import (
+  MAX_SHARD_SIZE,
+  describe,
+  load,
+  save,
+  shapes_of,
+  sources_of,
+  write,
+)
+
+__all__ = [
+  "MAX_SHARD_SIZE",
+  "describe",
+  "load",
+  "save",
+  "shapes_of",
+  "sources_of",
+  "write",
+]

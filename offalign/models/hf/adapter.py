@@ -1,0 +1,113 @@
+"""Adapters as the folder that `peft` reads: a config and safetensors.
+
+Layers come apart, and maps are turned to [out, in] as everywhere in a
+checkpoint: lora_A is [r, in] and lora_B [out, r].
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from offalign.errors import UserError
+from offalign.models.base import Model
+from offalign.models.hf import checkpoint as hf
+from offalign.models.hf.read import flatten
+from offalign.models.hf.source import Source
+from offalign.models.hf.tensor_files import Writer
+from offalign.models.lora import LoraConfig
+from offalign.types import Params
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER = "adapter_model.safetensors"
+_WEIGHT = ".weight"
+
+
+def write(
+  folder: Path,
+  config: dict[str, Any],
+  model: Model,
+  lora: LoraConfig,
+  adapters: Params,
+  *,
+  base: str,
+  dtype: str = "float32",
+) -> None:
+  """Writes adapter_config.json and adapter_model.safetensors.
+
+  Args:
+    folder: where they go.
+    config: the config.json of the model.
+    model: the model.
+    lora: which adapters.
+    adapters: from `lora.init`, trained.
+    base: what the weights that they belong to are called.
+    dtype: of the file.
+
+  Raises:
+    UserError: where the checkpoint keeps several maps in one tensor, for
+      which one adapter would have to serve.
+  """
+  tied = "head" not in hf.shapes_of(model)
+  sources = hf.sources_of(config, tied=tied)
+  tensors: dict[str, np.ndarray] = {}
+  adapted: set[str] = set()
+  for path, leaf in flatten(adapters).items():
+    module, _, name = path.rpartition("/")
+    source = sources[f"{module}/kernel"]
+    if source.rows is not None:
+      raise UserError(
+        f"{source.names[0]} of this model holds several maps, {module!r} is "
+        "one of them, and an adapter of peft's is for all: export the merged "
+        "policy instead, or train with --cfg.lora.targets=out,up,down"
+      )
+    for weight, layer in zip(source.names, np.asarray(leaf), strict=True):
+      where = weight.removesuffix(_WEIGHT)
+      adapted.add(where)
+      key = f"base_model.model.{where}.lora_{name.upper()}{_WEIGHT}"
+      tensors[key] = layer.T
+  about = {
+    "peft_type": "LORA",
+    "task_type": (
+      "SEQ_2_SEQ_LM" if config.get("is_encoder_decoder") else "CAUSAL_LM"
+    ),
+    "base_model_name_or_path": base,
+    "r": lora.rank,
+    "lora_alpha": lora.alpha,
+    "lora_dropout": 0.0,
+    "target_modules": _suffixes(adapted, sources),
+    "bias": "none",
+    # Whether maps are stored [in, out], as GPT-2's are.
+    "fan_in_fan_out": not source.transpose,
+    "inference_mode": True,
+  }
+  text = json.dumps(about, indent=2) + "\n"
+  (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
+  shapes = {name: tensor.shape for name, tensor in tensors.items()}
+  writer = Writer(folder / ADAPTER, shapes, hf.SPELLED[dtype])
+  try:
+    for name, tensor in tensors.items():
+      writer.write(name, tensor, None, 0)
+  finally:
+    writer.close()
+
+
+def _suffixes(adapted: set[str], sources: dict[str, Source]) -> list[str]:
+  """The shortest ends of names that the adapted maps have, and no others."""
+  others = {
+    name.removesuffix(_WEIGHT)
+    for path, source in sources.items()
+    if path.endswith("/kernel")
+    for name in source.names
+  } - adapted
+
+  def end(name: str) -> str:
+    parts = name.split(".")
+    return next(
+      found
+      for found in (".".join(parts[-n:]) for n in range(1, len(parts) + 1))
+      if not any(f".{other}".endswith(f".{found}") for other in others)
+    )
+
+  return sorted({end(name) for name in adapted})

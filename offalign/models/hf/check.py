@@ -1,0 +1,101 @@
+"""A checkpoint's tensors, held against those that its config.json implies."""
+
+import re
+
+from offalign.errors import UserError
+from offalign.models.hf.folder import CONFIG, Folder
+from offalign.models.hf.read import axis_of_rows, flatten, windows
+from offalign.models.hf.source import Source
+from offalign.models.hf.tensor_files import DTYPES, Tensor
+from offalign.types import Params
+
+
+def expected_shapes(
+  sources: dict[str, Source], shapes: Params
+) -> dict[str, tuple[int, ...]]:
+  """Tensor -> its shape in a checkpoint.
+
+  Args:
+    sources: where each leaf lies.
+    shapes: the params' shapes.
+  """
+  found: dict[str, tuple[int, ...]] = {}
+  leaves = flatten(shapes)
+  for path, source in sources.items():
+    leaf = leaves[path]
+    shape = list(leaf.shape[1:] if source.stacked else leaf.shape)
+    if source.transpose:
+      shape.reverse()
+    if source.rows is not None:
+      shape[axis_of_rows(source)] = source.rows[1]
+    for name in source.names:
+      # Of leaves that share a tensor, the last has its last rows.
+      found[name] = max(found.get(name, ()), tuple(shape))
+  return found
+
+
+def check_tensors(
+  opened: Folder,
+  expected: dict[str, tuple[int, ...]],
+  duplicates: dict[str, str],
+  ignored: tuple[str, ...],
+) -> None:
+  """Holds a checkpoint's tensors against those of the model.
+
+  Raises:
+    UserError: naming the first tensor that is missing, unexpected, of
+      another shape or dtype, or a duplicate that differs.
+  """
+  missing = [name for name in expected if name not in opened.tensors]
+  if missing:
+    raise UserError(
+      f"{opened.path} lacks the tensor {missing[0]!r}{_more(missing)} of the "
+      f"model that its {CONFIG} describes"
+    )
+  unexpected = [
+    name
+    for name in opened.tensors
+    if name not in expected
+    and name not in duplicates
+    and not any(re.fullmatch(pattern, name) for pattern in ignored)
+  ]
+  if unexpected:
+    raise UserError(
+      f"{opened.tensors[unexpected[0]].file} has the tensor "
+      f"{unexpected[0]!r}{_more(unexpected)}, which the model that {CONFIG} "
+      "describes has no place for"
+    )
+  for name, shape in expected.items():
+    tensor = opened.tensors[name]
+    if tensor.shape != shape:
+      raise UserError(
+        f"{tensor.file}: tensor {name!r} is of shape {tensor.shape}; by "
+        f"{CONFIG} it is {shape}"
+      )
+    if tensor.dtype not in DTYPES:
+      raise UserError(
+        f"{tensor.file}: tensor {name!r} is {tensor.dtype}; weights are read "
+        f"from {', '.join(DTYPES)}"
+      )
+  for name, original in duplicates.items():
+    if name in opened.tensors and not equal(
+      opened.tensors[name], opened.tensors[original]
+    ):
+      raise UserError(
+        f"{opened.tensors[name].file}: tensor {name!r} differs from "
+        f"{original!r}, which it is to equal"
+      )
+
+
+def _more(names: list[str]) -> str:
+  return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def equal(a: Tensor, b: Tensor) -> bool:
+  """Whether two tensors are the same, bit by bit."""
+  if (a.shape, a.dtype) != (b.shape, b.dtype):
+    return False
+  return all(
+    a.part(index).tobytes() == b.part(index).tobytes()
+    for index in windows(a.shape, 0, a.nbytes)
+  )

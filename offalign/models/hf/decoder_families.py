@@ -1,0 +1,275 @@
+"""Decoder families of Hugging Face, as a table.
+
+What a family fixes is in its row of `KINDS`; what a checkpoint chooses is read
+from its config.json by `decoder_options`. Both end as the switches of a
+`DecoderConfig`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx, traverse_util
+
+from offalign.models.decoder.config import DecoderConfig
+from offalign.models.decoder.decoder import Decoder
+from offalign.models.hf import switches as options
+from offalign.models.hf.config_json import ConfigJson
+from offalign.models.hf.source import Source
+
+_SIZES = {
+  "width": "hidden_size",
+  "layers": "num_hidden_layers",
+  "heads": "num_attention_heads",
+  "mlp_width": "intermediate_size",
+}
+
+_HEAD_DIM = {"head_dim": "head_dim"}
+_GROUPED = {"kv_heads": "num_key_value_heads"}
+
+_NAMES = {
+  "embedding": "model.embed_tokens",
+  "attention_norm": "model.layers.{}.input_layernorm",
+  "query": "model.layers.{}.self_attn.q_proj",
+  "key": "model.layers.{}.self_attn.k_proj",
+  "value": "model.layers.{}.self_attn.v_proj",
+  "query_norm": "model.layers.{}.self_attn.q_norm",
+  "key_norm": "model.layers.{}.self_attn.k_norm",
+  "out": "model.layers.{}.self_attn.o_proj",
+  "mlp_norm": "model.layers.{}.post_attention_layernorm",
+  "gate": "model.layers.{}.mlp.gate_proj",
+  "up": "model.layers.{}.mlp.up_proj",
+  "down": "model.layers.{}.mlp.down_proj",
+  "norm": "model.norm",
+  "head": "lm_head",
+}
+
+_GEMMA_NAMES = _NAMES | {
+  "attention_post_norm": "model.layers.{}.post_attention_layernorm",
+  "mlp_norm": "model.layers.{}.pre_feedforward_layernorm",
+  "mlp_post_norm": "model.layers.{}.post_feedforward_layernorm",
+}
+
+_GPT2_NAMES = {
+  "embedding": "transformer.wte",
+  "position_embedding": "transformer.wpe",
+  "attention_norm": "transformer.h.{}.ln_1",
+  "query": "transformer.h.{}.attn.c_attn",
+  "key": "transformer.h.{}.attn.c_attn",
+  "value": "transformer.h.{}.attn.c_attn",
+  "out": "transformer.h.{}.attn.c_proj",
+  "mlp_norm": "transformer.h.{}.ln_2",
+  "up": "transformer.h.{}.mlp.c_fc",
+  "down": "transformer.h.{}.mlp.c_proj",
+  "norm": "transformer.ln_f",
+  "head": "lm_head",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """A family.
+
+  Attributes:
+    architecture: the class of the checkpoints that are served.
+    tied: what config.json means where it does not say.
+    switches: fields of `DecoderConfig` that are the same for all of it.
+    readers: (config.json, fields so far) -> fields.
+    sizes: field -> key.
+    optional: the same, for keys that may be missing or null.
+    epsilon: the key, and what it is where it is missing.
+    names: module of ours -> what its tensors are called, less .weight and
+      .bias.
+    transpose: whether linear maps are stored [out, in]; the head always is.
+    fused: modules that share a tensor, in the order of their outputs.
+    irrelevant: keys that change nothing in it.
+    prefix: of the tensors of the model without its head.
+  """
+
+  architecture: str
+  tied: bool
+  switches: Mapping[str, Any]
+  readers: tuple[options.Reader, ...]
+  sizes: Mapping[str, str] = dataclasses.field(default_factory=lambda: _SIZES)
+  optional: Mapping[str, str] = dataclasses.field(
+    default_factory=lambda: _GROUPED | _HEAD_DIM
+  )
+  epsilon: tuple[str, float] = ("rms_norm_eps", 1e-6)
+  names: Mapping[str, str] = dataclasses.field(default_factory=lambda: _NAMES)
+  transpose: bool = True
+  fused: tuple[str, ...] = ()
+  irrelevant: tuple[str, ...] = ()
+  prefix: str = "model."
+
+
+_SILU = functools.partial(options.activation, "hidden_act")
+_GELU = functools.partial(options.activation, "hidden_activation")
+_BIASES = functools.partial(options.biases, ("attention_bias",))
+
+_QWEN = Kind(
+  architecture="Qwen2ForCausalLM",
+  tied=False,
+  switches={"gated": True, "biases": ("query", "key", "value")},
+  readers=(_SILU, options.last_layers_slide, options.rope),
+)
+
+_GEMMA = Kind(
+  architecture="Gemma2ForCausalLM",
+  tied=True,
+  switches={
+    "gated": True,
+    "plus_one": True,
+    "post_norms": True,
+    "embedding_scale": True,
+  },
+  readers=(
+    _GELU,
+    _BIASES,
+    options.every_other_slides,
+    options.rope,
+    options.gemma_scores,
+    options.gemma2_caps,
+  ),
+  sizes=_SIZES | _HEAD_DIM,
+  optional=_GROUPED,
+  names=_GEMMA_NAMES,
+  # What the reference implementation reads is hidden_activation.
+  irrelevant=("hidden_act", "sliding_window_size"),
+)
+
+KINDS: dict[str, Kind] = {
+  "llama": Kind(
+    architecture="LlamaForCausalLM",
+    tied=False,
+    switches={"gated": True},
+    readers=(
+      _SILU,
+      functools.partial(options.biases, ("attention_bias", "mlp_bias")),
+      options.rope,
+    ),
+  ),
+  "mistral": Kind(
+    architecture="MistralForCausalLM",
+    tied=False,
+    switches={"gated": True},
+    readers=(_SILU, options.same_window, options.rope),
+  ),
+  "qwen2": _QWEN,
+  "qwen3": dataclasses.replace(
+    _QWEN,
+    architecture="Qwen3ForCausalLM",
+    switches={"gated": True, "qk_norm": True},
+    readers=(*_QWEN.readers, _BIASES),
+    sizes=_SIZES | _HEAD_DIM,
+    optional=_GROUPED,
+  ),
+  "gemma2": _GEMMA,
+  "gemma3_text": dataclasses.replace(
+    _GEMMA,
+    architecture="Gemma3ForCausalLM",
+    switches={**_GEMMA.switches, "qk_norm": True},
+    readers=(
+      _GELU,
+      _BIASES,
+      options.five_of_six_slide,
+      options.gemma_scores,
+      options.gemma3_caps,
+    ),
+  ),
+  "gpt2": Kind(
+    architecture="GPT2LMHeadModel",
+    tied=True,
+    switches={
+      "positions": "learned",
+      "norm": "layer",
+      "biases": ("query", "key", "value", "out", "up", "down"),
+    },
+    readers=(
+      functools.partial(options.activation, "activation_function"),
+      options.gpt2_scores,
+    ),
+    sizes={
+      "width": "n_embd",
+      "layers": "n_layer",
+      "heads": "n_head",
+      "max_positions": "n_positions",
+    },
+    optional={"mlp_width": "n_inner"},
+    epsilon=("layer_norm_epsilon", 1e-5),
+    names=_GPT2_NAMES,
+    transpose=False,
+    fused=("query", "key", "value"),
+    # Scores are in float32 here anyway.
+    irrelevant=("reorder_and_upcast_attn",),
+    prefix="transformer.",
+  ),
+}
+
+IGNORED = (
+  r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
+  r"transformer\.h\.\d+\.attn\.(masked_)?bias",
+)
+"""Tensors that are no weights, as patterns: RoPE's rates, causal masks."""
+
+
+def from_hf(config: dict[str, Any]) -> DecoderConfig:
+  """The network that a parsed config.json describes.
+
+  Raises:
+    UserError: for a key or a value that is not implemented, by name.
+  """
+  read = ConfigJson(config)
+  name = read.choice("model_type", {name: name for name in KINDS})
+  kind = KINDS[name]
+  read.only("architectures", [kind.architecture])
+  read.only("is_encoder_decoder", False)
+  read.only("is_decoder", True, False)
+  read.only("add_cross_attention", False)
+  read.only("tie_encoder_decoder", False)
+  read.only("pruned_heads", {})
+  read.only("use_mrope", False)
+  fields: dict[str, Any] = {"vocab_size": read.size("vocab_size")}
+  fields |= {field: read.size(key) for field, key in kind.sizes.items()}
+  fields |= {
+    field: read.size(key, None) for field, key in kind.optional.items()
+  }
+  fields["epsilon"] = float(read.number(*kind.epsilon))
+  fields["tied"] = read.flag("tie_word_embeddings", kind.tied)
+  for reader in kind.readers:
+    fields |= reader(read, fields)
+  read.finish(kind.irrelevant)
+  return DecoderConfig(family=name, **kind.switches, **fields)
+
+
+def weight_map(config: DecoderConfig) -> dict[str, Source]:
+  """Where each leaf of the params lies in a checkpoint."""
+  kind = KINDS[config.family or "llama"]
+  shapes = jax.eval_shape(
+    lambda: nnx.to_pure_dict(nnx.state(Decoder(config, rngs=nnx.Rngs(0))))
+  )
+  found = {}
+  for path, leaf in traverse_util.flatten_dict(shapes).items():
+    *_, module, name = path
+    stacked = path[0] == "layers"
+    tensor = kind.names[module] + (".bias" if name == "bias" else ".weight")
+    rows = None
+    if module in kind.fused:
+      first = kind.fused.index(module) * leaf.shape[-1]
+      rows = (first, first + leaf.shape[-1])
+    found["/".join(path)] = Source(
+      tuple(tensor.format(i) for i in range(config.layers if stacked else 1)),
+      stacked=stacked,
+      transpose=name == "kernel" and (kind.transpose or module == "head"),
+      rows=rows,
+    )
+  return found
+
+
+def duplicates(config: DecoderConfig) -> dict[str, str]:
+  """Tensors some checkpoints hold twice -> the one that is read."""
+  if not config.tied:
+    return {}
+  names = KINDS[config.family or "llama"].names
+  return {f"{names['head']}.weight": f"{names['embedding']}.weight"}

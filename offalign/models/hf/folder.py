@@ -1,0 +1,217 @@
+"""A Hugging Face model folder: config.json and safetensors, nothing else.
+
+No pickle is ever opened: a folder that holds weights in no other form is
+refused.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from offalign.errors import UserError
+from offalign.models.hf.tensor_files import Tensor, read_header
+
+CONFIG = "config.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+GENERATION = "generation_config.json"
+TOKENIZER = (
+  "added_tokens.json",
+  "chat_template.jinja",
+  "chat_template.json",
+  "merges.txt",
+  "sentencepiece.bpe.model",
+  "special_tokens_map.json",
+  "spiece.model",
+  "tokenizer.json",
+  "tokenizer.model",
+  "tokenizer_config.json",
+  "vocab.json",
+  "vocab.txt",
+)
+MORE_TEMPLATES = "additional_chat_templates"
+"""A folder beside them, of chat templates that are not the default."""
+
+COMPANIONS = (GENERATION, *TOKENIZER)
+"""What belongs to a model beside its config and weights."""
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+_SAMPLES = 16  # places of a tensor that a fingerprint looks at
+_SAMPLE = 256  # bytes of each
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+  """A model folder whose headers have been checked.
+
+  Attributes:
+    path: where it is.
+    config: its config.json.
+    tensors: name -> where its bytes are.
+  """
+
+  path: Path
+  config: dict[str, Any]
+  tensors: dict[str, Tensor]
+
+  @property
+  def fingerprint(self) -> str:
+    """16 hex digits that name the weights.
+
+    Taken from config.json, the headers, and 16 places of every tensor: to
+    train a tensor changes it everywhere, and a checkpoint of many gigabytes
+    is not read twice.
+    """
+    digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+    tensors = sorted(self.tensors.values(), key=lambda t: (t.file, t.start))
+    for file, group in itertools.groupby(tensors, key=lambda t: t.file):
+      with file.open("rb") as stream:
+        for tensor in group:
+          about = (tensor.name, tensor.dtype, tensor.shape)
+          digest.update(repr(about).encode())
+          for i in range(_SAMPLES):
+            at = tensor.nbytes * i // _SAMPLES
+            stream.seek(tensor.start + at)
+            digest.update(stream.read(min(_SAMPLE, tensor.nbytes - at)))
+    return digest.hexdigest()[:16]
+
+
+def open_folder(path: Path) -> Folder:
+  """Reads a folder's config.json and the headers of its weights.
+
+  Raises:
+    UserError: naming the file, for anything missing or wrong.
+  """
+  config = read_config(path)
+  files = _files(path)
+  tensors: dict[str, Tensor] = {}
+  for file in files:
+    if not file.is_file():
+      raise UserError(f"{path / INDEX} names {file.name}, which is not there")
+    for name, tensor in read_header(file).items():
+      if name in tensors:
+        raise UserError(
+          f"tensor {name!r} is both in {tensors[name].file} and in {file}"
+        )
+      tensors[name] = tensor
+  if files and files[0].name != SINGLE:
+    _check_index(path, tensors)
+  return Folder(path, config, tensors)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+  """The config.json of a folder.
+
+  Raises:
+    UserError: where it is missing or no JSON object.
+  """
+  file = path / CONFIG
+  if not file.is_file():
+    raise UserError(f"{path} is no model folder: it has no {CONFIG}")
+  return _json(file)
+
+
+def _json(file: Path) -> dict[str, Any]:
+  try:
+    content = json.loads(file.read_text(encoding="utf-8"))
+  except (ValueError, RecursionError) as error:
+    raise UserError(f"{file} is not JSON ({error})") from None
+  if not isinstance(content, dict):
+    raise UserError(f"{file} does not hold a JSON object")
+  return content
+
+
+def _files(path: Path) -> list[Path]:
+  """The files that hold the weights."""
+  if (path / SINGLE).is_file():
+    return [path / SINGLE]
+  if (path / INDEX).is_file():
+    return [path / name for name in sorted(set(_read_index(path).values()))]
+  pickles = sorted(f.name for kind in _PICKLES for f in path.glob(kind))
+  if pickles:
+    raise UserError(
+      f"{path} holds its weights in {pickles[0]} and not as safetensors; such "
+      "files can run code when they are opened, so they are not read. If you "
+      "trust it, convert it where torch and transformers are: "
+      "AutoModel...from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+    )
+  raise UserError(
+    f"{path} has no weights: neither {SINGLE} nor {INDEX} is there"
+  )
+
+
+def _read_index(path: Path) -> dict[str, str]:
+  """Tensor -> file, from the index of a checkpoint in several files."""
+  file = path / INDEX
+  names = _json(file).get("weight_map")
+  if not isinstance(names, dict) or not names:
+    raise UserError(f"{file} has no 'weight_map' of tensors to files")
+  for tensor, name in names.items():
+    # A name is of a file beside the index: nothing else is ever opened.
+    if (
+      not isinstance(name, str)
+      or not name.endswith(".safetensors")
+      or any(c in name for c in "/\\\0")
+      or name.startswith(".")
+    ):
+      raise UserError(
+        f"{file}: tensor {tensor!r} is said to be in {name!r}, which is not "
+        "the name of a safetensors file in that folder"
+      )
+  return names
+
+
+def _check_index(path: Path, tensors: dict[str, Tensor]) -> None:
+  index = _read_index(path)
+  for name, file in index.items():
+    if name not in tensors or tensors[name].file.name != file:
+      raise UserError(
+        f"{path / INDEX} says that tensor {name!r} is in {file}, where it is "
+        "not"
+      )
+  for name, tensor in tensors.items():
+    if name not in index:
+      raise UserError(
+        f"{tensor.file} holds tensor {name!r}, which {INDEX} does not list"
+      )
+
+
+def copy_companions(
+  source: Path, folder: Path, *, tokenizer: bool = True
+) -> None:
+  """Copies what is beside the weights, as far as it is there."""
+  for name in COMPANIONS if tokenizer else (GENERATION,):
+    if (source / name).is_file():
+      shutil.copyfile(source / name, folder / name)
+  templates = source / MORE_TEMPLATES
+  if tokenizer and templates.is_dir():
+    shutil.copytree(templates, folder / MORE_TEMPLATES, dirs_exist_ok=True)
+
+
+@contextlib.contextmanager
+def whole_or_nothing(folder: Path) -> Iterator[Path]:
+  """A folder to write to that becomes `folder` when all went well.
+
+  Raises:
+    UserError: where there is something at `folder` already.
+  """
+  folder = folder.absolute()
+  if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    raise UserError(f"{folder} is there already; name a new folder")
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  part = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
+  part.mkdir()
+  try:
+    yield part
+    part.replace(folder)
+  except BaseException:
+    shutil.rmtree(part, ignore_errors=True)
+    raise

@@ -1,0 +1,105 @@
+"""Leaves of the params from the tensors of a checkpoint, part by part."""
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from offalign.models.hf.source import Index, Source, assemble
+from offalign.models.hf.tensor_files import Tensor
+from offalign.types import Params
+
+_WINDOW = 1 << 25  # bytes of a file that are mapped at a time
+_ALIGNMENT = 64  # bytes; jax takes such arrays over without a copy
+
+
+def flatten(tree: Params) -> dict[str, Any]:
+  """Nested dicts as "encoder/norm/scale" -> leaf."""
+  return traverse_util.flatten_dict(tree, sep="/")
+
+
+def axis_of_rows(source: Source) -> int:
+  """The axis of the outputs in a checkpoint's tensor; see `Source`."""
+  return 0 if source.transpose else -1
+
+
+def read_leaf(
+  tensors: dict[str, Tensor],
+  source: Source,
+  shape: tuple[int, ...],
+  placed: jax.sharding.Sharding,
+  dtype: str,
+) -> jax.Array:
+  """A leaf, each device's part read on its own.
+
+  Args:
+    tensors: name -> where it is.
+    source: where the leaf lies among them.
+    shape: the leaf's.
+    placed: how it is split over devices.
+    dtype: the leaf's.
+  """
+  # A device asks by slices; equal parts are read once.
+  read = functools.cache(
+    lambda bounds: _read_part(tensors, source, bounds, dtype)
+  )
+
+  def part(index: Index | None) -> np.ndarray:
+    slices = index or (slice(None),) * len(shape)
+    return read(
+      tuple(s.indices(n)[:2] for s, n in zip(slices, shape, strict=True))
+    )
+
+  return jax.make_array_from_callback(shape, placed, part)
+
+
+def _read_part(
+  tensors: dict[str, Tensor],
+  source: Source,
+  bounds: tuple[tuple[int, int], ...],
+  dtype: str,
+) -> np.ndarray:
+  """The part of a leaf within bounds, one for each of its axes."""
+  shape = tuple(stop - start for start, stop in bounds)
+  out = _aligned(shape, jnp.dtype(dtype))
+
+  def read(name: str, index: Index) -> np.ndarray:
+    return tensors[name].part(index)
+
+  # The tensors' own first axis, along which their bytes are in order.
+  rows = len(shape) - 1 if source.transpose else int(source.stacked)
+  layers_ = range(shape[0]) if source.stacked else range(1)
+  one = out.nbytes // max(len(layers_), 1)
+  for i in layers_:
+    for window in windows(shape, rows, one):
+      if source.stacked:
+        window = (slice(i, i + 1), *window[1:])
+      there = tuple(
+        slice(start + s.start, start + s.stop)
+        for s, (start, _) in zip(window, bounds, strict=True)
+      )
+      out[window] = assemble(source, read, there)
+  return out
+
+
+def windows(shape: tuple[int, ...], axis: int, nbytes: int) -> Iterator[Index]:
+  """Slices that cover an array, each of a few megabytes along one axis."""
+  whole = [slice(0, n) for n in shape]
+  n = shape[axis] if shape else 0
+  step = max(n * _WINDOW // max(nbytes, 1), 1)
+  for start in range(0, n, step):
+    whole[axis] = slice(start, min(start + step, n))
+    yield tuple(whole)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+  """An empty array that begins at a multiple of 64 bytes."""
+  nbytes = math.prod(shape) * dtype.itemsize
+  raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
+  skip = -raw.ctypes.data % _ALIGNMENT
+  return raw[skip : skip + nbytes].view(dtype).reshape(shape)

@@ -1,0 +1,137 @@
+"""What a decoder's config.json chooses, as fields of `DecoderConfig`.
+
+Each function reads the keys of one choice. Its last argument holds the fields
+read before it, the sizes among them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from offalign.models.hf import rope as rope_json
+from offalign.models.hf.config_json import ConfigJson
+
+Fields = dict[str, Any]
+
+Reader = Callable[[ConfigJson, Fields], Fields]
+
+
+def activation(key: str, read: ConfigJson, _: Fields) -> Fields:
+  """The MLP's activation."""
+  names = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+  }
+  return {"activation": read.choice(key, names)}
+
+
+def biases(flags: tuple[str, ...], read: ConfigJson, _: Fields) -> Fields:
+  """Which linear maps have a bias."""
+  of = {
+    "attention_bias": ("query", "key", "value", "out"),
+    "mlp_bias": ("gate", "up", "down"),
+  }
+  chosen = [of[flag] for flag in flags if read.flag(flag, False)]
+  return {"biases": sum(chosen, ())}
+
+
+def gemma_scores(read: ConfigJson, _: Fields) -> Fields:
+  """What Gemma multiplies scores by."""
+  read.only("use_bidirectional_attention", False)
+  return {"score_scale": read.number("query_pre_attn_scalar") ** -0.5}
+
+
+def gemma2_caps(read: ConfigJson, _: Fields) -> Fields:
+  """Bounds of scores and of logits."""
+  return {
+    "score_cap": read.nullable("attn_logit_softcapping", 50.0),
+    "logit_cap": read.nullable("final_logit_softcapping", 30.0),
+  }
+
+
+def gemma3_caps(read: ConfigJson, _: Fields) -> Fields:
+  """A bound of the logits; that of the scores was never used."""
+  read.only("attn_logit_softcapping")
+  return {"logit_cap": read.nullable("final_logit_softcapping", None)}
+
+
+def rope(read: ConfigJson, _: Fields) -> Fields:
+  """One RoPE for all layers."""
+  return {"ropes": (rope_json.one(read),)}
+
+
+def same_window(read: ConfigJson, _: Fields) -> Fields:
+  """Mistral: every layer slides, if any."""
+  return {"windows": (_window(read),)}
+
+
+def last_layers_slide(read: ConfigJson, fields: Fields) -> Fields:
+  """Qwen: the layers from max_window_layers on, if any."""
+  window = _window(read)
+  first = read.take("max_window_layers", 28)
+  if not isinstance(first, int):
+    read.refuse("max_window_layers", first, "must be a whole number")
+  if not read.flag("use_sliding_window", False):
+    window = None
+  slides = [window is not None and i >= first for i in range(fields["layers"])]
+  return {"windows": _windows(window, _layer_types(read, slides), read)}
+
+
+def every_other_slides(read: ConfigJson, fields: Fields) -> Fields:
+  """Gemma 2."""
+  slides = [i % 2 == 0 for i in range(fields["layers"])]
+  window = _window(read)
+  return {"windows": _windows(window, _layer_types(read, slides), read)}
+
+
+def five_of_six_slide(read: ConfigJson, fields: Fields) -> Fields:
+  """Gemma 3, whose sliding layers have a RoPE of their own."""
+  period = read.size("_sliding_window_pattern", 6)
+  period = read.size("sliding_window_pattern", period)
+  slides = [(i + 1) % period > 0 for i in range(fields["layers"])]
+  slides = _layer_types(read, slides)
+  window = _window(read)
+  full, sliding = rope_json.two(read)
+  return {
+    "windows": _windows(window, slides, read),
+    "ropes": tuple(sliding if s else full for s in slides),
+  }
+
+
+def _window(read: ConfigJson) -> int | None:
+  window = read.nullable("sliding_window", 4096)
+  if window is not None and not isinstance(window, int):
+    read.refuse("sliding_window", window, "must be a whole number")
+  return window
+
+
+def _layer_types(read: ConfigJson, slides: list[bool]) -> list[bool]:
+  """Which layers slide, where config.json says so; else `slides`."""
+  names = {"full_attention": False, "sliding_attention": True}
+  types = read.take("layer_types", None)
+  if types is None:
+    return slides
+  if not isinstance(types, list) or len(types) != len(slides):
+    read.refuse("layer_types", types, f"is not a list of {len(slides)} layers")
+  for each in types:
+    if not isinstance(each, str) or each not in names:
+      read.refuse("layer_types", each, f"is not one of {', '.join(names)}")
+  return [names[each] for each in types]
+
+
+def _windows(
+  window: int | None, slides: list[bool], read: ConfigJson
+) -> tuple[int | None, ...]:
+  if any(slides) and window is None:
+    read.refuse("layer_types", "sliding_attention", "has no sliding_window")
+  return tuple(window if s else None for s in slides)
+
+
+def gpt2_scores(read: ConfigJson, _: Fields) -> Fields:
+  """Whether scores are divided by sqrt(D)."""
+  read.only("scale_attn_by_inverse_layer_idx", False)
+  scaled = read.flag("scale_attn_weights", True)
+  return {"score_scale": None if scaled else 1.0}

@@ -1,0 +1,152 @@
+"""The layers of T5's two towers."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from offalign.models import layers, positions
+from offalign.models.base import Remat
+from offalign.models.t5.config import T5Config
+from offalign.types import Array
+
+attend = functools.partial(layers.attend, scale=1.0)
+"""T5's attention."""
+
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+  "gelu": jax.nn.gelu,  # by tanh
+  "relu": jax.nn.relu,
+  "silu": jax.nn.silu,
+}
+
+
+class Attention(nnx.Module):
+  """The projections of an attention layer, and its norm."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    d, inner = config.width, config.heads * config.head_dim
+    self.heads = config.heads
+    self.norm = layers.RMSNorm(d, config.epsilon)
+    # 1/sqrt(D) of the scores is here.
+    std = (d * config.head_dim) ** -0.5
+    self.query = layers.Linear(d, inner, std, rngs=rngs)
+    self.key = layers.Linear(d, inner, d**-0.5, rngs=rngs)
+    self.value = layers.Linear(d, inner, d**-0.5, rngs=rngs)
+    self.out = layers.Linear(inner, d, inner**-0.5, rngs=rngs)
+
+  def keys_values(self, x: Array) -> tuple[Array, Array]:
+    """[B, S, d] -> two of [B, S, H, D]."""
+    k, v = self.key(x), self.value(x)
+    return layers.split_heads(k, self.heads), layers.split_heads(v, self.heads)
+
+  def over_itself(
+    self, x: Array, attention: layers.Attention, cache: Any
+  ) -> tuple[Array, Any]:
+    """[B, S, d] -> [B, S, d], and the new cache."""
+    h = self.norm(x)
+    q = layers.split_heads(self.query(h), self.heads)
+    mixed, cache = attention(q, *self.keys_values(h), cache)
+    return x + self.out(mixed.reshape(*x.shape[:-1], -1)), cache
+
+  def over_memory(
+    self, x: Array, memory: tuple[Array, Array], mask: Array
+  ) -> Array:
+    """[B, S, d] -> [B, S, d], looking at two of [B, P, H, D].
+
+    The mask is bool, broadcastable to [B, H, S, P].
+    """
+    q = layers.split_heads(self.query(self.norm(x)), self.heads)
+    mixed = attend(q, *memory, mask).mixed
+    return x + self.out(mixed.reshape(*x.shape[:-1], -1))
+
+
+class MLP(nnx.Module):
+  """act(x W), or act(x W) * (x U), projected back. With its norm."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    d, inner = config.width, config.inner
+    self.activation = config.activation
+    self.gated = config.gated
+    self.norm = layers.RMSNorm(d, config.epsilon)
+    if config.gated:
+      self.gate = layers.Linear(d, inner, d**-0.5, rngs=rngs)
+    self.up = layers.Linear(d, inner, d**-0.5, rngs=rngs)
+    self.down = layers.Linear(inner, d, inner**-0.5, rngs=rngs)
+
+  def __call__(self, x: Array) -> Array:
+    """[B, S, d] -> [B, S, d]."""
+    act = _ACTIVATIONS[self.activation]
+    h = self.norm(x)
+    up = self.up(h)
+    return x + self.down(act(self.gate(h)) * up if self.gated else act(up))
+
+
+class EncoderBlock(nnx.Module):
+  """Attention over the prompt, then the MLP."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    self.attention = Attention(config, rngs=rngs)
+    self.mlp = MLP(config, rngs=rngs)
+
+  def __call__(self, x: Array, attention: layers.Attention) -> Array:
+    """[B, P, d] -> [B, P, d]."""
+    x, _ = self.attention.over_itself(x, attention, None)
+    return self.mlp(x)
+
+
+class DecoderBlock(nnx.Module):
+  """Attention over the past, attention over the prompt, then the MLP."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    self.attention = Attention(config, rngs=rngs)
+    self.cross = Attention(config, rngs=rngs)
+    self.mlp = MLP(config, rngs=rngs)
+
+  def __call__(
+    self,
+    x: Array,
+    attention: layers.Attention,
+    memory: tuple[Array, Array],
+    memory_mask: Array,
+    cache: Any,
+  ) -> tuple[Array, Any]:
+    """[B, S, d] -> [B, S, d], and the new cache; see `Attention`."""
+    x, cache = self.attention.over_itself(x, attention, cache)
+    x = self.cross.over_memory(x, memory, memory_mask)
+    return self.mlp(x), cache
+
+
+class Tower(nnx.Module):
+  """The blocks of one side, with the position bias that all of them use."""
+
+  def __init__(
+    self,
+    block: Callable[..., nnx.Module],
+    config: T5Config,
+    depth: int,
+    *,
+    bidirectional: bool,
+    rngs: nnx.Rngs,
+  ):
+    self.remat: Remat = "none"
+    self.bias = positions.RelativeBias(
+      config.heads,
+      config.width**-0.5,
+      bidirectional=bidirectional,
+      buckets=config.buckets,
+      max_distance=config.max_distance,
+      rngs=rngs,
+    )
+    self.layers: Any = layers.stack(
+      lambda rngs: block(config, rngs=rngs), depth, rngs
+    )
+    self.norm = layers.RMSNorm(config.width, config.epsilon)
+
+  def __call__(
+    self, x: Array, step: Callable[..., Any], cache: Any = None
+  ) -> tuple[Array, Any]:
+    """See `layers.scan`; [B, S, d] -> [B, S, d] after the final norm."""
+    x, cache = layers.scan(self.layers, step, x, cache, remat=self.remat)
+    return self.norm(x), cache

@@ -1,0 +1,239 @@
+"""T5, an encoder-decoder (arXiv:1910.10683, arXiv:2002.05202).
+
+Relative position biases, RMSNorm, no biases elsewhere, no 1/sqrt(D) in
+attention (the initialisation has it). What differs between v1.0 and v1.1 is
+in `T5Config`.
+
+The encoder runs once a prompt and the decoder once a completion: the K
+completions of a prompt are one stream [B, K * T] that looks at one copy of
+the encoder's states.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+
+from offalign.distributed import constraints
+from offalign.distributed.sharding import Split
+from offalign.models import layers, tensor_parallel
+from offalign.models import packed as packing
+from offalign.models.base import Hidden
+from offalign.models.t5.blocks import DecoderBlock, EncoderBlock, Tower, attend
+from offalign.models.t5.config import T5Config
+from offalign.types import Array, Packed
+
+
+class Cache(NamedTuple):
+  """What decoding remembers: keys and values, and where it is.
+
+  Attributes:
+    own: two of [L, B, 1 + max_new, H, D]: the start token, then the new ones.
+    memory: two of [L, B, P, H, D]: the prompt.
+    prompt_mask: bool [B, P].
+    slot: int [], where the next token goes.
+  """
+
+  own: tuple[Array, Array]
+  memory: tuple[Array, Array]
+  prompt_mask: Array
+  slot: Array
+
+
+class T5(nnx.Module):
+  """The model; its methods are those of `Model`, less the params."""
+
+  def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
+    self.config = config
+    v, d = config.vocab_size, config.width
+    self.start = config.start
+    # What the logits are made of: the last states times this.
+    self.scale = d**-0.5 if config.scaled else 1.0
+    self.embedding = layers.Embedding(v, d, 1.0, rngs=rngs)
+    self.encoder = Tower(
+      EncoderBlock, config, config.layers, bidirectional=True, rngs=rngs
+    )
+    self.decoder = Tower(
+      DecoderBlock, config, config.depth, bidirectional=False, rngs=rngs
+    )
+    self.tied = config.tied
+    if not config.tied:
+      self.head = layers.Linear(d, v, d**-0.5, rngs=rngs)
+
+  @property
+  def splits(self) -> Mapping[str, Split]:
+    """See `Model`."""
+    config = self.config
+    return tensor_parallel.transformer(
+      heads=config.heads,
+      groups=config.heads,
+      head_size=config.head_dim,
+      inner=config.inner,
+      vocab_size=config.vocab_size,
+    )
+
+  def hidden(
+    self,
+    prompts: Array,
+    prompt_mask: Array,
+    completions: Array,
+    completion_mask: Array,
+  ) -> Hidden:
+    """See `offalign.models.base.HiddenFn`."""
+    del completion_mask  # on the right: no real token would look there
+    b, n, t = completions.shape
+    start = jnp.full((b, n, 1), self.start, completions.dtype)
+    inputs = jnp.concatenate([start, completions[:, :, :-1]], axis=2)
+    real = prompt_mask[:, None, None]
+    bias = self.decoder.bias(jnp.arange(t), jnp.arange(t))
+
+    def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
+      each = (b * n, t, *q.shape[2:])
+      q, k, v = q.reshape(each), k.reshape(each), v.reshape(each)
+      mixed = attend(q, k, v, layers.causal(t), bias=bias).mixed
+      return mixed.reshape(b, n * t, *q.shape[2:]), None
+
+    states = self._decode(
+      inputs.reshape(b, n * t), attention, self._encode(prompts, real), real
+    ).reshape(b, n, t, -1)
+    return Hidden(states[:, 0, 0], states)
+
+  def prompt_state(self, prompts: Array, prompt_mask: Array) -> Array:
+    """[B, P], [B, P] -> [B, d]."""
+    start = jnp.full((prompts.shape[0], 1, 1), self.start, prompts.dtype)
+    real = jnp.ones_like(start, bool)
+    return self.hidden(prompts, prompt_mask, start, real).prompt
+
+  def hidden_packed(self, packed: Packed) -> Hidden:
+    """See `Model`.
+
+    Distances within a row's sequences are those of their tokens, so the
+    biases are the same as for rows of one sequence.
+    """
+    prompts, segments = (
+      packing.rows(x) for x in (packed.prompt_owner, packed.segment)
+    )
+    c = segments.shape[1]
+    first = packed.before < packed.prompts.shape[2]
+    shifted = jnp.roll(packed.completions, 1, axis=2)
+    start = jnp.full_like(shifted, self.start)
+    inputs = packing.rows(jnp.where(first, start, shifted))
+    past = jnp.logical_and(packing.same(segments, segments), layers.causal(c))
+    bias = self.decoder.bias(jnp.arange(c), jnp.arange(c))
+
+    def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
+      return attend(q, k, v, past, bias=bias).mixed, None
+
+    encoded = self._encode(
+      packing.rows(packed.prompts), packing.same(prompts, prompts)
+    )
+    own = packing.same(packing.rows(packing.owners(packed)), prompts)
+    states = self._decode(inputs, attention, encoded, own)
+    states = packing.groups(states, packed)
+    return Hidden(packing.pick(packed, states, packed.begin[:, 0]), states)
+
+  def prompt_state_packed(self, packed: Packed) -> Array:
+    """See `Model`."""
+    owner = packing.rows(packed.prompt_owner)
+    encoded = self._encode(
+      packing.rows(packed.prompts), packing.same(owner, owner)
+    )
+    # One start token for each prompt, all of a group in one row, which looks
+    # at all prompts of the group.
+    g, e = packing.by_group(packed, packed.prompt_end).shape
+    encoded = encoded.reshape(g, -1, encoded.shape[-1])
+    numbers = jnp.broadcast_to(jnp.arange(1, e + 1)[None], (g, e))
+    own = packing.same(numbers, packed.prompt_owner.reshape(g, -1))
+
+    def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
+      return v, None  # a start token sees itself alone
+
+    start = jnp.full((g, e), self.start, packed.prompts.dtype)
+    states = self._decode(start, attention, encoded, own)
+    return packing.by_row(packed, states)
+
+  def unembedding(self) -> Array:
+    """[d, V]."""
+    if self.tied:
+      return self.embedding.table[...].T
+    return self.head.kernel[...]
+
+  def prefill(
+    self, prompts: Array, prompt_mask: Array, max_new: int
+  ) -> tuple[Cache, Array]:
+    """Runs the prompts; leaves room for `max_new` tokens."""
+    encoded = self._encode(prompts, prompt_mask[:, None, None])
+    _, memory = layers.scan(
+      self.decoder.layers,
+      lambda block, x, _: (x, block.cross.keys_values(x)),
+      encoded,
+    )
+    n, b, _, *heads = memory[0].shape
+    empty = jnp.zeros((n, b, 1 + max_new, *heads), encoded.dtype)
+    cache = Cache((empty, empty), memory, prompt_mask, jnp.asarray(0))
+    return self.decode(cache, jnp.full(b, self.start, prompts.dtype))
+
+  def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
+    """[B] -> [B, d]; to be called at most `max_new` times."""
+    slots = jnp.arange(cache.own[0].shape[2])
+    bias = self.decoder.bias(cache.slot[None], slots)
+    seen = (slots <= cache.slot)[None, None, None]
+
+    def attention(q: Array, k: Array, v: Array, past: Any) -> Any:
+      own = layers.write(past, (k, v), cache.slot)
+      return attend(q, *own, seen, bias=bias).mixed, own
+
+    def step(block: DecoderBlock, x: Array, past: Any) -> Any:
+      own, memory = past
+      real = cache.prompt_mask[:, None, None]
+      return block(x, attention, memory, real, own)
+
+    x = self._embed(tokens[:, None])
+    states, own = self.decoder(x, step, (cache.own, cache.memory))
+    cache = cache._replace(own=own, slot=cache.slot + 1)
+    return cache, self.scale * states[:, 0]
+
+  def _decode(
+    self,
+    inputs: Array,
+    attention: layers.Attention,
+    encoded: Array,
+    mask: Array,
+  ) -> Array:
+    """What predicts the token after each of the inputs.
+
+    Args:
+      inputs: [B, S].
+      attention: of the inputs, among themselves.
+      encoded: [B, P, d].
+      mask: bool, broadcastable to [B, H, S, P]: which of it each may see.
+
+    Returns:
+      [B, S, d].
+    """
+
+    def step(block: DecoderBlock, x: Array, _: Any) -> Any:
+      memory = block.cross.keys_values(encoded)
+      return block(x, attention, memory, mask, None)
+
+    return self.decoder(self._embed(inputs), step)[0] * self.scale
+
+  def _encode(self, prompts: Array, mask: Array) -> Array:
+    """[B, P], and a mask broadcastable to [B, H, P, P] -> [B, P, d]."""
+    # Distances within a prompt are the same wherever its padding lies, so
+    # one bias serves all prompts.
+    indices = jnp.arange(prompts.shape[1])
+    bias = self.encoder.bias(indices, indices)
+
+    def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
+      return attend(q, k, v, mask, bias=bias).mixed, None
+
+    def step(block: EncoderBlock, x: Array, _: Any) -> Any:
+      return block(x, attention), None
+
+    return self.encoder(self._embed(prompts), step)[0]
+
+  def _embed(self, tokens: Array) -> Array:
+    """[B, S] -> [B, S, d]."""
+    return constraints.spread(self.embedding(tokens))

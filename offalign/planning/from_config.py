@@ -1,0 +1,61 @@
+"""The model of a plan, from a config.json alone."""
+
+from pathlib import Path
+from typing import Any
+
+from offalign.errors import UserError
+from offalign.models import hf
+from offalign.models.base import Model
+from offalign.models.hf.folder import CONFIG, read_config
+from offalign.planning.shapes import SHAPES
+
+
+def model_of(name: str) -> Model:
+  """Builds a model without weights.
+
+  Args:
+    name: a folder, a config.json, a name in `SHAPES`, or one on the hub.
+
+  Raises:
+    UserError: where there is none of these, or it is not implemented.
+  """
+  config, where = _config(name)
+  tied = bool(config.get("tie_word_embeddings", True))
+  return hf.describe(config, spec=f"hf:{name}", tied=tied, where=where)
+
+
+def _config(name: str) -> tuple[dict[str, Any], str]:
+  """A config.json and where it is from, for errors."""
+  path = Path(name).expanduser()
+  if path.is_dir():
+    return read_config(path), str(path / CONFIG)
+  if path.is_file():
+    if path.name != CONFIG:
+      raise UserError(
+        f"--model={name}: of files, only a {CONFIG} says what a model is"
+      )
+    return read_config(path.parent), str(path)
+  if name in SHAPES:
+    return SHAPES[name], name
+  if name.count("/") != 1 or name.endswith(".json"):
+    raise UserError(
+      f"--model={name}: there is no such folder or {CONFIG}, and a name on "
+      "the Hugging Face hub is org/name"
+    )
+  return read_config(_download(name).parent), name
+
+
+def _download(name: str) -> Path:
+  # Imported here: it costs a moment, and folders do without it.
+  import huggingface_hub
+
+  try:
+    return Path(huggingface_hub.hf_hub_download(name, CONFIG))
+  except (OSError, ValueError) as error:
+    # Being offline, refused and mistaken are all errors of these kinds.
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    raise UserError(
+      f"--model={name}: its {CONFIG} cannot be had from the Hugging Face hub "
+      f"({reason[0].rstrip('.')}); give the file, or one of the models that "
+      f"need no network ({', '.join(SHAPES)})"
+    ) from None

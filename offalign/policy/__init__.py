@@ -1,0 +1,1 @@
+"""Policies: what a run leaves in its folder, opened, scored and exported."""

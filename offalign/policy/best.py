@@ -1,0 +1,87 @@
+"""Which checkpoint of a run is the best, by a metric on held-out rows.
+
+What each step earned is read from the run's metrics, so it is known to every
+reader of the folder.
+"""
+
+import math
+import pathlib
+from collections.abc import Collection, Iterable
+
+from offalign.errors import UserError, suggest
+from offalign.training.logs import read_metrics
+
+WIN_RATE = "eval_win_rate/sft"
+"""See `offalign.training.selection`."""
+
+_LOWER, _HIGHER = ("loss",), ("accuracies", "accuracy", "margins")
+
+
+class Best:
+  """The best of some steps.
+
+  Attributes:
+    metric: a name as it is logged, "eval_..." .
+  """
+
+  def __init__(self, folder: pathlib.Path, metric: str):
+    """Reads what the run has logged so far.
+
+    Args:
+      folder: the run folder.
+      metric: see `check`.
+    """
+    self.metric = metric
+    self._earned: dict[int, float] = {}
+    for line in read_metrics(folder):
+      self.note(line["step"], line)
+
+  def note(self, step: int, held: dict[str, float]) -> None:
+    """Takes a step's held-out metrics; without this one, they say nothing."""
+    value = held.get(self.metric, math.nan)
+    if math.isfinite(value):
+      self._earned[step] = _sign(self.metric) * value
+
+  def among(self, steps: Iterable[int]) -> int | None:
+    """The best step; of equals, the first. None if none was evaluated."""
+    known = [step for step in sorted(steps) if step in self._earned]
+    return max(known, key=lambda step: self._earned[step], default=None)
+
+  def is_best(self, step: int, steps: Iterable[int]) -> bool:
+    """Whether a step is better than all of some others."""
+    return self.among({step, *steps}) == step
+
+
+def check(metric: str, logged: Collection[str]) -> None:
+  """Sees that a metric can be best.
+
+  Args:
+    metric: of --cfg.keep_best.
+    logged: names of the held-out metrics that the run will log.
+
+  Raises:
+    UserError: listing those that can be.
+  """
+  can = sorted(name for name in logged if _sign(name))
+  if metric in can:
+    return
+  if not can:
+    raise UserError(
+      f"--cfg.keep_best={metric} is set, but the run has no held-out rows to "
+      "judge by: hold some out, or leave it out"
+    )
+  why = "is no held-out metric of this run"
+  if metric in logged:
+    why = "is neither better when lower nor when higher"
+  raise UserError(
+    f"--cfg.keep_best={metric} {why}{suggest(metric, can)} (there is: "
+    f"{', '.join(can)})"
+  )
+
+
+def _sign(metric: str) -> int:
+  """1 where higher is better, -1 where lower is, 0 where neither."""
+  if metric == WIN_RATE:
+    return 1
+  last = metric.removeprefix("eval_").rpartition("/")[2]
+  return (last in _HIGHER) - (last in _LOWER)

@@ -1,0 +1,252 @@
+"""Checkpoints: orbax, with policy, value and optimiser as separate items.
+
+A checkpoint directory that was not completed is ignored by orbax; the newest
+complete one is what a run resumes from. Beside the state it has the metrics
+of the steps since the last line that was logged, so that a run may stop
+anywhere and still log the same means.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers
+
+from offalign.errors import UserError
+from offalign.learner import TrainState
+from offalign.policy.best import Best
+from offalign.types import Params
+
+
+class Checkpoints:
+  """The checkpoints of one run folder.
+
+  Use as a context manager: leaving it waits for the last save.
+  """
+
+  def __init__(
+    self,
+    folder: str | pathlib.Path,
+    keep: int | None = None,
+    best: Best | None = None,
+  ):
+    """Opens `folder`/checkpoints.
+
+    Args:
+      folder: the run folder.
+      keep: how many of the newest checkpoints to keep; None = only reads, and
+        leaves the folder of a run that may still be going on untouched.
+      best: keeps the best one too.
+    """
+    self._path = pathlib.Path(folder).absolute() / "checkpoints"
+    options = ocp.CheckpointManagerOptions(create=False)
+    if keep is not None:
+      options = ocp.CheckpointManagerOptions(
+        preservation_policy=_Keep(keep, best), cleanup_tmp_directories=True
+      )
+    self._manager = ocp.CheckpointManager(self._path, options=options)
+
+  def __enter__(self) -> "Checkpoints":
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+  @property
+  def latest(self) -> int | None:
+    """The step of the newest complete checkpoint."""
+    return self._manager.latest_step()
+
+  @property
+  def steps(self) -> list[int]:
+    """Those of all complete checkpoints."""
+    return sorted(self._manager.all_steps())
+
+  def save(
+    self,
+    state: TrainState,
+    about: dict[str, Any],
+    window: Sequence[dict[str, float]] = (),
+  ) -> None:
+    """Writes the state, without waiting for the disk.
+
+    Saving a step that is there already does nothing.
+
+    Args:
+      state: the state.
+      about: kept beside it; JSON.
+      window: metrics of the steps that no line was logged for yet.
+    """
+    items = {
+      name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()
+    }
+    self._manager.save(
+      int(state.step),
+      args=ocp.args.Composite(
+        **items,
+        about=ocp.args.JsonSave(about),
+        window=ocp.args.JsonSave(list(window)),
+      ),
+    )
+
+  def about(self) -> dict[str, Any]:
+    """What `save` was given beside the newest state."""
+    return self._json("about")
+
+  def window(self) -> list[dict[str, float]]:
+    """The metrics that `save` was given beside the newest state."""
+    return self._json("window")
+
+  def _json(self, name: str) -> Any:
+    args = ocp.args.Composite(**{name: ocp.args.JsonRestore()})
+    return self._manager.restore(self.latest, args=args)[name]
+
+  def restore(self, template: TrainState) -> TrainState:
+    """Reads the newest state into the shapes and shardings of `template`.
+
+    Raises:
+      UserError: where the checkpoint holds other tensors.
+    """
+    read = self._read(self.latest, _items(template))
+    params = {k: read[k] for k in ("policy", "value") if k in read}
+    step = jax.device_put(read["progress"]["step"], template.step.sharding)
+    return TrainState(
+      step, params, read["opt_state"], read.get("loss_state", {})
+    )
+
+  def restore_policy(self, template: Params, step: int | None = None) -> Params:
+    """Reads a policy alone, to start another run from.
+
+    Args:
+      template: shapes and shardings.
+      step: default: the newest.
+
+    Raises:
+      UserError: where the checkpoint holds other tensors.
+    """
+    return self.restore_params({"policy": template}, step)["policy"]
+
+  def restore_params(
+    self, template: dict[str, Params], step: int | None = None
+  ) -> dict[str, Params]:
+    """Reads policy and value without the optimiser's state.
+
+    Args:
+      template: "policy", "value" or both -> shapes and shardings.
+      step: default: the newest.
+
+    Raises:
+      UserError: where the checkpoint holds other tensors.
+    """
+    return self._read(self.latest if step is None else step, template)
+
+  def _read(self, step: int | None, trees: dict[str, Any]) -> dict[str, Any]:
+    for name in ("policy", "value"):
+      if name in trees:
+        self._check_shapes(step, name, trees[name])
+    args = {
+      name: ocp.args.StandardRestore(tree) for name, tree in trees.items()
+    }
+    try:
+      return dict(self._manager.restore(step, args=ocp.args.Composite(**args)))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+      reason = str(error).splitlines()[0][:200]
+      raise UserError(
+        f"the checkpoint at step {step} in {self._path} cannot be "
+        f"read ({reason}); remove its folder to go on from the one before"
+      ) from error
+
+  def _check_shapes(self, step: int | None, name: str, tree: Params) -> None:
+    """Looks before orbax does, whose own error is hard to read."""
+    where = self._path / str(step) / name
+    try:
+      stored = ocp.StandardCheckpointHandler().metadata(epath.Path(where))
+      found, wanted = _shapes(stored.tree), _shapes(tree)
+    except (ValueError, OSError):
+      return  # the restore will say what is wrong with the files
+    for leaf in sorted({*found, *wanted}):
+      if found.get(leaf) != wanted.get(leaf):
+        raise UserError(
+          f"the checkpoint at step {step} in {self._path} is of "
+          f"another model: its {name}{leaf} is {found.get(leaf, 'absent')}, "
+          f"this model's {wanted.get(leaf, 'absent')}; give the model it was "
+          "made with, or another folder"
+        )
+
+
+def choose(folder: pathlib.Path, which: str, keep_best: str | None) -> int:
+  """The step that is meant by "newest", "best" or a number.
+
+  Args:
+    folder: of a run with a checkpoint.
+    which: one of these.
+    keep_best: the run's --cfg.keep_best.
+
+  Raises:
+    UserError: where there is none.
+  """
+  with Checkpoints(folder) as checkpoints:
+    steps = checkpoints.steps
+  if which == "newest":
+    return steps[-1]
+  if which == "best":
+    if keep_best is None:
+      raise UserError(
+        f"{folder} was trained without --cfg.keep_best, so none of its "
+        f"checkpoints is known to be best: name a step ({_listed(steps)})"
+      )
+    found = Best(folder, keep_best).among(steps)
+    if found is None:
+      raise UserError(f"no checkpoint of {folder} was evaluated yet")
+    return found
+  if not which.isdecimal() or int(which) not in steps:
+    raise UserError(
+      f"{folder} has no checkpoint {which!r} (there is: {_listed(steps)}, "
+      "newest, best)"
+    )
+  return int(which)
+
+
+def _listed(steps: list[int]) -> str:
+  return ", ".join(map(str, steps))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keep(checkpoint_managers.PreservationPolicy):
+  """The newest, and the best."""
+
+  newest: int
+  best: Best | None
+
+  def should_preserve(
+    self,
+    checkpoints: Sequence[checkpoint_managers.PolicyCheckpointInfo],
+    *,
+    context: checkpoint_managers.PreservationContext,
+  ) -> list[bool]:
+    """For each checkpoint, in the order of the steps."""
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    kept: set[int | None] = set(steps[-self.newest :])
+    if self.best is not None:
+      kept.add(self.best.among(steps))
+    return [step in kept for step in steps]
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {jax.tree_util.keystr(path): tuple(x.shape) for path, x in leaves}
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+  return {
+    **state.params,
+    "opt_state": state.opt_state,
+    "progress": {"step": state.step},
+    # An empty tree cannot be written.
+    **({"loss_state": state.loss_state} if state.loss_state else {}),
+  }

@@ -1,0 +1,284 @@
+"""Where a run starts: a fresh model, or the policy of another run."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from offalign import models
+from offalign.config import Config
+from offalign.config.config import blaming
+from offalign.data import Tokenizer, make_tokenizer
+from offalign.distributed import sharding
+from offalign.errors import UserError
+from offalign.models.base import Model
+from offalign.models.hf import hub
+from offalign.policy import adapters as adapted
+from offalign.policy import origin
+from offalign.policy.checkpoint import Checkpoints, choose
+from offalign.types import Array, Params
+
+ABOUT, TOKENIZER = "run.json", "tokenizer"
+MODEL = "decoder"  # where no flag names one
+_PRIMES = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)  # of xxHash; they mix bits
+_RECORDED = ("config", "model", "vocab_size", "tokenizer", "start", "data")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parent:
+  """Another run's folder, to start from.
+
+  Attributes:
+    folder: the run folder.
+    about: its run.json.
+    step: of the checkpoint to start from.
+  """
+
+  folder: pathlib.Path
+  about: dict[str, Any]
+  step: int
+
+
+def find_parent(config: Config) -> Parent | None:
+  """Looks at --cfg.init.
+
+  Raises:
+    UserError: where it is no run folder, or the flags contradict it.
+  """
+  if config.init is None:
+    if config.init_step is not None:
+      raise UserError(
+        f"--cfg.init_step={config.init_step} is set without --cfg.init; leave "
+        "it out, or name the run to start from"
+      )
+    if config.model is not None:
+      canonical(config.model)
+    return None
+  folder = pathlib.Path(config.init)
+  about = read_about(folder)
+  if about is None:
+    raise UserError(
+      f"--cfg.init={config.init} is not a run folder: it has no {ABOUT}; "
+      "name the --cfg.out of an earlier run"
+    )
+  given = {
+    "model": config.model,
+    "tokenizer": config.tokenizer,
+    "tokenizer_vocab": config.tokenizer_vocab,
+  }
+  for name, value in given.items():
+    if value is None:
+      continue
+    if name == "model" and canonical(config.model or "") == about["model"]:
+      continue
+    raise UserError(
+      f"--cfg.{name}={value} is set beside --cfg.init={config.init}, whose "
+      f"model is {about['model']} with its own tokenizer; leave it out"
+    )
+  with Checkpoints(folder) as checkpoints:
+    if checkpoints.latest is None:
+      raise UserError(
+        f"--cfg.init={config.init} has no complete checkpoint; train it "
+        "further, or name another run"
+      )
+  keep_best = about["config"].get("keep_best")
+  with blaming(f"--cfg.init_step={config.init_step}"):
+    step = choose(folder, config.init_step or "newest", keep_best)
+  return Parent(folder, about, step)
+
+
+def canonical(spec: str) -> str:
+  """A model's spec as `Model.spec` prints it."""
+  with blaming("--cfg.model"):
+    if origin.is_named(spec):
+      return origin.spec(spec)
+    return models.make(spec, vocab_size=1).spec
+
+
+def read_about(folder: pathlib.Path) -> dict[str, Any] | None:
+  """The run.json of a folder, or None."""
+  path = folder / ABOUT
+  if not path.exists():
+    return None
+  try:
+    about = json.loads(path.read_text(encoding="utf-8"))
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise UserError(f"{path} is not JSON ({error}); is it a run's?") from None
+  about = about if isinstance(about, dict) else {}
+  missing = [key for key in _RECORDED if key not in about]
+  if missing:
+    raise UserError(f"{path} has no {missing[0]!r}; is it a run's?")
+  return about
+
+
+def tokenizer(
+  config: Config, parent: Parent | None, known: bool, texts: list[str]
+) -> Tokenizer:
+  """The parent's tokenizer, this run's from before, or a new one.
+
+  Args:
+    config: the flags.
+    parent: the run to start from.
+    known: whether this run was begun before.
+    texts: to train a new one on.
+  """
+  if parent is not None:
+    return Tokenizer.load(parent.folder / TOKENIZER)
+  if known:
+    return Tokenizer.load(pathlib.Path(config.out) / TOKENIZER)
+  own = "bpe"
+  if config.model is not None and origin.is_named(config.model):
+    own = str(hub.find(config.model))
+  with blaming("--cfg.tokenizer"):
+    return make_tokenizer(
+      config.tokenizer or own, texts, config.tokenizer_vocab
+    )
+
+
+def policy(
+  config: Config, parent: Parent | None, vocab_size: int, mesh: Mesh
+) -> tuple[Model, Params, str]:
+  """The model, its first weights on the mesh, and what names them.
+
+  Args:
+    config: the flags.
+    parent: the run to start from.
+    vocab_size: tokens of the tokenizer. A model from a folder may have more,
+      which then are never in the data.
+    mesh: the devices.
+
+  Returns:
+    The weights are in float32; under LoRA, which freezes them, they are in
+    the dtype that they are computed with.
+
+  Raises:
+    UserError: where the model cannot be made, or has too few tokens.
+  """
+  dtype = "float32" if config.lora is None else config.compute_dtype
+  if parent is not None:
+    model = model_of(parent.folder, parent.about)
+    _check_vocabulary(model, vocab_size)
+    params = restore(parent.folder, model, mesh, parent.step)
+    name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
+    return model, _cast(params, dtype), name
+  if config.model is not None and origin.is_named(config.model):
+    model, params, identity = origin.load(config.model, mesh, dtype)
+    _check_vocabulary(model, vocab_size)
+    return model, params, identity
+  model = models.make(config.model or MODEL, vocab_size=vocab_size)
+  key = jax.random.key(config.seed)
+  shapes = jax.eval_shape(model.init, key)
+  shardings = sharding.state_shardings(mesh, shapes, model.splits)
+  params = jax.jit(model.init, out_shardings=shardings)(key)
+  name = f"{model.spec}, V={vocab_size}, seed {config.seed}"
+  return model, _cast(params, dtype), name
+
+
+def keep(config: Config, parent: Parent | None, params: Params) -> None:
+  """Keeps in the run folder what the Hugging Face model was, if it was one.
+
+  Args:
+    config: the flags.
+    parent: the run that this one started from.
+    params: the policy's.
+  """
+  out = pathlib.Path(config.out)
+  if parent is not None:
+    if origin.is_kept(parent.about["model"]):
+      origin.hand_on(parent.folder, out)
+  elif config.model is not None and origin.is_named(config.model):
+    origin.keep(
+      config.model,
+      out,
+      tied="head" not in params,
+      tokenizer=config.tokenizer is None,
+    )
+
+
+def model_of(folder: pathlib.Path, about: dict[str, Any]) -> Model:
+  """The model of a run, without weights."""
+  if origin.is_kept(about["model"]):
+    return origin.describe(folder)
+  return models.make(about["model"], vocab_size=about["vocab_size"])
+
+
+def restore(
+  folder: pathlib.Path, model: Model, mesh: Mesh, step: int | None = None
+) -> Params:
+  """The policy of a run's checkpoint, adapters merged; float32.
+
+  Args:
+    folder: the run folder.
+    model: from `model_of`.
+    mesh: where the params go.
+    step: of the checkpoint; default: the newest.
+  """
+  about = read_about(folder) or {}
+  config = adapted.config_of(about)
+  if config is not None:
+    adapters = adapted.restore(folder, model, config, mesh, step)
+    return adapted.merge(config, frozen(folder, about, mesh), adapters)
+  shapes = jax.eval_shape(model.init, jax.random.key(0))
+  template = jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    sharding.state_shardings(mesh, shapes, model.splits),
+  )
+  with Checkpoints(folder) as checkpoints:
+    return checkpoints.restore_policy(template, step)
+
+
+def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:
+  """The weights that a run's adapters belong to; it does not keep them."""
+  known = about["config"]
+  config = Config(
+    model=known["model"],
+    init=known["init"],
+    init_step=known.get("init_step"),
+    seed=known["seed"],
+  )
+  with blaming(f"{folder} has adapters alone, for {about['start']}"):
+    parent = find_parent(config)
+    _, params, found = policy(config, parent, about["vocab_size"], mesh)
+    if found != about["start"]:
+      raise UserError(f"there is {found} now; put back what was there")
+  return params
+
+
+def _cast(params: Params, dtype: str) -> Params:
+  if dtype == "float32":
+    return params
+  return jax.tree.map(lambda x: x.astype(dtype), params)
+
+
+def _check_vocabulary(model: Model, vocab_size: int) -> None:
+  if model.vocab_size < vocab_size:
+    raise UserError(
+      f"{model.spec} has a vocabulary of {model.vocab_size} tokens, the "
+      f"tokenizer {vocab_size}: give the tokenizer that the model was made for"
+    )
+
+
+def digest(params: Params) -> str:
+  """8 hex digits that change with any bit of float32 weights.
+
+  A sum of whole numbers modulo 2^32, so it is the same on every mesh.
+  """
+
+  first, second, third = np.array(_PRIMES, np.uint32)
+
+  def of(leaf: Array) -> Array:
+    bits = jax.lax.bitcast_convert_type(leaf.astype("float32"), "uint32")
+    places = jnp.arange(bits.size, dtype="uint32").reshape(bits.shape)
+    mixed = (bits ^ (places * first)) * second
+    return jnp.sum((mixed ^ (mixed >> 15)) * third, dtype="uint32")
+
+  sums = jax.device_get(jax.jit(lambda p: jax.tree.map(of, p))(params))
+  content = np.array(jax.tree.leaves(sums), np.uint32).tobytes()
+  return hashlib.sha256(content).hexdigest()[:8]

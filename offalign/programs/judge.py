@@ -1,0 +1,166 @@
+"""python -m offalign.judge --a=FILE --b=FILE --judge=SPEC --out=DIR
+
+Says how often the completions in --a are preferred to those in --b. Each FILE
+is JSON lines of prompt and completion (see offalign.generate), or a run
+folder, whose policy then completes --prompts. --a may name several, with
+commas: then all meet each other too. For example:
+
+  python -m offalign.judge --a=dro.jsonl,kto.jsonl --b=sft.jsonl \\
+    --judge="endpoint(url='https://api.openai.com/v1', model='NAME')" \\
+    --out=judged
+"""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+from offalign import judges
+from offalign.errors import UserError
+from offalign.generation import completions
+from offalign.generation.completions import Completions
+from offalign.judges import contest
+from offalign.judges.win_rates import FOLDS
+from offalign.programs import flags as flags_lib
+
+_GENERATE = ("prompts", "step", "max_new_tokens", "temperature", "seed")
+
+
+def judge(
+  a: Sequence[str],
+  b: str,
+  spec: str,
+  out: str | pathlib.Path,
+  *,
+  folds: int = FOLDS,
+) -> list[contest.Duel]:
+  """Judges files of completions, and writes winrates.json and winrates.md.
+
+  An endpoint's answers are kept in the same folder, so that the same call
+  asks nothing twice.
+
+  Args:
+    a: files.
+    b: the file that each of them is compared with first.
+    spec: the judge's.
+    out: a folder.
+    folds: of prompts.
+
+  Raises:
+    UserError: for files that do not have the same prompts; or see the judge.
+  """
+  return _judge([completions.read(path) for path in (*a, b)], spec, out, folds)
+
+
+def _judge(
+  contestants: Sequence[Completions],
+  spec: str,
+  out: str | pathlib.Path,
+  folds: int,
+) -> list[contest.Duel]:
+  made = judges.make(spec, out)
+  duels = contest.contest(made, contestants, folds)
+  contest.write(out, made, duels)
+  return duels
+
+
+def _completions(path: str, out: pathlib.Path) -> Completions:
+  """Reads a file; of a run folder, has its policy write one first."""
+  if not pathlib.Path(path).is_dir():
+    return completions.read(path)
+  values = flags.FLAGS
+  if not values.prompts:
+    raise UserError(
+      f"{path} is a folder: name the prompts that its policy is to complete, "
+      "--prompts=FILE"
+    )
+  # Imported here: it brings jax, which files do without.
+  from offalign.programs.generate import generate
+
+  name = pathlib.Path(path).name
+  file = out / f"{name}.jsonl"
+  if file.exists():
+    raise UserError(
+      f"{file} is there already, perhaps of another checkpoint: give it in "
+      f"place of {path}, or delete it"
+    )
+  given: dict[str, Any] = {
+    key: values[key].value
+    for key in _GENERATE
+    if key != "prompts" and values[key].present
+  }
+  generate(path, values.prompts, file, **given)
+  return completions.read(file)
+
+
+def main(argv: Sequence[str]) -> int:
+  """Judges; returns the exit status."""
+  logging.set_verbosity(logging.WARNING)
+  values = flags.FLAGS
+  try:
+    needed = ("a", "b", "judge", "out")
+    flags_lib.require(argv, needed, "--a, --b, --judge and --out")
+    paths, out = [*values.a, values.b], pathlib.Path(values.out)
+    if not any(pathlib.Path(path).is_dir() for path in paths):
+      for name in _GENERATE:
+        if values[name].present:
+          raise UserError(
+            f"--{name} is for run folders, and --a and --b name files; leave "
+            "it out"
+          )
+    judges.check(values.judge)  # before policies write for it
+    made = [_completions(path, out) for path in paths]
+    duels = _judge(made, values.judge, out, values.folds)
+  except UserError as error:
+    print(f"offalign.judge: {error}", file=sys.stderr)
+    return 2
+  for d in duels:
+    found = d.found
+    said = (
+      "no verdict"
+      if found is None
+      else (f"{found.rate:.3f} [{found.low:.3f}, {found.high:.3f}]")
+    )
+    print(f"{d.a} against {d.b}: {said}")
+  for sentence in contest.warnings(duels):
+    print(sentence)
+  print(f"report: {out / 'winrates.md'}")
+  return 0 if all(d.found for d in duels) else 1
+
+
+def run() -> None:
+  """The entry point of `offalign-judge`."""
+  module = sys.argv[0]
+
+  def text(name: str, meaning: str) -> None:
+    flags.DEFINE_string(name, None, meaning, module_name=module)
+
+  flags.DEFINE_list(
+    "a", [], "files or run folders, with commas", module_name=module
+  )
+  text("b", "a file or run folder that each of them is compared with")
+  text("judge", "a spec: gold(...), reward_model(...) or endpoint(...)")
+  text("out", "a folder for the report, and an endpoint's answers")
+  flags.DEFINE_integer(
+    "folds", FOLDS, "of the prompts", lower_bound=2, module_name=module
+  )
+  text("prompts", "for run folders: JSON lines with the prompts to complete")
+  text("step", "for run folders: newest, best or a number")
+  flags.DEFINE_integer(
+    "max_new_tokens",
+    None,
+    "for run folders; default: the run's own limit",
+    lower_bound=1,
+    module_name=module,
+  )
+  flags.DEFINE_float(
+    "temperature",
+    1.0,
+    "for run folders",
+    lower_bound=0.0,
+    module_name=module,
+  )
+  flags.DEFINE_integer("seed", 0, "for run folders", module_name=module)
+  app.run(main)

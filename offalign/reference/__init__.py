@@ -1,0 +1,1 @@
+"""The reference as data: its log-probs, computed once and stored."""

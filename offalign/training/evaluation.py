@@ -1,0 +1,90 @@
+"""What a run measures on held-out rows."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from offalign.data import TokenRows, batch, eval_rows
+from offalign.distributed import sharding
+from offalign.distributed.signals import Stop
+from offalign.learner import Learner, TrainState
+from offalign.training.accuracy import reward_accuracy
+from offalign.training.batches import Referenced
+from offalign.training.metrics import finish
+from offalign.types import Params
+
+PREFIX = "eval_"  # as TRL names held-out metrics
+_ACCURACY = ("chosen", "rejected", "margins", "accuracies")
+
+
+def evaluate(
+  learner: Learner,
+  state: TrainState,
+  data: Referenced,
+  ref: Params | None,
+  batch_size: int,
+  stop: Stop,
+) -> dict[str, float]:
+  """The metrics of the held-out rows, those of the loss and the accuracy.
+
+  Args:
+    learner: the learner.
+    state: its params are evaluated.
+    data: its "held_out" and "judged" rows, where there are any.
+    ref: the frozen weights, where the learner has them.
+    batch_size: prompts a batch.
+    stop: looked at after each batch.
+
+  Raises:
+    Stopped: where it was asked for.
+  """
+  out: dict[str, float] = {}
+  if "held_out" in data.rows:
+    sums: dict[str, np.ndarray] = {}
+    mine = sharding.local_rows(learner.mesh, batch_size)
+    for picked, weight in eval_rows(data.rows["held_out"], batch_size):
+      host = data.batch("held_out", picked, weight, mine)
+      placed = sharding.put_batch(learner.mesh, host)
+      _, means = jax.device_get(
+        learner.evaluate(state.params, placed, ref, state.loss_state)
+      )
+      for name, pair in means.items():
+        sums[name] = sums.get(name, np.zeros(2)) + np.asarray(pair)
+      stop.check()
+    out |= finish({"means": sums})
+  # A reward model's accuracy is among the loss's own metrics.
+  if "judged" in data.rows and not learner.loss.trains_rewards:
+    policy = learner.policy(state.params, ref)
+    judged = data.rows["judged"]
+    out |= reward_accuracy(learner, policy, judged, batch_size=batch_size)
+  return {PREFIX + name: value for name, value in out.items()}
+
+
+def names(
+  learner: Learner,
+  params: Params,
+  rows: dict[str, TokenRows],
+  batch_size: int,
+) -> set[str]:
+  """The names of what `evaluate` may return, without computing anything.
+
+  Args:
+    learner: the learner.
+    params: the policy's first.
+    rows: as for `evaluate`, as they were read.
+    batch_size: as for `evaluate`.
+  """
+  found: set[str] = set()
+  if "held_out" in rows:
+    host = batch(rows["held_out"], np.zeros(batch_size, int))
+    ref = np.zeros(host.completions.shape[:2], np.float32)
+    state = jax.eval_shape(learner.fresh, params)
+    host = dataclasses.replace(host, ref_logps=ref)
+    _, means = jax.eval_shape(
+      learner.evaluate, state.params, host, params, state.loss_state
+    )
+    found |= set(finish({"means": dict.fromkeys(means, (1.0, 1.0))}))
+  if "judged" in rows and not learner.loss.trains_rewards:
+    found |= {f"rewards/{name}" for name in _ACCURACY}
+  return {PREFIX + name for name in found}

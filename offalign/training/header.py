@@ -1,0 +1,52 @@
+"""What a run says before it begins."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+
+from offalign.distributed import sharding
+from offalign.learner import Learner
+from offalign.training.inputs import Inputs
+from offalign.training.logs import write_atomically
+from offalign.types import Params
+
+
+def report(
+  folder: pathlib.Path,
+  inputs: Inputs,
+  learner: Learner,
+  params: Params,
+  begin: int,
+) -> None:
+  """Prints what a run begins with, and lists the rows that it left out.
+
+  Args:
+    folder: the run folder.
+    inputs: the rows.
+    learner: the learner.
+    params: the policy's.
+    begin: the step that the run goes on after, or 0.
+  """
+  for sentence in inputs.sentences:
+    print(sentence)
+  if inputs.problems:
+    path = folder / "bad_rows.jsonl"
+    problems = map(dataclasses.asdict, inputs.problems)
+    lines = [json.dumps(problem) + "\n" for problem in problems]
+    write_atomically(path, "".join(lines))
+    print(f"{len(lines)} problems of rows left out are listed in {path}")
+  trained = jax.eval_shape(learner.fresh, params).params
+  print(
+    f"{learner.model.spec}, {_size(params):,} params, {_size(trained):,} to "
+    f"train, loss {learner.loss}, {sharding.describe(learner.mesh)}"
+  )
+  for sentence in sharding.unsplit(learner.mesh, learner.model.splits):
+    print(f"mesh: {sentence}")
+  if begin:
+    print(f"going on after step {begin} of {folder}")
+
+
+def _size(params: Params) -> int:
+  return sum(x.size for x in jax.tree.leaves(params))

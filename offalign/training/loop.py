@@ -1,0 +1,167 @@
+"""The loop of a run: steps, lines of metrics, evaluations, checkpoints."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from offalign.config import Config
+from offalign.data import Sampler, TokenRows
+from offalign.distributed import sharding
+from offalign.distributed.signals import Stop, Stopped
+from offalign.learner import Learner, TrainState
+from offalign.policy.best import Best
+from offalign.policy.checkpoint import Checkpoints
+from offalign.training.batches import Referenced
+from offalign.training.evaluation import evaluate
+from offalign.training.logs import Logs, describe, mean_of
+from offalign.training.metrics import check_finite, finish
+from offalign.training.profile import Profile
+from offalign.training.selection import Selection, Unjudged
+from offalign.types import Params
+
+
+@dataclasses.dataclass
+class Loop:
+  """Trains from one step to the last.
+
+  All that decides about a step is in the state, the step's number and
+  `window`, so that a loop that goes on from a checkpoint does, and logs,
+  bit by bit what one that was never stopped does.
+
+  Attributes:
+    config: the flags.
+    learner: the learner.
+    sampler: which rows a step has.
+    data: what is drawn from, and evaluated on.
+    ref: the frozen weights, where the learner has them.
+    checkpoints: where states go.
+    logs: where metrics go.
+    about: goes beside each state.
+    best: of the evaluations, where the best state is kept.
+    selection: compares the policy by a judge, where that decides.
+    stop: looked at after each step.
+    profile: traces some steps.
+    window: metrics of the steps since the last line.
+  """
+
+  config: Config
+  learner: Learner
+  sampler: Sampler
+  data: Referenced
+  ref: Params | None
+  checkpoints: Checkpoints
+  logs: Logs
+  about: dict[str, Any]
+  best: Best | None
+  selection: Selection | None
+  stop: Stop
+  profile: Profile
+  window: list[dict[str, float]] = dataclasses.field(default_factory=list)
+
+  def run(self, state: TrainState, owed: bool) -> dict[str, float]:
+    """Makes all steps that are left.
+
+    Args:
+      state: where to begin; used up.
+      owed: whether the state is to be evaluated first.
+
+    Returns:
+      The last held-out metrics.
+
+    Raises:
+      Stopped: where it was asked for; the state is saved.
+      Unjudged: where a judge could not go on; likewise.
+      NonFinite: where the loss stops being a number.
+    """
+    config, held = self.config, {}
+    begin = int(state.step)
+    try:
+      if owed:
+        held = self._evaluate(begin, state)
+      for step in range(begin + 1, config.steps + 1):
+        state = self._step(step, state)
+        if self._is_compared(step):
+          self._save(state)  # a judge may take long, and be cut off
+        found = self._evaluate(step, state)
+        held = found or held
+        better = bool(found) and self._is_best(step)
+        if better or is_due(step, config.save_every, config):
+          self._save(state)
+        if step < config.steps:
+          self.stop.check()
+    except (Stopped, Unjudged):
+      if int(state.step):
+        self._save(state)
+      raise
+    return held
+
+  def _step(self, step: int, state: TrainState) -> TrainState:
+    """One step, and its line if one is due."""
+    learner, rows = self.learner, self.data.rows["train"]
+    mine = sharding.local_rows(learner.mesh, self.config.batch_size)
+    picked = self.sampler.indices(step - 1)
+    with self.profile.step(step):
+      host = self.data.batch("train", picked, rows.weight[picked], mine)
+      placed = sharding.put_batch(learner.mesh, host)
+      state, metrics = learner.train_step(state, placed, self.ref)
+      metrics = jax.device_get(metrics)
+    check_finite(step, metrics, [_where(rows, i) for i in picked])
+    self.window.append(finish(metrics, self.sampler.parts(picked)))
+    self.logs.count(rows.count_tokens(picked))
+    if is_due(step, self.config.log_every, self.config):
+      line = mean_of(self.window)
+      line["learning_rate"] = learner.learning_rate(step - 1)
+      line["epoch"] = self.sampler.epoch(step)
+      line["tokens_per_second"] = self.logs.rate
+      self.logs.write(step, line)
+      self.logs.show(step, line)
+      self.window = []
+    return state
+
+  def _evaluate(self, step: int, state: TrainState) -> dict[str, float]:
+    """Logs the held-out metrics that are due, if any, and returns them."""
+    config, learner = self.config, self.learner
+    held: dict[str, float] = {}
+    if step == 0 or is_due(step, config.eval_every, config):
+      size = config.batch_size
+      held |= evaluate(learner, state, self.data, self.ref, size, self.stop)
+    if self.selection is not None and self._is_compared(step):
+      policy = learner.policy(state.params, self.ref)
+      held |= self.selection.compare(learner.model, policy, self.stop)
+    if held:
+      self.logs.write(step, held)
+      self.logs.say(f"step {step}: {describe(held)}")
+    if self.best is not None:
+      self.best.note(step, held)
+    return held
+
+  def _is_compared(self, step: int) -> bool:
+    """Whether a judge compares the policy after a step."""
+    select = self.config.select
+    if select is None or not step:
+      return False
+    return is_due(step, select.every, self.config)
+
+  def _is_best(self, step: int) -> bool:
+    saved = self.checkpoints.steps
+    return self.best is not None and self.best.is_best(step, saved)
+
+  def _save(self, state: TrainState) -> None:
+    self.checkpoints.save(state, self.about, self.window)
+
+
+def is_due(step: int, every: int | None, config: Config) -> bool:
+  """Whether something is done after a step: it always is after the last.
+
+  Args:
+    step: the step.
+    every: steps between two times; None = a fifth of the run.
+    config: the flags.
+  """
+  every = every or max(config.steps // 5, 1)
+  return step % every == 0 or step == config.steps
+
+
+def _where(rows: TokenRows, i: int) -> str:
+  return " and ".join(dict.fromkeys(rows.sources[i]))

@@ -1,0 +1,155 @@
+"""The rewards of a run on the scale that its loss reads."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from offalign.config.data import DataConfig
+from offalign.data import RewardScales, Row, TokenRows
+from offalign.data.batches import reward_scales
+from offalign.data.reading.records import count
+from offalign.errors import UserError
+from offalign.losses import Loss
+
+
+def check(config: DataConfig, loss: Loss, is_mixture: bool) -> None:
+  """Refuses flags of normalisation that nothing would read.
+
+  Raises:
+    UserError: naming the flag.
+  """
+  given = {
+    "normalize_rewards": config.normalize_rewards,
+    "normalize_by": config.normalize_by,
+  }
+  for name, value in given.items():
+    if value is not None and not reads_rewards(loss):
+      raise UserError(
+        f"--cfg.data.{name} is set, but loss {str(loss)!r} reads no rewards; "
+        "leave it out"
+      )
+  by = config.normalize_by
+  if by is not None and config.normalize_rewards is False:
+    raise UserError(
+      f"--cfg.data.normalize_by={by} is set, but --nocfg.data."
+      "normalize_rewards leaves the rewards as they are; give one"
+    )
+  if by == "source" and not is_mixture:
+    raise UserError(
+      "--cfg.data.normalize_by=source is set, but --cfg.data.path is no "
+      "mixture of sources with weights; leave it out"
+    )
+  if by == "source" and config.eval_path is not None:
+    raise UserError(
+      "--cfg.data.normalize_by=source is set beside --cfg.data.eval_path, "
+      "whose rows are of no source; hold out by --cfg.data.eval_fraction, or "
+      "normalise by dataset or prompt"
+    )
+
+
+def reads_rewards(loss: Loss) -> bool:
+  """Whether rewards matter to a loss."""
+  return bool({"rewards", "reward_mean"} & set(loss.needs))
+
+
+def is_wanted(config: DataConfig, loss: Loss) -> bool:
+  """Whether rewards are to be normalised."""
+  return reads_rewards(loss) and config.normalize_rewards is not False
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalised:
+  """Rows with rewards on the loss's scale.
+
+  Attributes:
+    train: the training rows.
+    held: the held-out rows, if there are any.
+    scales: what they were normalised by.
+    sentences: what was done.
+  """
+
+  train: TokenRows
+  held: TokenRows | None
+  scales: RewardScales
+  sentences: tuple[str, ...]
+
+
+def apply(
+  by: reward_scales.By,
+  train: TokenRows,
+  held: TokenRows | None,
+  *,
+  rows: Sequence[Row],
+  source_of: dict[tuple[str, ...], str],
+  weights: np.ndarray | None,
+  known: RewardScales | None,
+) -> Normalised:
+  """Brings rewards to mean 0 and variance 1.
+
+  Held-out rows get the scale of the training rows. By prompt, those of
+  prompts that are not trained on get the scale of their own completions.
+
+  Args:
+    by: what has that mean and variance.
+    train: the training rows, with rewards.
+    held: the held-out rows.
+    rows: of the views that `train` and `held` were made of.
+    source_of: the source of each.
+    weights: [N], how often the training rows are drawn; None = alike.
+    known: scales to use where they have them.
+
+  Raises:
+    UserError: where all rewards are the same.
+  """
+  key_of = source_of
+  if by == "dataset":
+    key_of = dict.fromkeys(source_of, "")
+  elif by == "prompt":
+    key_of = {row.sources: reward_scales.prompt_key(row.prompt) for row in rows}
+
+  def fitted(part: TokenRows, keys: list[str]) -> RewardScales:
+    assert part.rewards is not None
+    return reward_scales.fit(part.rewards, by, keys, part.sources, weights)
+
+  def scaled(part: TokenRows, keys: list[str]) -> TokenRows:
+    assert part.rewards is not None
+    rewards = found.apply(part.rewards, keys)
+    return dataclasses.replace(part, rewards=rewards)
+
+  keys = [key_of[sources] for sources in train.sources]
+  found = fitted(train, keys)
+  if by == "prompt" and found.flat == len(found.known):
+    raise UserError(
+      "the rewards cannot be normalised by prompt: no prompt has two different "
+      "rewards, so there is nothing to learn from them"
+    )
+  said = _describe(found)
+  if known is not None:
+    found = known.with_new(found)
+  train = scaled(train, keys)
+  if held is not None and held.rewards is not None:
+    keys = [key_of[sources] for sources in held.sources]
+    if by == "prompt":
+      found = found.with_new(fitted(held, keys))
+    held = scaled(held, keys)
+  return Normalised(train, held, found, tuple(said))
+
+
+def _describe(found: RewardScales) -> list[str]:
+  if found.by == "prompt":
+    said = [
+      "training: rewards normalised by prompt, mean 0 and variance 1 over the "
+      f"completions of each of {count(len(found.known), 'prompt')}"
+    ]
+    if found.flat:
+      said.append(
+        f"training: {count(found.flat, 'prompt')} with no two different "
+        "rewards: all of them become 0"
+      )
+    return said
+  return [
+    f"training{', ' * bool(key)}{key}: rewards normalised, mean "
+    f"{scale.mean:.6g} and standard deviation {scale.std:.6g} before"
+    for key, scale in found.known.items()
+  ]

@@ -1,0 +1,222 @@
+"""Selection of the best checkpoint by win rate, as in the DRO paper.
+
+There a checkpoint was recorded every 2,000 steps and the best one taken "as
+determined by side-by-side comparison against the SFT policy" (section 4).
+Here the policy completes the same held-out prompts with the same random
+numbers each time, and a judge compares them with completions that the
+starting policy, or another, wrote once. The win rate is logged like any
+held-out metric, so `offalign.policy.best` keeps the checkpoint, and what is
+needed to go on lies in RUN/select.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from offalign import judges
+from offalign.config import Config
+from offalign.config.config import blaming
+from offalign.data import Tokenizer
+from offalign.distributed import hosts
+from offalign.distributed.signals import Stop
+from offalign.errors import UserError
+from offalign.generation import completions
+from offalign.generation.completing import complete, encode
+from offalign.judges.win_rates import win_rate
+from offalign.losses import Loss
+from offalign.models.base import Model
+from offalign.policy.best import WIN_RATE
+from offalign.training.inputs import Inputs
+from offalign.training.logs import write_atomically
+from offalign.types import Params
+
+FOLDER = "select"
+_REFERENCE = "reference.jsonl"
+
+
+class Unjudged(UserError):
+  """The judge could not compare a policy; the run may go on from there."""
+
+
+def keeping(config: Config) -> Config:
+  """The flags, with the metric that is best where a judge selects.
+
+  Raises:
+    UserError: where another metric is to be best.
+  """
+  if config.select is None:
+    return config
+  if config.keep_best not in (None, WIN_RATE):
+    raise UserError(
+      f"--cfg.keep_best={config.keep_best} is set beside --cfg.select.judge, "
+      "which keeps the best by win rate; leave one out"
+    )
+  return dataclasses.replace(config, keep_best=WIN_RATE)
+
+
+class Selection:
+  """Compares policies of one run with the same other side.
+
+  Attributes:
+    prompts: that are completed.
+  """
+
+  def __init__(self, config: Config, loss: Loss, inputs: Inputs):
+    """Makes the judge and draws the prompts; writes nothing.
+
+    Args:
+      config: the flags, those of `select` among them.
+      loss: that trains.
+      inputs: has the held-out prompts and the tokenizer.
+
+    Raises:
+      UserError: for what cannot be judged.
+    """
+    assert config.select is not None
+    self._config, self._select = config, config.select
+    self._folder = pathlib.Path(config.out) / FOLDER
+    self._tokenizer: Tokenizer = inputs.tokenizer
+    if loss.trains_rewards:
+      raise UserError(
+        f"--cfg.select.judge is set, but loss {str(loss)!r} trains a reward "
+        "model, which completes nothing; leave it out"
+      )
+    if config.hosts is not None:
+      raise UserError(
+        "--cfg.select.judge is set beside --cfg.hosts: selection is for runs "
+        "of one process. Train without it, and judge checkpoints with "
+        "offalign.judge"
+      )
+    if not inputs.held_prompts:
+      raise UserError(
+        "--cfg.select.judge is set, but no prompts are held out to complete: "
+        "give --cfg.data.eval_path, or --cfg.data.eval_fraction above 0"
+      )
+    with blaming(f"--cfg.select.judge={self._select.judge}"):
+      self._judge = judges.make(self._select.judge, self._folder)
+    self.prompts = self._drawn(inputs.held_prompts)
+    self._encoded, _ = encode(
+      self._tokenizer, self.prompts, config.data.max_prompt
+    )
+    self._others: tuple[str, ...] = ()
+
+  def _drawn(self, prompts: tuple[Any, ...]) -> tuple[Any, ...]:
+    order = np.random.default_rng([self._select.seed, 2])
+    kept = order.permutation(len(prompts))[: self._select.prompts]
+    return tuple(prompts[i] for i in np.sort(kept))
+
+  def prepare(self, model: Model, start: Params, stop: Stop) -> None:
+    """Has the other side's completions, from the disk if they are there.
+
+    Args:
+      model: the policy's.
+      start: the params that the run starts from.
+      stop: looked at after each batch.
+
+    Raises:
+      UserError: where `--cfg.select.against` cannot be the other side.
+    """
+    file = self._folder / _REFERENCE
+    if not file.exists():
+      self._write(file, self._complete_others(model, start, stop))
+    known = completions.read(file)
+    if known.prompts != self.prompts:
+      raise UserError(
+        f"{file} holds completions of other prompts: it is not this run's. "
+        "Delete it, or name another --cfg.out"
+      )
+    self._others = known.texts
+
+  def _complete_others(
+    self, model: Model, start: Params, stop: Stop
+  ) -> list[str]:
+    against = self._select.against
+    if against is None:
+      hosts.say(
+        f"selection: completing {len(self.prompts)} held-out prompts with the "
+        "starting policy"
+      )
+      return self._texts(model, start, "other side", stop)
+    with blaming(f"--cfg.select.against={against}"):
+      if pathlib.Path(against).is_dir():
+        # Imported here: it imports what a run does.
+        from offalign.programs.generate import complete_with
+
+        done, _ = complete_with(
+          against,
+          self.prompts,
+          max_new_tokens=self._longest,
+          temperature=self._select.temperature,
+          seed=self._select.seed,
+        )
+        return [x.text for x in done]
+      given = completions.read(against)
+      texts = dict(zip(given.prompts, given.texts, strict=True))
+      missing = [prompt for prompt in self.prompts if prompt not in texts]
+      if missing:
+        raise UserError(
+          f"it has no completion of {len(missing)} of the {len(self.prompts)} "
+          "held-out prompts"
+        )
+      return [texts[prompt] for prompt in self.prompts]
+
+  def _write(self, file: pathlib.Path, texts: list[str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = map(completions.line, self.prompts, texts)
+    write_atomically(file, "".join(f"{line}\n" for line in lines))
+
+  @property
+  def _longest(self) -> int:
+    return self._select.max_new_tokens or self._config.data.max_completion
+
+  def _texts(
+    self, model: Model, params: Params, who: str, stop: Stop
+  ) -> list[str]:
+    done = complete(
+      model,
+      params,
+      self._tokenizer,
+      self._encoded,
+      stream=f"{self._select.seed}/{who}",
+      max_new_tokens=self._longest,
+      batch_size=min(self._config.batch_size, len(self.prompts)),
+      temperature=self._select.temperature,
+      after_batch=stop.check,
+    )
+    return [x.text for x in done]
+
+  def compare(
+    self, model: Model, params: Params, stop: Stop
+  ) -> dict[str, float]:
+    """How often a policy is preferred to the other side.
+
+    Returns:
+      `eval_win_rate/sft`, ties 1/2; `eval_win_rate/ties`, their share; and
+      `eval_win_rate/judged`, the share of the prompts with a verdict.
+
+    Raises:
+      Unjudged: where the judge cannot go on, or its calls are used up: win
+        rates over different prompts say nothing about which is best.
+      Stopped: where it was asked for.
+    """
+    texts = self._texts(model, params, "policy", stop)
+    try:
+      said = self._judge.compare(self.prompts, texts, self._others)
+      if said.counts.get("capped"):
+        raise UserError(
+          f"max_calls is used up with {said.counts['capped']} of "
+          f"{len(self.prompts)} comparisons not made; go on with the same "
+          "command, which asks nothing twice"
+        )
+      found = win_rate(said.preferences)
+    except UserError as error:
+      raise Unjudged(
+        f"--cfg.select.judge={self._select.judge}: {error}"
+      ) from error
+    return {
+      WIN_RATE: found.rate,
+      "eval_win_rate/ties": found.ties,
+      "eval_win_rate/judged": found.comparisons / len(self.prompts),
+    }

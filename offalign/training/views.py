@@ -1,0 +1,172 @@
+"""The views of a run's sources, as one."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from offalign import data
+from offalign.config.config import blaming
+from offalign.config.data import DataConfig
+from offalign.data import Record, Row, View
+from offalign.data.views.options import ViewOptions, for_each
+from offalign.data.views.view import ViewSummary
+from offalign.errors import UserError
+from offalign.losses import Loss
+from offalign.training.sources import Source, Sources
+from offalign.types import Kind
+
+_COLUMNS = ("rewards", "labels", "behaviour_logps")
+Say = Callable[[str, Sequence[str]], None]
+"""(what it is about, sentences)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+  """Rows for a loss, of several sources.
+
+  Attributes:
+    train: all training rows.
+    held: all held-out rows, or None.
+    source_of: the `sources` of a row -> the source's name.
+  """
+
+  train: View
+  held: View | None
+  source_of: dict[tuple[str, ...], str]
+
+  @property
+  def rows(self) -> tuple[Row, ...]:
+    """Those of both views."""
+    return self.train.rows + (self.held.rows if self.held else ())
+
+
+def make(
+  found: Sources, config: DataConfig, loss: Loss, seed: int, say: Say
+) -> Views:
+  """Views each source by itself, so that only its own rows are compared.
+
+  Args:
+    found: the records.
+    config: the data flags.
+    loss: decides the view.
+    seed: of what views draw.
+    say: is told what was done.
+
+  Raises:
+    UserError: for data that cannot serve the loss, or an unused option.
+  """
+  names = [field.name for field in dataclasses.fields(ViewOptions)]
+  options = ViewOptions(**{name: getattr(config, name) for name in names})
+  tables: list[tuple[Source, Sequence[Record]]] = [
+    (each, each.train) for each in found.sources
+  ]
+  if found.held:
+    tables.append((Source("", 1.0, ()), found.held))
+  fitted = for_each(
+    options, [each.train[0] for each in found.sources], found.held[:1]
+  )
+  trained: list[tuple[str, View]] = []
+  held: list[tuple[str, View]] = []
+  for (each, records), own in zip(tables, fitted, strict=True):
+    if not each.train:
+      own = _with_threshold(own, records, trained)
+      held.append(_view(each, records, loss, own, seed, say))
+      continue
+    trained.append(_view(each, records, loss, own, seed, say))
+    if each.held:
+      own = _with_threshold(own, each.held, trained[-1:])
+      if loss.kind is Kind.GROUP:
+        k = len(trained[-1][1].rows[0].completions)
+        own = dataclasses.replace(own, group_size=k)
+      try:
+        held.append(_view(each, each.held, loss, own, seed, say))
+      except UserError as error:
+        # A part that chance made is no mistake of the user's.
+        say(each.label("held out"), [f"not evaluated on, since {error}"])
+  source_of = {
+    row.sources: name for name, made in (*held, *trained) for row in made.rows
+  }
+  return Views(_merge(trained), _merge(held) if held else None, source_of)
+
+
+def judged(found: Sources, say: Say) -> View | None:
+  """Held-out pairs, better first, each completion used about once.
+
+  None where no two held-out completions of a prompt can be told apart.
+  """
+  made = []
+  for each in (*found.sources, Source("", 1.0, (), found.held)):
+    if not each.held:
+      continue
+    given = each.held[0].ranked
+    options: dict[str, Any] = {} if given else {"pairs": "adjacent"}
+    try:
+      view = data.view(each.held, Kind.PAIR, **options)
+    except UserError as error:
+      what = each.label("held out")
+      say(what, [f"no reward accuracy, since {error}"])
+      continue
+    say(each.label("pairs to judge by"), view.summary.sentences)
+    made.append((each.name, view))
+  return _merge(made) if made else None
+
+
+def _view(
+  source: Source,
+  records: Sequence[Record],
+  loss: Loss,
+  options: ViewOptions,
+  seed: int,
+  say: Say,
+) -> tuple[str, View]:
+  """The name of a source, and the view of its training or held-out rows."""
+  given = dataclasses.asdict(options)
+  what = source.label("training" if records is source.train else "held out")
+  named = source.name and records is source.train
+  with blaming(what if named else ""):
+    view = data.view(records, loss.kind, loss.needs, **given, seed=seed)
+  say(what, view.summary.sentences)
+  return source.name, view
+
+
+def _with_threshold(
+  options: ViewOptions,
+  records: Sequence[Record],
+  trained: Sequence[tuple[str, View]],
+) -> ViewOptions:
+  """For held-out records: labels by the threshold of the training data."""
+  labelled = records[0].ranked or records[0].labels is not None
+  if labelled and options.label_rule is None:
+    return options
+  thresholds = {view.summary.threshold for _, view in trained} - {None}
+  if len(thresholds) > 1:
+    raise UserError(
+      "the sources have label thresholds of their own, their mean rewards, and "
+      "the rows of --cfg.data.eval_path are of none of them; give "
+      "--cfg.data.label_threshold"
+    )
+  threshold = thresholds.pop() if thresholds else None
+  return dataclasses.replace(options, label_threshold=threshold)
+
+
+def _merge(views: Sequence[tuple[str, View]]) -> View:
+  """Their rows as one view, with the columns that all have."""
+  if len(views) == 1:
+    return views[0][1]
+  (first_name, first), *others = views
+  k = len(first.rows[0].completions)
+  for name, view in others:
+    other = len(view.rows[0].completions)
+    if other != k:
+      raise UserError(
+        f"{first_name} makes groups of {k} completions and {name} groups of "
+        f"{other}; give --cfg.data.group_size"
+      )
+  rows = [row for _, view in views for row in view.rows]
+  lacking: dict[str, Any] = {
+    column: None
+    for column in _COLUMNS
+    if any(getattr(view.rows[0], column) is None for _, view in views)
+  }
+  kept = tuple(dataclasses.replace(row, **lacking) for row in rows)
+  return View(first.kind, kept, ViewSummary({"rows": len(kept)}, ()))
