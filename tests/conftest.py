@@ -17,6 +17,8 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from offalign.distributed import sharding
 
+pytest_plugins = ["checkpoints", "feedback_files"]
+
 hypothesis.settings.register_profile("offalign", deadline=None)
 hypothesis.settings.load_profile("offalign")
 

@@ -21,7 +21,7 @@ BLOCKS = [block for page in PAGES for block in doc_pages.blocks(page)]
 CODE = [block for block in BLOCKS if block.is_code]
 LEFT = [block for block in CODE if block.not_run]
 CONFIGS = {"offalign.train": (Config, "cfg"), "offalign.plan": (PlanConfig, "")}
-RUNNER = pathlib.Path(__file__).with_name("doc_runner.py")
+RUNNER = pathlib.Path(doc_pages.__file__).with_name("doc_runner.py")
 
 
 @pytest.fixture(scope="session")

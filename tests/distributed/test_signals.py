@@ -6,7 +6,6 @@ import signal
 import chex
 import pytest
 import runs
-from test_resume import state_of
 
 from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError
@@ -15,19 +14,6 @@ from offalign.reference import store
 from offalign.training.run import Run
 
 STEPS = {"steps": 6, "log_every": 3, "eval_every": 2, "save_every": 6}
-
-
-class After(Stop):
-  """Is asked to stop when it is looked at for the n-th time."""
-
-  def __init__(self, n):
-    super().__init__()
-    self.left = n
-
-  def check(self):
-    self.left -= 1
-    self._asked = self.left <= 0
-    super().check()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +32,7 @@ def test_a_run_goes_on_from_wherever_it_was_asked_to_stop(
   # One batch more or less each time, so that it gets on from anywhere.
   for n in (2, 4, 7, 6, 5, 3, 4, 4, 3, 4, 5, 4, 6):
     try:
-      Run(runs.config(log, cut, **STEPS)).train(After(n))
+      Run(runs.config(log, cut, **STEPS)).train(runs.After(n))
       break
     except Stopped as stopped:
       said.add(str(stopped))
@@ -62,7 +48,7 @@ def test_a_run_goes_on_from_wherever_it_was_asked_to_stop(
   assert len(said) >= 3
   assert stops >= 5
   assert runs.metrics(cut) == runs.metrics(whole.folder)
-  chex.assert_trees_all_equal(state_of(whole, cut), state_of(whole))
+  chex.assert_trees_all_equal(runs.state_of(whole, cut), runs.state_of(whole))
   stores = [
     store.Store(folder / "reference", whole._identity).known
     for folder in (cut, whole.folder)

@@ -149,7 +149,7 @@ def test_the_console_script_is_declared():
     for entry in importlib.metadata.entry_points(group="console_scripts")
     if entry.name == "offalign-train"
   )
-  assert script.value == "offalign.train:run"
+  assert script.value == "offalign.programs.train:run"
   assert callable(script.load())
 
 

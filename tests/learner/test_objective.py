@@ -7,33 +7,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sequences import B, D, T, V, batch, markov, plain_logps, weights
+from sequences import (
+  B,
+  D,
+  T,
+  V,
+  batch,
+  markov,
+  objective,
+  params_for,
+  plain_logps,
+  weights,
+)
 
-from offalign import losses
 from offalign.distributed import sharding
-from offalign.learner.objective import Objective
-from offalign.learner.value import ValueConfig, init
+from offalign.learner.value import ValueConfig
 from offalign.losses import registry
 from offalign.training.metrics import finish
 from offalign.types import Kind
-
-
-def params_for(objective):
-  policy = weights(0)
-  if objective.value is None:
-    return {"policy": policy}
-  value = jax.tree.map(
-    lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape),
-    init(objective.value, objective.model, policy),
-  )
-  return {"policy": policy, "value": value}
-
-
-def objective(spec, value=None, **options):
-  loss = losses.get(spec)
-  if "values" in loss.needs:
-    value = value or ValueConfig()
-  return Objective(loss, markov(), value, **options)
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,11 @@ import subprocess
 import sys
 
 import chex
-import jax
 import killing
 import pytest
 import runs
 
 from offalign.errors import UserError
-from offalign.policy.checkpoint import Checkpoints
 from offalign.reference import store as reference
 from offalign.training.run import Run
 
@@ -22,13 +20,6 @@ pytestmark = [
   pytest.mark.slow,
   pytest.mark.usefixtures("compiled_once", "one_device"),
 ]
-
-
-def state_of(run, folder=None):
-  """The newest state in a run's folder: params, optimiser and step."""
-  template = run.learner.init(run.learner.model.init(jax.random.key(0)))
-  with Checkpoints(folder or run.folder) as checkpoints:
-    return jax.device_get(checkpoints.restore(template))
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +47,8 @@ def test_half_and_then_all_is_all(log, half, tmp_path, capsys, monkeypatch):
   resumed = runs.train(log, half.folder, steps=8)
   assert f"going on after step 4 of {half.folder}" in capsys.readouterr().out
   assert runs.metrics(half.folder) == runs.metrics(whole.folder)
-  chex.assert_trees_all_equal(state_of(resumed), state_of(whole))
-  assert int(state_of(resumed).step) == 8
+  chex.assert_trees_all_equal(runs.state_of(resumed), runs.state_of(whole))
+  assert int(runs.state_of(resumed).step) == 8
   # Of 48 rows, the first four steps drew 32 and scored them then.
   assert sum(scored) == 16
 
@@ -144,7 +135,7 @@ def test_a_run_killed_at_any_moment_is_the_same_to_the_bit(tmp_path):
       *(str(tmp_path), "1", str(KILLS)),
       *runs.as_args(given),
     ],
-    env=env | {"PYTHONPATH": str(pathlib.Path(__file__).parents[1])},
+    env=env | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
     capture_output=True,
     text=True,
     check=False,
@@ -154,11 +145,11 @@ def test_a_run_killed_at_any_moment_is_the_same_to_the_bit(tmp_path):
   assert hit["killed"] == KILLS
   assert min(hit["saving"], hit["reference"], hit["asked"]) >= 1, hit
   whole = Run(runs.config(log, tmp_path / "whole", steps=60))
-  expected, held = state_of(whole), runs.metrics(whole.folder)
+  expected, held = runs.state_of(whole), runs.metrics(whole.folder)
   known = reference.Store(whole.folder / "reference", whole._identity).known
   for i in range(1, hit["runs"] + 1):
     folder = tmp_path / f"cut-{i}"
     assert runs.metrics(folder) == held
-    chex.assert_trees_all_equal(state_of(whole, folder), expected)
+    chex.assert_trees_all_equal(runs.state_of(whole, folder), expected)
     store = reference.Store(folder / "reference", whole._identity)
     assert store.known == known

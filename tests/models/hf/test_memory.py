@@ -70,7 +70,7 @@ def test_peak_memory(folder, devices):
   out = subprocess.run(
     [sys.executable, "-c", READ, str(folder), str(devices)],
     env=os.environ | {"XLA_FLAGS": flags},
-    cwd=pathlib.Path(__file__).parents[2],
+    cwd=pathlib.Path(__file__).parents[3],
     capture_output=True,
     text=True,
     check=False,

@@ -6,8 +6,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from sequences import batch, weights
-from test_objective import objective, params_for
+from sequences import batch, objective, params_for, weights
 
 from offalign import losses
 from offalign.data.batches.packing.fill import lengths, members, pack

@@ -8,9 +8,8 @@ import jax
 import numpy as np
 import pytest
 import runs
-from test_mesh_agreement import FAMILIES, V, rows, weights
-from test_resume import state_of
-from test_stopping import After
+from families import FAMILIES, V, rows, weights
+from runs import After
 
 from offalign import data, models
 from offalign.data import Record
@@ -76,10 +75,10 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(log, tmp_path):
   cut = Run(runs.config(log, tmp_path / "cut", **how))
   with pytest.raises(Stopped):
     cut.train(After(11))
-  assert 0 < int(state_of(cut).step) < 4
+  assert 0 < int(runs.state_of(cut).step) < 4
   runs.train(log, cut.folder, **how)
   assert runs.metrics(cut.folder) == runs.metrics(whole.folder)
-  chex.assert_trees_all_equal(state_of(cut), state_of(whole))
+  chex.assert_trees_all_equal(runs.state_of(cut), runs.state_of(whole))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

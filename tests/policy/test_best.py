@@ -5,7 +5,7 @@ import math
 
 import pytest
 import runs
-from test_checkpoint import state
+from states import state
 
 from offalign.errors import UserError
 from offalign.policy import best

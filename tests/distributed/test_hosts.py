@@ -37,7 +37,7 @@ def launched(log, out, processes, cwd=lambda i: None, **changes):
   env = os.environ | {
     "XLA_FLAGS": "--xla_force_host_platform_device_count="
     f"{DEVICES // processes}",
-    "PYTHONPATH": str(pathlib.Path(__file__).parents[1]),
+    "PYTHONPATH": str(pathlib.Path(__file__).parents[2]),
   }
   for i in range(processes):
     place = {

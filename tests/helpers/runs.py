@@ -7,12 +7,15 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 from absl import flags as absl_flags
 
 from offalign.config import Config
 from offalign.config.config import DataConfig
+from offalign.distributed.signals import Stop
 from offalign.errors import UserError
+from offalign.policy.checkpoint import Checkpoints
 from offalign.programs import judge as judge_lib
 from offalign.training.run import Run
 
@@ -141,3 +144,23 @@ def refused(log, out, **changes):
     Run(config(log, out, **changes))
   assert not out.exists()
   return str(error.value)
+
+
+def state_of(run, folder=None):
+  """The newest state in a run's folder: params, optimiser and step."""
+  template = run.learner.init(run.learner.model.init(jax.random.key(0)))
+  with Checkpoints(folder or run.folder) as checkpoints:
+    return jax.device_get(checkpoints.restore(template))
+
+
+class After(Stop):
+  """Is asked to stop when it is looked at for the n-th time."""
+
+  def __init__(self, n):
+    super().__init__()
+    self.left = n
+
+  def check(self):
+    self.left -= 1
+    self._asked = self.left <= 0
+    super().check()

@@ -13,7 +13,7 @@ from offalign.errors import UserError
 from offalign.leaderboard import append, load, render_text, write
 from offalign.leaderboard.report.console import WIDTH
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 METHODS = [
   ("rebel(tau=0.1)", 0.887, 0.716, 1.97),
   ("dro_v(tau=0.1)", 0.882, 0.703, 1.97),

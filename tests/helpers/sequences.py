@@ -1,8 +1,12 @@
 """A small model of sequences, rows for it, and its log-probs by a loop."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from offalign import losses
+from offalign.learner.objective import Objective
+from offalign.learner.value import ValueConfig, init
 from offalign.models import packed as packing
 from offalign.models.base import Hidden, Model
 from offalign.types import Batch
@@ -82,3 +86,21 @@ def plain_logps(params, prompts, completions, mask):
       out[b, k] += table[before, token]
       before = token
   return out
+
+
+def params_for(objective):
+  policy = weights(0)
+  if objective.value is None:
+    return {"policy": policy}
+  value = jax.tree.map(
+    lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape),
+    init(objective.value, objective.model, policy),
+  )
+  return {"policy": policy, "value": value}
+
+
+def objective(spec, value=None, **options):
+  loss = losses.get(spec)
+  if "values" in loss.needs:
+    value = value or ValueConfig()
+  return Objective(loss, markov(), value, **options)

@@ -13,7 +13,7 @@ from offalign.config.config import check
 from offalign.programs import flags as flags_lib
 from offalign.training import inputs
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "data.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "data.md"
 
 
 def blocks(language):

@@ -1,3 +1,5 @@
+"""Fixtures that write rows of feedback to files."""
+
 import gzip
 import json
 import pathlib
@@ -25,3 +27,13 @@ def write(tmp_path: pathlib.Path) -> Write:
     return path
 
   return write
+
+
+@pytest.fixture
+def put(write: Write) -> Callable[..., str]:
+  """As `write`; returns the path as text."""
+
+  def put(rows: list[dict], name: str = "rows.jsonl") -> str:
+    return str(write(rows, name))
+
+  return put

@@ -8,7 +8,6 @@ import chex
 import pytest
 import runs
 from absl import flags as absl_flags
-from test_resume import state_of
 
 from offalign.config import Config
 from offalign.config.select import SelectConfig
@@ -137,7 +136,7 @@ def _check_cut(log, folder, whole, monkeypatch):
   resumed = train(log, folder)
   assert len(calls) == 5
   assert runs.metrics(folder) == runs.metrics(whole.folder)
-  chex.assert_trees_all_equal(state_of(resumed), state_of(whole))
+  chex.assert_trees_all_equal(runs.state_of(resumed), runs.state_of(whole))
   with Checkpoints(folder) as one, Checkpoints(whole.folder) as other:
     assert one.steps == other.steps
 
