@@ -24,8 +24,8 @@ from offalign.config import Config
 from offalign.config.config import DataConfig
 from offalign.learner.optim import OptimizerConfig
 from offalign.policy import start
+from offalign.policy.folder import read_metrics
 from offalign.programs import export
-from offalign.training.logs import read_metrics
 from offalign.training.run import Run
 
 DATA = {

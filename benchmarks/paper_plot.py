@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.claims import Results
 from benchmarks.paper import SFT, TABLES, Table
-from offalign.leaderboard.report import palette
+from offalign.pages import drawing
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def draw(folder: pathlib.Path, models: Mapping[str, Results]) -> list[str]:
 
   shown = [t for t in TABLES if t.title.startswith(_PANELS)]
   paths = []
-  with matplotlib.rc_context(palette.RC):
+  with matplotlib.rc_context(drawing.RC):
     for model, results in models.items():
       columns = 4
       lines = -(-len(shown) // columns)

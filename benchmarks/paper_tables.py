@@ -14,10 +14,10 @@ from benchmarks.claims import ABSENT, HOLDS, Claim, Match, Results, worst
 from benchmarks.paper import TABLES, Table
 from offalign import leaderboard
 from offalign.errors import UserError
+from offalign.files import write_json
 from offalign.leaderboard import Row
 from offalign.leaderboard.report import tables
 from offalign.leaderboard.report.markdown import table as markdown
-from offalign.training.logs import write_json
 
 FILE = "paper.md"
 RULE = (

@@ -11,7 +11,7 @@ import tqdm
 
 from offalign import leaderboard, losses
 from offalign.errors import UserError
-from offalign.training.logs import write_json
+from offalign.files import write_json
 
 SCALE = (
   "Everything here is synthetic and small: a bandit of 32 prompts and 10 "

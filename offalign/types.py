@@ -87,7 +87,7 @@ class Batch:
     ref_prefix_logps: float32 [B, K] or None: under the reference, of as many
       tokens as the row's shortest completion has.
     ref_mismatched_logps: float32 [B, K] or None: under the reference, of each
-      prompt with the completions of the next row (`statistics.next_valid`).
+      prompt with the completions of the next row (`batch.next_valid`).
     packed: the same tokens in other rows, which models are then given in
       place of those above; or None.
     packed_mismatched: prompts with the completions of the next row likewise.

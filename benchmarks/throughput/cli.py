@@ -15,7 +15,7 @@ from benchmarks.throughput import breakdown, ceiling, contenders, report, suite
 from benchmarks.throughput.cases import CASES, Case
 from benchmarks.throughput.suite import Result
 from offalign.errors import UserError
-from offalign.training.logs import write_json
+from offalign.files import write_json
 
 PEERS = flags.DEFINE_string(
   "peers",

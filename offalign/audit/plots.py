@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from offalign import pages
 from offalign.audit.report import Report
 from offalign.audit.tokens import PARTS
-from offalign.leaderboard.report import palette
+from offalign.pages import drawing
 
 _COLOURS = ("#0072B2", "#D55E00")
 _WIDE, _NARROW, _HEIGHT = 7.2, 4.6, 2.7  # inches
@@ -222,6 +222,6 @@ def _figure(draw: Draw, caption: str, names: Sequence[str] = ()) -> Markup:
   if two:  # the page shows it with the narrow picture
     swatches = [pages.swatch(c, marker="s") for c in _COLOURS]
     below = pages.key(list(zip(swatches, names, strict=True)))
-  with matplotlib.rc_context(palette.RC):
+  with matplotlib.rc_context(drawing.RC):
     wide, narrow = picture(_WIDE, two), picture(_NARROW, False)
     return pages.figure(wide, caption, narrow=narrow, below=below)

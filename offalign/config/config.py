@@ -16,7 +16,9 @@ from offalign.learner.optim import OptimizerConfig, check_warmup
 from offalign.learner.value import ValueConfig
 from offalign.models.base import Remat
 from offalign.models.lora import LoraConfig
-from offalign.training.profile import FIRST
+
+COMPILING = 2
+"""Steps of a process that compile, and are not traced."""
 
 CHANGEABLE = {
   "steps",
@@ -156,11 +158,11 @@ def check(config: Config) -> None:
     if value is not None and value < 1:
       raise UserError(f"--cfg.{name} must be at least 1, not {value}")
   traced = config.profile
-  if traced is not None and not 1 <= traced <= config.steps - FIRST:
+  if traced is not None and not 1 <= traced <= config.steps - COMPILING:
     raise UserError(
       f"--cfg.profile={traced} cannot be traced: it is of the "
-      f"{max(config.steps - FIRST, 0)} steps after the first {FIRST}, which "
-      f"compile, of --cfg.steps={config.steps}"
+      f"{max(config.steps - COMPILING, 0)} steps after the first {COMPILING}, "
+      f"which compile, of --cfg.steps={config.steps}"
     )
   check_warmup(config.optimizer, config.steps)
 

@@ -8,8 +8,7 @@ from offalign.leaderboard.meta import Meta
 from offalign.leaderboard.provenance import Stopwatch, environment, revision
 from offalign.leaderboard.report.console import render_text
 from offalign.leaderboard.report.write import load, write
-from offalign.leaderboard.rows import Row
-from offalign.leaderboard.samples import Sample
+from offalign.leaderboard.rows import Row, Sample
 from offalign.leaderboard.store import append, read
 
 __all__ = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from offalign.leaderboard.columns import Column
 from offalign.leaderboard.meta import Meta
-from offalign.leaderboard.samples import Sample
+from offalign.leaderboard.rows import Sample
 
 Budget = tuple[int, int, int]
 """(completions, tokens, steps), in the order of `rows.BUDGET`."""

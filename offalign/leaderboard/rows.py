@@ -15,13 +15,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offalign.errors import UserError, suggest
-from offalign.leaderboard.samples import Sample
 
 BUDGET = ("completions", "tokens", "steps")
 SECONDS = ("wall", "cpu")
 STATUSES = ("ok", "failed")
 _MAY_LACK = ("samples", "command")
 _NAMES = ("track", "scenario", "loss", "label", "model", "revision")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """One completion.
+
+  Attributes:
+    prompt: as text.
+    completion: as text.
+    reward: what the judge gives it.
+  """
+
+  prompt: str
+  completion: str
+  reward: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,31 +1,14 @@
 """What methods wrote for the same prompts, side by side."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-  from offalign.leaderboard.board import Entry, Group
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample:
-  """One completion.
-
-  Attributes:
-    prompt: as text.
-    completion: as text.
-    reward: what the judge gives it.
-  """
-
-  prompt: str
-  completion: str
-  reward: float
+from offalign.leaderboard.board import Entry, Group
+from offalign.leaderboard.rows import Sample
 
 
 def side_by_side(
-  group: "Group", best: int
-) -> tuple[list["Entry"], list[tuple[str, list[Sample | None]]]]:
+  group: Group, best: int
+) -> tuple[list[Entry], list[tuple[str, list[Sample | None]]]]:
   """Lays out the samples of the best methods, after those of a control.
 
   Args:

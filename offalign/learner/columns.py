@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from offalign.learner.statistics import batch_statistics, next_valid
+from offalign.data.batches.batch import next_valid
+from offalign.learner.statistics import batch_statistics
 from offalign.losses import Loss
 from offalign.types import Array, Batch, Params
 
@@ -84,7 +85,7 @@ def _mismatched_kl(
   of the row that its completion came from. A row that is alone, as the last
   of the held-out rows may be, has no other: 0.
   """
-  nxt = next_valid(batch.weight)
+  nxt = next_valid(batch.weight, jnp)
   has_other = (batch.weight > 0) & (nxt != jnp.arange(len(nxt)))
   mismatched = dataclasses.replace(
     batch,

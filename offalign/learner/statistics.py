@@ -45,25 +45,3 @@ def batch_statistics(
     "chosen_length_mean": lambda: mean(lengths[:, :1]),
   }
   return {name: means[name]() for name in names if name in means}
-
-
-def next_valid(weight: Array) -> Array:
-  """For each row with weight, the next such row, cyclically.
-
-  With two or more rows of weight no row is its own successor, whatever
-  padding lies between them: a derangement. Rows without weight map to
-  themselves.
-
-  Args:
-    weight: [B].
-
-  Returns:
-    int [B] row indices.
-  """
-  valid = weight > 0
-  order = jnp.argsort(~valid, stable=True)  # rows with weight first
-  place = jnp.cumsum(valid) - 1
-  count = jnp.maximum(valid.sum(), 1)
-  return jnp.where(
-    valid, order[(place + 1) % count], jnp.arange(weight.shape[0])
-  )

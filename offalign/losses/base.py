@@ -215,7 +215,7 @@ class Loss:
     A loss without a reference uses log-probs in place of log-ratios; one
     that averages over tokens divides by the length. Carries no gradient.
     """
-    return metrics.implicit_rewards(self, scores)
+    return metrics.implicit_rewards(scores, self.scale, self.average)
 
   def __call__(self, scores: Scores) -> LossOutput:
     """Evaluates the loss.
@@ -244,7 +244,9 @@ class Loss:
     output = self.definition.fn(visible, **self.options)
     if not isinstance(output, LossOutput):
       output = LossOutput(values=output)
-    common = metrics.standard(self, visible)
+    common = metrics.standard(
+      self.kind, visible, self.implicit_rewards(visible)
+    )
     merged = {**common, **output.metrics}
     return dataclasses.replace(output, metrics=merged)
 

@@ -4,32 +4,44 @@
 Entries that a metric does not apply to are NaN and stay out of its mean.
 """
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 
 from offalign.types import Array, Kind, Scores
 
-if TYPE_CHECKING:
-  from offalign.losses.base import Loss
 
+def implicit_rewards(scores: Scores, scale: float, average: bool) -> Array:
+  """Computes scale * log-ratio, without gradient.
 
-def implicit_rewards(loss: "Loss", scores: Scores) -> Array:
-  """[B, K] scale * log-ratio, without gradient; see `Loss`."""
+  Args:
+    scores: with `logps`, and `ref_logps` where the loss declares them.
+    scale: the loss's, e.g. beta.
+    average: divide by the completion's tokens.
+
+  Returns:
+    [B, K].
+  """
   has_ref = "ref_logps" in scores.columns
   raw = scores.log_ratios if has_ref else scores.logps
-  if loss.average:
+  if average:
     raw = raw / jnp.maximum(scores.lengths, 1)
-  return jax.lax.stop_gradient(loss.scale * raw)
+  return jax.lax.stop_gradient(scale * raw)
 
 
-def standard(loss: "Loss", scores: Scores) -> dict[str, Array]:
-  """Name -> [B] or [B, K] for the loss's kind of feedback."""
-  rewards = implicit_rewards(loss, scores)
+def standard(kind: Kind, scores: Scores, rewards: Array) -> dict[str, Array]:
+  """Computes the metrics that every loss of a kind of feedback logs.
+
+  Args:
+    kind: of feedback.
+    scores: what the loss saw.
+    rewards: [B, K], see `implicit_rewards`.
+
+  Returns:
+    Name -> [B] or [B, K].
+  """
   logps = jax.lax.stop_gradient(scores.logps)
-  if loss.kind is Kind.PAIR:
-    return _pair(loss, scores, rewards, logps)
+  if kind is Kind.PAIR:
+    return _pair(scores, rewards, logps)
   if "labels" not in scores.columns:
     return {"rewards/mean": rewards, "logps/mean": logps}
   return by_label(rewards, logps, scores.labels)
@@ -46,9 +58,7 @@ def by_label(rewards: Array, logps: Array, labels: Array) -> dict[str, Array]:
   }
 
 
-def _pair(
-  loss: "Loss", scores: Scores, rewards: Array, logps: Array
-) -> dict[str, Array]:
+def _pair(scores: Scores, rewards: Array, logps: Array) -> dict[str, Array]:
   """Metrics of chosen against rejected; ties of the reward stay out."""
   margins = rewards[:, 0] - rewards[:, 1]
   correct = (margins > 0).astype(margins.dtype)

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Collection, Iterable
 
 from offalign.errors import UserError, suggest
-from offalign.training.logs import read_metrics
+from offalign.policy.folder import read_metrics
 
 WIN_RATE = "eval_win_rate/sft"
 """See `offalign.training.selection`."""

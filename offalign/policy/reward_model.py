@@ -16,6 +16,7 @@ from offalign.learner import Learner, LearnerConfig
 from offalign.learner.value import ValueConfig
 from offalign.policy import adapters, start
 from offalign.policy.checkpoint import Checkpoints, choose
+from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Batch
 
 
@@ -37,9 +38,9 @@ class Rewards:
     Raises:
       UserError: where it is no run, or one that trained no reward model.
     """
-    about = start.read_about(folder)
+    about = read_about(folder)
     if about is None:
-      raise UserError(f"{folder} is not a run folder: it has no {start.ABOUT}")
+      raise UserError(f"{folder} is not a run folder: it has no {ABOUT}")
     loss = losses.get(about["loss"])
     if not loss.trains_rewards:
       raise UserError(
@@ -51,7 +52,7 @@ class Rewards:
         raise UserError(f"{folder} has no complete checkpoint yet")
     self.step = choose(folder, step, about["config"].get("keep_best"))
     self._config, self._size = about["config"], batch_size
-    self._tokenizer = Tokenizer.load(folder / start.TOKENIZER)
+    self._tokenizer = Tokenizer.load(folder / TOKENIZER)
     mesh = sharding.one_device()
     lora = adapters.config_of(about)
     self._learner = Learner(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 from typing import Any
 
@@ -22,12 +21,11 @@ from offalign.models.hf import hub
 from offalign.policy import adapters as adapted
 from offalign.policy import origin
 from offalign.policy.checkpoint import Checkpoints, choose
+from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Array, Params
 
-ABOUT, TOKENIZER = "run.json", "tokenizer"
 MODEL = "decoder"  # where no flag names one
 _PRIMES = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)  # of xxHash; they mix bits
-_RECORDED = ("config", "model", "vocab_size", "tokenizer", "start", "data")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,22 +97,6 @@ def canonical(spec: str) -> str:
     if origin.is_named(spec):
       return origin.spec(spec)
     return models.make(spec, vocab_size=1).spec
-
-
-def read_about(folder: pathlib.Path) -> dict[str, Any] | None:
-  """The run.json of a folder, or None."""
-  path = folder / ABOUT
-  if not path.exists():
-    return None
-  try:
-    about = json.loads(path.read_text(encoding="utf-8"))
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise UserError(f"{path} is not JSON ({error}); is it a run's?") from None
-  about = about if isinstance(about, dict) else {}
-  missing = [key for key in _RECORDED if key not in about]
-  if missing:
-    raise UserError(f"{path} has no {missing[0]!r}; is it a run's?")
-  return about
 
 
 def tokenizer(

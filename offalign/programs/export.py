@@ -33,6 +33,7 @@ from offalign.models.hf.folder import (
 from offalign.models.t5.config import T5Config
 from offalign.policy import adapters, origin, start
 from offalign.policy.checkpoint import Checkpoints, choose
+from offalign.policy.folder import ABOUT, read_about
 from offalign.programs import flags as flags_lib
 
 DTYPES = ("float32", "bfloat16")
@@ -67,9 +68,9 @@ def export(
       not there any more, or an adapter to be written that was not trained.
   """
   folder = pathlib.Path(run)
-  about = start.read_about(folder)
+  about = read_about(folder)
   if about is None:
-    raise UserError(f"{folder} is not a run folder: it has no {start.ABOUT}")
+    raise UserError(f"{folder} is not a run folder: it has no {ABOUT}")
   config = _config(folder, about)
   with Checkpoints(folder) as checkpoints:
     if checkpoints.latest is None:

@@ -20,6 +20,7 @@ from offalign.generation import completions
 from offalign.generation.completing import Completed, complete, encode
 from offalign.policy import start
 from offalign.policy.checkpoint import Checkpoints, choose
+from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.programs import flags as flags_lib
 
 BATCH = 32
@@ -91,16 +92,16 @@ def complete_with(
 ) -> tuple[list[Completed], int]:
   """What `generate` writes, and the checkpoint's step; writes nothing."""
   folder = pathlib.Path(run)
-  about = start.read_about(folder)
+  about = read_about(folder)
   if about is None:
-    raise UserError(f"{folder} is not a run folder: it has no {start.ABOUT}")
+    raise UserError(f"{folder} is not a run folder: it has no {ABOUT}")
   with Checkpoints(folder) as checkpoints:
     if checkpoints.latest is None:
       raise UserError(f"{folder} has no complete checkpoint yet")
   config = about["config"]
   with blaming(f"--step={step}"):
     number = choose(folder, step, config.get("keep_best"))
-  tokenizer = Tokenizer.load(folder / start.TOKENIZER)
+  tokenizer = Tokenizer.load(folder / TOKENIZER)
   model = start.model_of(folder, about)
   if max_new_tokens is None:
     max_new_tokens = config.get("data.max_completion") or 256

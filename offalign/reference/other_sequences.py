@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from offalign.data import TokenRows
+from offalign.data.batches.batch import next_valid
 from offalign.data.batches.ragged import Ragged
 from offalign.types import Batch
 
@@ -72,14 +73,6 @@ def with_prefixes(
   return dataclasses.replace(rows, ref_prefix_logps=logps)
 
 
-def partners(weight: np.ndarray) -> np.ndarray:
-  """`offalign.learner.statistics.next_valid` on the host."""
-  following = np.arange(len(weight))
-  valid = np.flatnonzero(weight > 0)
-  following[valid] = np.roll(valid, -1)
-  return following
-
-
 class Mismatched:
   """The prompts of batches with the completions of other rows."""
 
@@ -112,7 +105,7 @@ class Mismatched:
 
   def _pairs(self, indices: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """[B, K] numbers of the (prompt, completion) pairs of a batch."""
-    other = indices[partners(weight)]
+    other = indices[next_valid(weight)]
     prompts = self._rows.prompt_index[indices][:, None]
     return (
       prompts * len(self._rows.completions)

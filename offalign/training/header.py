@@ -7,9 +7,9 @@ import pathlib
 import jax
 
 from offalign.distributed import sharding
+from offalign.files import write_atomically
 from offalign.learner import Learner
 from offalign.training.inputs import Inputs
-from offalign.training.logs import write_atomically
 from offalign.types import Params
 
 

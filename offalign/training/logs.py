@@ -11,7 +11,8 @@ import numpy as np
 import tensorboardX
 import tqdm
 
-METRICS = "metrics.jsonl"
+from offalign.files import write_atomically
+from offalign.policy.folder import METRICS, read_metrics
 
 
 class Logs:
@@ -138,19 +139,6 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
   write_atomically(path, "".join(kept))
 
 
-def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
-  """The lines of a run's metrics; not one that was cut off half-written."""
-  lines: list[dict[str, Any]] = []
-  if not (folder / METRICS).exists():
-    return lines
-  for line in (folder / METRICS).read_text(encoding="utf-8").splitlines():
-    try:
-      lines.append(json.loads(line))
-    except json.JSONDecodeError:
-      continue
-  return lines
-
-
 def mean_of(lines: list[dict[str, float]]) -> dict[str, float]:
   """Means over steps; a metric that some steps lack, over those that do."""
   names = dict.fromkeys(name for line in lines for name in line)
@@ -173,18 +161,3 @@ def describe(held: dict[str, float]) -> str:
     if name in held
   ]
   return ", ".join(parts) or "nothing held out"
-
-
-def write_atomically(path: pathlib.Path, text: str) -> None:
-  """Writes a file so that it is there whole or not at all."""
-  part = path.with_name(path.name + ".part")
-  with part.open("w", encoding="utf-8") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  part.replace(path)
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """`write_atomically` for JSON, indented."""
-  write_atomically(path, json.dumps(value, indent=1) + "\n")

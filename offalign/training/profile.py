@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import jax
 
-FIRST = 2  # steps of a process that compile, and are not traced
+from offalign.config.config import COMPILING
 
 
 class Profile:
@@ -24,7 +24,7 @@ class Profile:
       begin: the step that the process goes on after.
     """
     self._folder = folder
-    self._steps = range(begin + FIRST + 1, begin + FIRST + 1 + steps)
+    self._steps = range(begin + COMPILING + 1, begin + COMPILING + 1 + steps)
     self._on = False
 
   def __enter__(self) -> "Profile":

@@ -18,22 +18,18 @@ from offalign.data.batches.packing.run import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError
+from offalign.files import write_atomically, write_json
 from offalign.learner import Learner, LearnerConfig
 from offalign.policy import start
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
+from offalign.policy.folder import ABOUT, TOKENIZER, read_about, read_metrics
 from offalign.reference import store
 from offalign.training import compile_cache, evaluation, header, inputs
 from offalign.training.batches import Referenced
 from offalign.training.evaluation import PREFIX
-from offalign.training.logs import (
-  Logs,
-  NoLogs,
-  read_metrics,
-  write_atomically,
-  write_json,
-)
+from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
 from offalign.training.profile import Profile
 from offalign.training.selection import Selection, keeping
@@ -67,7 +63,7 @@ class Run:
       mesh = sharding.make_mesh(config.mesh)
     with blaming(f"--cfg.batch_size={config.batch_size}"):
       sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
-    known = start.read_about(self.folder)
+    known = read_about(self.folder)
     refuse_changes(config, known, self.folder)
     with blaming(""):
       self.inputs = inputs.read(
@@ -208,9 +204,9 @@ class Run:
 
   def _begin_folder(self) -> None:
     """Writes what a run that goes on reads; run.json last, as it counts."""
-    about = self.folder / start.ABOUT
+    about = self.folder / ABOUT
     if not about.exists():
-      self.inputs.tokenizer.save(self.folder / start.TOKENIZER)
+      self.inputs.tokenizer.save(self.folder / TOKENIZER)
       start.keep(self.config, self._parent, self._first)
       kept = self.inputs.scales and self.inputs.scales.file()
       if kept:

@@ -22,6 +22,7 @@ from offalign.data import Tokenizer
 from offalign.distributed import hosts
 from offalign.distributed.signals import Stop
 from offalign.errors import UserError
+from offalign.files import write_atomically
 from offalign.generation import completions
 from offalign.generation.completing import complete, encode
 from offalign.judges.win_rates import win_rate
@@ -29,7 +30,6 @@ from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.policy.best import WIN_RATE
 from offalign.training.inputs import Inputs
-from offalign.training.logs import write_atomically
 from offalign.types import Params
 
 FOLDER = "select"

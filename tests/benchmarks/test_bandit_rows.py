@@ -6,8 +6,8 @@ import pytest
 from benchmarks import bandit_metrics as metrics
 from benchmarks import bandit_rows as rows
 from benchmarks import bandit_world as world
+from offalign.data.batches.batch import next_valid
 from offalign.errors import UserError
-from offalign.learner.statistics import next_valid
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["on", "off-policy"])

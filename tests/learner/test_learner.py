@@ -13,11 +13,11 @@ import worlds
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offalign.data.batches.batch import next_valid
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.optim import OptimizerConfig
-from offalign.learner.statistics import next_valid
 from offalign.learner.value import ValueConfig
 from offalign.losses import registry
 from offalign.training.metrics import NonFinite, check_finite, finish

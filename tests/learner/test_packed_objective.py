@@ -9,12 +9,12 @@ import pytest
 from sequences import batch, objective, params_for, weights
 
 from offalign import losses
+from offalign.data.batches.batch import next_valid
 from offalign.data.batches.packing.fill import lengths, members, pack
 from offalign.data.batches.packing.shape import fit
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner.value import ValueConfig
-from offalign.reference.other_sequences import partners
 from offalign.types import Kind
 
 CASES = [
@@ -44,7 +44,7 @@ def _double():
 def packed(rows, shards, microbatches):
   """The rows, packed, also with the completions of the next."""
   cut = {"shards": shards, "microbatches": microbatches}
-  after = partners(rows.weight)
+  after = next_valid(rows.weight)
   mismatched = dataclasses.replace(
     rows,
     completions=rows.completions[after],

@@ -12,6 +12,7 @@ from offalign.errors import UserError
 from offalign.models import hf
 from offalign.policy import start
 from offalign.policy.checkpoint import Checkpoints
+from offalign.policy.folder import read_about
 from offalign.programs import export as export_lib
 from offalign.training.run import Run
 
@@ -55,7 +56,7 @@ class TestUntrained:
     )
     export_lib.export(tmp_path / "run", tmp_path / "out")
     model, params = hf.load(tmp_path / "out")
-    assert model.vocab_size == start.read_about(tmp_path / "run")["vocab_size"]
+    assert model.vocab_size == read_about(tmp_path / "run")["vocab_size"]
     transformers = pytest.importorskip(
       "transformers", reason="parity needs offalign[parity]"
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from offalign import data
 from offalign.data import Record
-from offalign.learner.statistics import next_valid
+from offalign.data.batches.batch import next_valid
 from offalign.reference import other_sequences
 from offalign.training.run import Run
 from offalign.types import Kind
@@ -46,7 +46,7 @@ def score(rows, what):
 def test_partners_are_those_of_the_step(valid):
   weight = np.asarray(valid, np.float32)
   np.testing.assert_array_equal(
-    other_sequences.partners(weight), next_valid(jnp.asarray(weight))
+    next_valid(weight), next_valid(jnp.asarray(weight), jnp)
   )
 
 
@@ -61,7 +61,7 @@ def test_each_prompt_is_scored_with_the_next_rows_completions(mine):
   for indices, weight in batches:
     whole = data.batch(rows, indices[mine])
     got = found.onto(whole, indices, weight, mine).ref_mismatched_logps
-    after = indices[other_sequences.partners(weight)]
+    after = indices[next_valid(weight)]
     want = [
       [
         number(rows.prompts[rows.prompt_index[i]], rows.completions[u])

@@ -16,6 +16,7 @@ from offalign.models import hf
 from offalign.models.hf.folder import open_folder
 from offalign.models.hf.read import flatten
 from offalign.policy import start
+from offalign.policy.folder import read_about
 from offalign.programs import export as export_lib
 from offalign.reference import store
 from offalign.training.run import Run
@@ -71,7 +72,7 @@ def test_an_export_is_the_policy_of_the_newest_checkpoint(
   run, exported, origin_folder
 ):
   model, params = hf.load(exported)
-  about = start.read_about(run)
+  about = read_about(run)
   kept = start.restore(run, start.model_of(run, about), sharding.one_device())
   flat, expected = flatten(params), flatten(kept)
   first = flatten(hf.load(origin_folder)[1])
@@ -117,7 +118,7 @@ def test_a_run_starts_from_a_run(run, scored, tmp_path):
     )
   )
   policy = flatten(child._first)
-  about = start.read_about(run)
+  about = read_about(run)
   kept = flatten(
     start.restore(run, start.model_of(run, about), sharding.one_device())
   )

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from offalign.policy.folder import read_metrics
 from offalign.training import logs as logs_lib
-from offalign.training.logs import Logs, describe, mean_of, read_metrics
+from offalign.training.logs import Logs, describe, mean_of
 
 
 @pytest.fixture

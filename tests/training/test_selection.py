@@ -21,6 +21,7 @@ from offalign.learner.optim import OptimizerConfig
 from offalign.policy import start
 from offalign.policy.best import WIN_RATE
 from offalign.policy.checkpoint import Checkpoints, choose
+from offalign.policy.folder import read_about
 from offalign.programs import flags
 from offalign.programs.generate import generate
 from offalign.training.run import Run
@@ -67,7 +68,7 @@ def win_rates(folder):
 
 def texts_of(run, step):
   """What a checkpoint's policy completes the selection's prompts with."""
-  model = start.model_of(run.folder, start.read_about(run.folder))
+  model = start.model_of(run.folder, read_about(run.folder))
   params = start.restore(run.folder, model, sharding.one_device(), step)
   prompts = run._selection.prompts
   tokenizer = run.inputs.tokenizer
@@ -96,7 +97,7 @@ def test_the_policy_that_wins_most_is_kept_whatever_stops_the_run(
   with Checkpoints(run.folder) as checkpoints:
     assert checkpoints.steps == sorted({before, 8})
     assert best in checkpoints.steps
-  about = start.read_about(run.folder)
+  about = read_about(run.folder)
   assert about["config"]["keep_best"] == WIN_RATE
   assert about["config"]["select.judge"] == select().judge
   assert choose(run.folder, "best", about["config"]["keep_best"]) == best

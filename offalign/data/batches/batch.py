@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -158,3 +159,24 @@ def eval_rows(
     indices = np.minimum(places, len(rows) - 1)
     real = places < len(rows)
     yield indices, np.where(real, rows.weight[indices], np.float32(0))
+
+
+def next_valid(weight: Any, xp: Any = np) -> Any:
+  """For each row with weight, the next such row, cyclically.
+
+  With two or more rows of weight no row is its own successor, whatever
+  padding lies between them: a derangement. Rows without weight map to
+  themselves.
+
+  Args:
+    weight: [B].
+    xp: numpy, or jax.numpy inside a compiled function.
+
+  Returns:
+    int [B] row indices.
+  """
+  valid = weight > 0
+  order = xp.argsort(~valid, stable=True)  # rows with weight first
+  place = xp.cumsum(valid) - 1
+  count = xp.maximum(valid.sum(), 1)
+  return xp.where(valid, order[(place + 1) % count], xp.arange(len(weight)))

@@ -13,7 +13,7 @@ from offalign.leaderboard.meta import Point
 from offalign.leaderboard.ranking import budget_text
 from offalign.leaderboard.report import tables
 from offalign.leaderboard.report.palette import Style
-from offalign.leaderboard.samples import Sample
+from offalign.leaderboard.rows import Sample
 from offalign.pages import Cell, Column
 
 _BEST = 3  # methods whose samples are shown

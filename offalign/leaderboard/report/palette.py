@@ -11,7 +11,6 @@ from markupsafe import Markup
 from offalign import pages
 from offalign.leaderboard.board import Board
 
-TEXT = "#222222"
 FAINT = "#8A8A8A"
 _COLOURS = (
   "#0072B2",
@@ -24,23 +23,6 @@ _COLOURS = (
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P")  # with 7 colours: 42 pairs
 _LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-RC: dict[Any, Any] = {
-  "font.family": "DejaVu Sans",
-  "font.size": 10,
-  "axes.titlesize": 11,
-  "axes.titlelocation": "left",
-  "axes.spines.top": False,
-  "axes.spines.right": False,
-  "axes.edgecolor": "#666666",
-  "axes.labelcolor": TEXT,
-  "axes.grid": True,
-  "axes.axisbelow": True,
-  "grid.color": "#E9E9E9",
-  "xtick.color": "#444444",
-  "ytick.color": "#444444",
-  "text.color": TEXT,
-}
-"""Matplotlib settings, applied around drawing and saving only."""
 
 
 class Style(NamedTuple):

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from offalign import pages
 from offalign.leaderboard.board import Board, Entry, Group
 from offalign.leaderboard.report import palette
+from offalign.pages import drawing
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
@@ -62,7 +63,7 @@ def draw(board: Board, folder: pathlib.Path) -> dict[str, list[Picture]]:
   drawn: dict[str, list[Picture]] = {}
   taken: set[str] = set()
   # A $ in a name is a $; the axes' own labels have none.
-  with matplotlib.rc_context({**palette.RC, "text.parse_math": False}):
+  with matplotlib.rc_context({**drawing.RC, "text.parse_math": False}):
     styles = palette.styles(board)
     for group in board.groups:
       for picture in _pictures(board, group, styles):

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from offalign.data import TokenRows, batch
+from offalign.data.batches.batch import next_valid
 from offalign.data.batches.packing.fill import members, pack
 from offalign.data.batches.packing.shape import Shape, choose, cost
-from offalign.reference.other_sequences import partners
 from offalign.types import Batch
 
 
@@ -63,7 +63,7 @@ class Packing:
     self.shape, tokens = self._choose(own)
     self.mismatched_shape = None
     if mismatched:
-      mixed = [self._lengths(i, i[partners(w)], w) for i, w in drawn]
+      mixed = [self._lengths(i, i[next_valid(w)], w) for i, w in drawn]
       self.mismatched_shape, _ = self._choose(mixed)
     k, p, t = (
       rows.completion_index.shape[1],
@@ -132,7 +132,7 @@ class Packing:
     packed = pack(host, self.shape, **parts)
     mismatched = None
     if self.mismatched_shape is not None:
-      following = partners(weight)
+      following = next_valid(weight)
       mixed = dataclasses.replace(
         rows.unique(),
         prompt_index=rows.prompt_index[picked],
