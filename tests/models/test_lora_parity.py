@@ -19,6 +19,7 @@ from offalign.learner.objective import Objective
 from offalign.models import hf, lora
 from offalign.models.hf import adapter
 from offalign.models.hf.folder import read_config
+from offalign.models.hf.read import flatten
 from offalign.models.lora import LoraConfig
 
 TOLERANCE = 1e-4
@@ -123,7 +124,7 @@ def test_parity(name, tmp_path):
   }
   weights = tuple(f"{module}.weight" for module in names.values())
   their_grads = parity_torch.dpo(adapted, rows, weights)["policy"]
-  flat = hf.flatten(grads)
+  flat = flatten(grads)
   for (path, which), weight in zip(names, weights, strict=True):
     found, wanted = flat[f"{path}/{which}"][1].T, their_grads[weight]
     np.testing.assert_allclose(

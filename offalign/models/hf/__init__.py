@@ -9,11 +9,13 @@ from offalign.models.hf.checkpoint import (
   sources_of,
   write,
 )
+from offalign.models.hf.folder import read_config
 
 __all__ = [
   "MAX_SHARD_SIZE",
   "describe",
   "load",
+  "read_config",
   "save",
   "shapes_of",
   "sources_of",
