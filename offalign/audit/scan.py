@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from offalign.audit.findings import Finding, Places
-from offalign.data.reading import files as readers
-from offalign.data.reading import forms, paths
+from offalign.data.reading import forms, paths, readers
 from offalign.data.reading.records import Problem, Record, count
 from offalign.errors import UserError
 

@@ -8,8 +8,8 @@ conversations as lists of role and content, an implicit prompt, messages), with
 import dataclasses
 from typing import Any
 
-from offalign.data.reading import cells as parsing
-from offalign.data.reading.cells import Fault
+from offalign.data.reading import parsing
+from offalign.data.reading.parsing import Fault
 from offalign.data.reading.records import Problem, Prompt, Record
 from offalign.errors import UserError, suggest
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from offalign.data.reading import files as readers
-from offalign.data.reading import forms
+from offalign.data.reading import forms, readers
 from offalign.data.reading.paths import Sources, find
 from offalign.data.reading.records import Problem, Prompt, Record, count
 from offalign.errors import UserError
