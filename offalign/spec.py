@@ -15,7 +15,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from offalign.errors import UserError, suggest
+from offalign.errors import UserError, option, suggest
 
 _EXAMPLES = {
   "loss": "'dpo' or 'kto(beta=0.2, threshold=batch)'",
@@ -162,15 +162,15 @@ def choose(
         f"{owner} has no option {name!r}{suggest(name, chosen)} (its options: "
         f"{valid})"
       )
-    chosen[name] = _typed(owner, name, value, types[name])
+    chosen[name] = _typed(f"{owner}: {name}", value, types[name])
   return chosen
 
 
-def check_fields(owner: str, config: Any) -> None:
-  """Checks every field of a dataclass against its annotation.
+def check_fields(group: str, config: Any) -> None:
+  """Checks every field of a dataclass of options against its annotation.
 
   Args:
-    owner: whose fields they are; for the errors.
+    group: of the options that the fields are; "" = of none.
     config: an instance; its annotations are those that `choose` takes, or
       classes.
 
@@ -180,7 +180,8 @@ def check_fields(owner: str, config: Any) -> None:
   hints = typing.get_type_hints(type(config))
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
-    _typed(owner, field.name, value, hints[field.name])
+    name = f"{group}.{field.name}" if group else field.name
+    _typed(option(name), value, hints[field.name])
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:
@@ -195,7 +196,7 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
   return (hint,)
 
 
-def _typed(owner: str, option: str, value: Any, hint: Any) -> Any:
+def _typed(what: str, value: Any, hint: Any) -> Any:
   """Checks one option against its annotation; ints become floats."""
   accepted = alternatives(hint)
   for kind in accepted:
@@ -204,22 +205,22 @@ def _typed(owner: str, option: str, value: Any, hint: Any) -> Any:
         return value
     elif kind in (float, int) and not isinstance(value, bool):
       if kind is float and isinstance(value, numbers.Real):
-        return _finite(owner, option, value)
+        return _finite(what, value)
       if kind is int and isinstance(value, numbers.Integral):
         return int(value)
     elif kind is not int and isinstance(value, kind):
       return value
   expected = " or ".join(_describe(kind) for kind in accepted)
-  raise UserError(f"{owner}: {option} must be {expected}, not {value!r}")
+  raise UserError(f"{what} must be {expected}, not {value!r}")
 
 
-def _finite(owner: str, option: str, value: Any) -> float:
+def _finite(what: str, value: Any) -> float:
   try:
     number = float(value)
   except OverflowError:
     number = math.inf
   if not math.isfinite(number):
-    raise UserError(f"{owner}: {option} must be finite")
+    raise UserError(f"{what} must be finite")
   return number
 
 

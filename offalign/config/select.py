@@ -3,7 +3,7 @@
 import dataclasses
 
 from offalign import spec
-from offalign.errors import UserError
+from offalign.errors import OPTIONS, UserError, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SelectConfig:
       completions of the held-out prompts; default: the policy that the run
       starts from.
     prompts: how many held-out prompts are completed, drawn by the seed.
-    max_new_tokens: of a completion; default --cfg.data.max_completion.
+    max_new_tokens: of a completion; default: data.max_completion.
     temperature: of both sides; 0 takes the likeliest tokens.
     seed: of the prompts and the samples, which are the same each time.
   """
@@ -35,21 +35,26 @@ class SelectConfig:
     """Checks what no data is needed for.
 
     Raises:
-      UserError: naming the flag.
+      UserError: naming the option.
     """
-    spec.check_fields("--cfg.select", self)
+    spec.check_fields("select", self)
     if not self.judge:
       raise UserError(
-        "--cfg.select.judge is missing: name the judge that selects, or leave "
-        "out the other flags of --cfg.select"
+        f"{option('select.judge')} is missing: name the judge that selects, or "
+        f"leave out the other {OPTIONS} of {option('select')}"
       )
     for name in ("every", "prompts", "max_new_tokens"):
       value = getattr(self, name)
       if value is not None and value < 1:
-        raise UserError(f"--cfg.select.{name} must be at least 1, not {value}")
+        raise UserError(
+          f"{option(f'select.{name}')} must be at least 1, not {value}"
+        )
     if self.seed < 0:
-      raise UserError(f"--cfg.select.seed must be 0 or more, not {self.seed}")
+      raise UserError(
+        f"{option('select.seed')} must be 0 or more, not {self.seed}"
+      )
     if self.temperature < 0:
       raise UserError(
-        f"--cfg.select.temperature must be 0 or above, not {self.temperature}"
+        f"{option('select.temperature')} must be 0 or above, not "
+        f"{self.temperature}"
       )

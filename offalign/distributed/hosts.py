@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 
 from offalign import spec
 from offalign.distributed import lost_peer
-from offalign.errors import UserError
+from offalign.errors import OPTIONS, UserError, option, spoken
 
 _WAIT = 300  # seconds for all processes to come together
 _ALIKE = 5  # seconds in which processes that fail alike all say so
@@ -54,32 +54,30 @@ class HostsConfig:
     Raises:
       UserError: naming the option.
     """
-    spec.check_fields("--cfg.hosts", self)
+    spec.check_fields("hosts", self)
+    coordinator = option("hosts.coordinator", self.coordinator)
     given = {"processes": self.processes, "process": self.process}
     for name, value in given.items():
       if self.coordinator == "auto" and value is not None:
         raise UserError(
-          f"--cfg.hosts.{name}={value} is set, but the cluster numbers the "
-          "processes: leave it out, or name --cfg.hosts.coordinator=HOST:PORT"
+          f"{option(f'hosts.{name}', value)} is set, but the cluster numbers "
+          "the processes: leave it out, or name "
+          f"{option('hosts.coordinator', 'HOST:PORT')}"
         )
       if self.coordinator != "auto" and value is None:
-        raise UserError(
-          f"--cfg.hosts.coordinator={self.coordinator} needs "
-          f"--cfg.hosts.{name} too"
-        )
+        raise UserError(f"{coordinator} needs {option(f'hosts.{name}')} too")
     if self.process not in (None, *range(self.processes or 0)):
       raise UserError(
-        f"--cfg.hosts.process={self.process} is none of --cfg.hosts.processes="
-        f"{self.processes}, which are numbered from 0"
+        f"{option('hosts.process', self.process)} is none of "
+        f"{option('hosts.processes', self.processes)}, which are numbered "
+        "from 0"
       )
     port = self.coordinator.rpartition(":")[2]
     if self.coordinator != "auto" and not port.isdigit():
-      raise UserError(
-        f"--cfg.hosts.coordinator={self.coordinator} is not HOST:PORT or auto"
-      )
+      raise UserError(f"{coordinator} is not HOST:PORT or auto")
     if self.timeout < 1:
       raise UserError(
-        f"--cfg.hosts.timeout must be at least 1, not {self.timeout}"
+        f"{option('hosts.timeout')} must be at least 1, not {self.timeout}"
       )
 
 
@@ -110,8 +108,9 @@ def join(config: HostsConfig | None) -> None:
     reason = str(error).splitlines()[0][:200]
     if auto:
       raise UserError(
-        f"--cfg.hosts.coordinator=auto found no cluster to join ({reason}): "
-        "give HOST:PORT, --cfg.hosts.processes and --cfg.hosts.process instead"
+        f"{option('hosts.coordinator', 'auto')} found no cluster to join "
+        f"({reason}): give HOST:PORT, {option('hosts.processes')} and "
+        f"{option('hosts.process')} instead"
       ) from error
     raise UserError(
       f"process {config.process} could not join the others at "
@@ -138,9 +137,9 @@ def is_first() -> bool:
 
 
 def say(text: str) -> None:
-  """Prints a line, once for all processes."""
+  """Prints a line, once for all processes; options as the program has them."""
   if is_first():
-    print(text, flush=True)
+    print(spoken(text), flush=True)
 
 
 def wait(name: str) -> None:
@@ -168,7 +167,7 @@ def agree(about: dict[str, Any]) -> None:
       if mine != first:
         raise UserError(
           f"process {process} has another {key!r} than process 0: start all "
-          "with the same flags, and give all the same files"
+          f"with the same {OPTIONS}, and give all the same files"
         )
 
 

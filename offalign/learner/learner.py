@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from offalign import losses, spec
 from offalign.distributed import constraints, sharding
-from offalign.errors import UserError
+from offalign.errors import OPTIONS, UserError, option
 from offalign.learner import optim
 from offalign.learner import value as value_lib
 from offalign.learner.check_batch import check_batch
@@ -75,11 +75,11 @@ class LearnerConfig:
   logp_chunk: int | None = None
 
   def __post_init__(self) -> None:
-    spec.check_fields("learner", self)
+    spec.check_fields("", self)
     for name in ("steps", "microbatches", "logp_chunk"):
       number = getattr(self, name)
       if number is not None and number < 1:
-        raise UserError(f"learner: {name} must be at least 1, not {number}")
+        raise UserError(f"{option(name)} must be at least 1, not {number}")
 
 
 class Learner:
@@ -115,8 +115,9 @@ class Learner:
     has_value = "values" in self.loss.needs
     if config.value is not None and not has_value:
       raise UserError(
-        f"value options are set but loss {str(self.loss)!r} has no value "
-        "function; leave them out, or choose a loss that needs values"
+        f"{option('value.*')} {OPTIONS} are set but loss {str(self.loss)!r} "
+        "has no value function; leave them out, or choose a loss that needs "
+        "values"
       )
     self._lora = lora = config.lora
     self.has_frozen_weights = lora is not None
@@ -287,7 +288,7 @@ def _rematted(model: Model, remat: Remat) -> Model:
     return model
   if model.rematted is None:
     raise UserError(
-      f"remat={remat} is set, but {model.spec} has no layers to recompute; "
-      "leave it out"
+      f"{option('remat', remat)} is set, but {model.spec} has no layers to "
+      "recompute; leave it out"
     )
   return model.rematted(remat)

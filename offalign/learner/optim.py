@@ -8,7 +8,7 @@ import optax
 from flax import traverse_util
 
 from offalign import spec
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.types import Array, Params
 
 
@@ -44,7 +44,8 @@ class OptimizerConfig:
     for name in ("warmup_steps", "clip_norm", "weight_decay"):
       if (getattr(self, name) or 0) < 0:
         raise UserError(
-          f"optimizer: {name} must be 0 or above, not {getattr(self, name)}"
+          f"{option(f'optimizer.{name}')} must be 0 or above, not "
+          f"{getattr(self, name)}"
         )
 
 
@@ -84,12 +85,13 @@ def make(
   """
   if config.value_learning_rate is not None and not value:
     raise UserError(
-      "value_learning_rate is set but the loss has no value function; leave "
-      "it out, or choose a loss that needs values"
+      f"{option('optimizer.value_learning_rate')} is set but the loss has no "
+      "value function; leave it out, or choose a loss that needs values"
     )
   if config.weight_decay and config.name != "adam":
     raise UserError(
-      "weight_decay has no effect with adafactor; leave it out, or use adam"
+      f"{option('optimizer.weight_decay')} has no effect with adafactor; leave "
+      "it out, or use adam"
     )
   rates = {"policy": config.learning_rate}
   if value:
@@ -97,7 +99,10 @@ def make(
     rates["value"] = config.learning_rate if own is None else own
   for name, rate in rates.items():
     if rate < 0:
-      raise UserError(f"the {name}'s learning rate must be >= 0, not {rate}")
+      own_name = "value_learning_rate" if name == "value" else "learning_rate"
+      raise UserError(
+        f"{option(f'optimizer.{own_name}')} must be >= 0, not {rate}"
+      )
   return {
     name: _one(config, schedule(config, rate, steps))
     for name, rate in rates.items()
@@ -193,14 +198,15 @@ def check_warmup(config: OptimizerConfig, steps: int) -> None:
   """Refuses a default warm-up that is no shorter than the run.
 
   Raises:
-    UserError: naming the flag.
+    UserError: naming the option.
   """
   default = WARMUP[config.name]
   if config.name != "adafactor" or config.warmup_steps is not None:
     return
   if default >= steps:
     raise UserError(
-      f"--cfg.optimizer.warmup_steps is {default} with adafactor where it is "
-      f"not given, no fewer than --cfg.steps={steps}, so the learning rate "
-      "would rise all through the run: give --cfg.optimizer.warmup_steps"
+      f"{option('optimizer.warmup_steps')} is {default} with adafactor where "
+      f"it is not given, no fewer than {option('steps', steps)}, so the "
+      "learning rate would rise all through the run: give "
+      f"{option('optimizer.warmup_steps')}"
     )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from offalign import spec
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.learner import forward
 from offalign.losses import Loss
 from offalign.models.base import Hidden, Model
@@ -57,11 +57,12 @@ def choose(config: ValueConfig | None, loss: Loss) -> ValueConfig:
   if loss.trains_rewards and config.per not in ("completion", "token"):
     raise UserError(
       f"loss {str(loss)!r} trains a reward model, whose value must see the "
-      f"completion: value.per is 'completion' or 'token', not {config.per!r}"
+      f"completion: {option('value.per')} is 'completion' or 'token', not "
+      f"{config.per!r}"
     )
   if config.per == "completion" and not loss.trains_rewards:
     raise UserError(
-      f"value.per='completion' is a reward model's, and V of loss "
+      f"{option('value.per')}='completion' is a reward model's, and V of loss "
       f"{str(loss)!r} is of the prompt; choose 'example', 'batch' or 'token'"
     )
   return config

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from offalign import spec
-from offalign.errors import UserError, suggest
+from offalign.errors import UserError, option, suggest
 from offalign.models.base import Model
 from offalign.types import Array, Params
 
@@ -45,9 +45,13 @@ class LoraConfig:
   def __post_init__(self) -> None:
     spec.check_fields("lora", self)
     if self.rank < 1:
-      raise UserError(f"lora: rank must be at least 1, not {self.rank}")
+      raise UserError(
+        f"{option('lora.rank')} must be at least 1, not {self.rank}"
+      )
     if self.alpha <= 0:
-      raise UserError(f"lora: alpha must be above 0, not {self.alpha}")
+      raise UserError(
+        f"{option('lora.alpha')} must be above 0, not {self.alpha}"
+      )
 
   @property
   def scale(self) -> float:
@@ -99,8 +103,8 @@ def targets(config: LoraConfig, params: Params) -> dict[tuple[str, ...], Any]:
   }
   if not found:
     raise UserError(
-      "lora: targets are linear maps of the model's layers, and this model "
-      "has none"
+      f"{option('lora.targets')} are linear maps of the model's layers, and "
+      "this model has none"
     )
   names = list(dict.fromkeys(path[-1] for path in found))
   groups = {"all": tuple(names), **_GROUPS}
@@ -110,7 +114,7 @@ def targets(config: LoraConfig, params: Params) -> dict[tuple[str, ...], Any]:
     if missing := [name for name in wanted if name not in names]:
       valid = [*names, *groups]
       raise UserError(
-        f"lora: targets has {word!r}, but this model has no map "
+        f"{option('lora.targets')} has {word!r}, but this model has no map "
         f"{missing[0]!r}{suggest(missing[0], valid)} (there is: "
         f"{', '.join(valid)})"
       )

@@ -8,7 +8,7 @@ import math
 import pathlib
 from collections.abc import Collection, Iterable
 
-from offalign.errors import UserError, suggest
+from offalign.errors import UserError, option, suggest
 from offalign.policy.folder import read_metrics
 
 WIN_RATE = "eval_win_rate/sft"
@@ -56,7 +56,7 @@ def check(metric: str, logged: Collection[str]) -> None:
   """Sees that a metric can be best.
 
   Args:
-    metric: of --cfg.keep_best.
+    metric: the option `keep_best` of the run.
     logged: names of the held-out metrics that the run will log.
 
   Raises:
@@ -67,14 +67,14 @@ def check(metric: str, logged: Collection[str]) -> None:
     return
   if not can:
     raise UserError(
-      f"--cfg.keep_best={metric} is set, but the run has no held-out rows to "
-      "judge by: hold some out, or leave it out"
+      f"{option('keep_best', metric)} is set, but the run has no held-out rows "
+      "to judge by: hold some out, or leave it out"
     )
   why = "is no held-out metric of this run"
   if metric in logged:
     why = "is neither better when lower nor when higher"
   raise UserError(
-    f"--cfg.keep_best={metric} {why}{suggest(metric, can)} (there is: "
+    f"{option('keep_best', metric)} {why}{suggest(metric, can)} (there is: "
     f"{', '.join(can)})"
   )
 

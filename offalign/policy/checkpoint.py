@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.learner import TrainState
 from offalign.policy.best import Best
 from offalign.types import Params
@@ -185,7 +185,7 @@ def choose(folder: pathlib.Path, which: str, keep_best: str | None) -> int:
   Args:
     folder: of a run with a checkpoint.
     which: one of these.
-    keep_best: the run's --cfg.keep_best.
+    keep_best: the option of the run.
 
   Raises:
     UserError: where there is none.
@@ -197,7 +197,7 @@ def choose(folder: pathlib.Path, which: str, keep_best: str | None) -> int:
   if which == "best":
     if keep_best is None:
       raise UserError(
-        f"{folder} was trained without --cfg.keep_best, so none of its "
+        f"{folder} was trained without {option('keep_best')}, so none of its "
         f"checkpoints is known to be best: name a step ({_listed(steps)})"
       )
     found = Best(folder, keep_best).among(steps)

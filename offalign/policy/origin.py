@@ -32,7 +32,7 @@ _PREFIX = "hf:"
 
 
 def is_named(model: str) -> bool:
-  """Whether --cfg.model names a folder or a hub's model, and is no spec."""
+  """Whether `model` names a folder or a hub's model, and is no spec."""
   if model in models.names():
     return False
   return "/" in model or Path(model).is_dir()

@@ -12,10 +12,9 @@ from jax.sharding import Mesh
 
 from offalign import models
 from offalign.config import Config
-from offalign.config.config import blaming
 from offalign.data import Tokenizer, make_tokenizer
 from offalign.distributed import sharding
-from offalign.errors import UserError
+from offalign.errors import UserError, concerning, option, within
 from offalign.models.base import Model
 from offalign.models.hf import hub
 from offalign.policy import adapters as adapted
@@ -44,16 +43,16 @@ class Parent:
 
 
 def find_parent(config: Config) -> Parent | None:
-  """Looks at --cfg.init.
+  """Looks at the run that `init` names.
 
   Raises:
-    UserError: where it is no run folder, or the flags contradict it.
+    UserError: where it is no run folder, or other options contradict it.
   """
   if config.init is None:
     if config.init_step is not None:
       raise UserError(
-        f"--cfg.init_step={config.init_step} is set without --cfg.init; leave "
-        "it out, or name the run to start from"
+        f"{option('init_step', config.init_step)} is set without "
+        f"{option('init')}; leave it out, or name the run to start from"
       )
     if config.model is not None:
       canonical(config.model)
@@ -62,8 +61,8 @@ def find_parent(config: Config) -> Parent | None:
   about = read_about(folder)
   if about is None:
     raise UserError(
-      f"--cfg.init={config.init} is not a run folder: it has no {ABOUT}; "
-      "name the --cfg.out of an earlier run"
+      f"{option('init', config.init)} is not a run folder: it has no {ABOUT}; "
+      f"name the {option('out')} of an earlier run"
     )
   given = {
     "model": config.model,
@@ -76,24 +75,24 @@ def find_parent(config: Config) -> Parent | None:
     if name == "model" and canonical(config.model or "") == about["model"]:
       continue
     raise UserError(
-      f"--cfg.{name}={value} is set beside --cfg.init={config.init}, whose "
-      f"model is {about['model']} with its own tokenizer; leave it out"
+      f"{option(name, value)} is set beside {option('init', config.init)}, "
+      f"whose model is {about['model']} with its own tokenizer; leave it out"
     )
   with Checkpoints(folder) as checkpoints:
     if checkpoints.latest is None:
       raise UserError(
-        f"--cfg.init={config.init} has no complete checkpoint; train it "
+        f"{option('init', config.init)} has no complete checkpoint; train it "
         "further, or name another run"
       )
   keep_best = about["config"].get("keep_best")
-  with blaming(f"--cfg.init_step={config.init_step}"):
+  with concerning(option("init_step", config.init_step)):
     step = choose(folder, config.init_step or "newest", keep_best)
   return Parent(folder, about, step)
 
 
 def canonical(spec: str) -> str:
   """A model's spec as `Model.spec` prints it."""
-  with blaming("--cfg.model"):
+  with concerning(option("model")):
     if origin.is_named(spec):
       return origin.spec(spec)
     return models.make(spec, vocab_size=1).spec
@@ -117,7 +116,10 @@ def tokenizer(
   own = "bpe"
   if config.model is not None and origin.is_named(config.model):
     own = str(hub.find(config.model))
-  with blaming("--cfg.tokenizer"):
+  with (
+    concerning(option("tokenizer")),
+    within(vocab_size="tokenizer_vocab"),
+  ):
     return make_tokenizer(
       config.tokenizer or own, texts, config.tokenizer_vocab
     )
@@ -225,7 +227,7 @@ def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:
     init_step=known.get("init_step"),
     seed=known["seed"],
   )
-  with blaming(f"{folder} has adapters alone, for {about['start']}"):
+  with concerning(f"{folder} has adapters alone, for {about['start']}"):
     parent = find_parent(config)
     _, params, found = policy(config, parent, about["vocab_size"], mesh)
     if found != about["start"]:

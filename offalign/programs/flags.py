@@ -44,6 +44,15 @@ def define(
     _define_one(name, hint, _default(field), helps.get(field.name, ""), values)
 
 
+def of_config(option: str) -> str:
+  """The flag that sets an option of a training run.
+
+  >>> of_config("data.pairs")
+  '--cfg.data.pairs'
+  """
+  return f"--cfg.{option}"
+
+
 def read(
   cls: type[T], prefix: str = "cfg", values: flags.FlagValues = flags.FLAGS
 ) -> T:

@@ -17,27 +17,26 @@ from absl import app, flags, logging
 from jax.errors import JaxRuntimeError
 
 from offalign.config import Config, presets
-from offalign.config.config import blaming
 from offalign.distributed import hosts
 from offalign.distributed.signals import Stop, Stopped
-from offalign.errors import UserError
+from offalign.errors import UserError, speaking, spoken
 from offalign.programs import flags as flags_lib
 from offalign.training.logs import describe
 from offalign.training.metrics import NonFinite
 from offalign.training.run import Run
 
 
+@speaking(flags_lib.of_config)
 def main(argv: Sequence[str]) -> int:
   """Trains; returns the exit status."""
   logging.set_verbosity(logging.WARNING)
   try:
     if len(argv) > 1:
       raise UserError(f"what is {argv[1]!r}? Flags begin with --cfg.")
-    with blaming(""):
-      config = flags_lib.read(Config)
+    config = flags_lib.read(Config)
     hosts.join(config.hosts)
   except UserError as error:
-    _complain(str(error))
+    _complain(error)
     return 2
   status = _train(config)
   hosts.leave(status)
@@ -54,7 +53,7 @@ def _train(config: Config) -> int:
     hosts.say(str(stopped))
     return 0
   except UserError as error:
-    _complain(str(error))
+    _complain(error)
     return 2
   except NonFinite as error:
     _complain(f"{error}. Checkpoints and metrics up to there are kept.")
@@ -77,9 +76,9 @@ def _train(config: Config) -> int:
   return 0
 
 
-def _complain(sentence: str) -> None:
+def _complain(sentence: str | UserError) -> None:
   who = "" if hosts.is_first() else f"process {hosts.index()}: "
-  print(f"offalign.train: {who}{sentence}", file=sys.stderr)
+  print(f"offalign.train: {who}{spoken(sentence)}", file=sys.stderr)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -87,7 +86,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
   try:
     argv = presets.expand(argv)
   except UserError as error:
-    _complain(str(error))
+    _complain(error)
     sys.exit(2)
   return flags_lib.parse(argv, _complain)
 

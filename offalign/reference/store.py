@@ -26,7 +26,7 @@ import tqdm
 from offalign.data import TokenRows, eval_batches
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.learner import Learner
 from offalign.types import Params
 
@@ -74,7 +74,8 @@ class Store:
     if str(found) != self._identity:
       raise UserError(
         f"{path} holds log-probs of another reference ({found}; this run's "
-        f"is {self._identity}): name another --cfg.out, or delete the folder"
+        f"is {self._identity}): name another {option('out')}, or delete the "
+        "folder"
       )
     return zip(keys.astype("U32").tolist(), logps.tolist(), strict=True)
 

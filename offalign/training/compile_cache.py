@@ -5,7 +5,7 @@ import pathlib
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 
 
 def keep(folder: str | None) -> None:
@@ -21,7 +21,7 @@ def keep(folder: str | None) -> None:
     path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UserError(
-      f"--cfg.compile_cache={folder} cannot be a folder: {error.strerror}"
+      f"{option('compile_cache', folder)} cannot be a folder: {error.strerror}"
     ) from None
   jax.config.update("jax_compilation_cache_dir", str(path))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

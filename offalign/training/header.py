@@ -7,6 +7,7 @@ import pathlib
 import jax
 
 from offalign.distributed import sharding
+from offalign.errors import spoken
 from offalign.files import write_atomically
 from offalign.learner import Learner
 from offalign.training.inputs import Inputs
@@ -30,7 +31,7 @@ def report(
     begin: the step that the run goes on after, or 0.
   """
   for sentence in inputs.sentences:
-    print(sentence)
+    print(spoken(sentence))
   if inputs.problems:
     path = folder / "bad_rows.jsonl"
     problems = map(dataclasses.asdict, inputs.problems)

@@ -182,11 +182,11 @@ def test_processes_that_were_given_other_things_are_refused(monkeypatch):
   [
     ({"processes": 2}, "processes=2 is set, but the cluster numbers"),
     ({"process": 0}, "process=0 is set, but the cluster"),
-    ({"coordinator": "a:1", "processes": 2}, "needs --cfg.hosts.process too"),
-    ({"coordinator": "a:1", "process": 2}, "needs --cfg.hosts.processes too"),
+    ({"coordinator": "a:1", "processes": 2}, "needs hosts.process too"),
+    ({"coordinator": "a:1", "process": 2}, "needs hosts.processes too"),
     (
       {"coordinator": "a:1", "processes": 2, "process": 2},
-      "process=2 is none of --cfg.hosts.processes=2, which",
+      "hosts.process=2 is none of hosts.processes=2, which",
     ),
     (
       {"coordinator": "a", "processes": 2, "process": 1},

@@ -14,8 +14,9 @@ from absl import flags as absl_flags
 from offalign.config import Config
 from offalign.config.config import DataConfig
 from offalign.distributed.signals import Stop
-from offalign.errors import UserError
+from offalign.errors import UserError, render
 from offalign.policy.checkpoint import Checkpoints
+from offalign.programs import flags as flags_lib
 from offalign.programs import judge as judge_lib
 from offalign.training.run import Run
 
@@ -139,11 +140,16 @@ def rows_of(log):
 
 
 def refused(log, out, **changes):
-  """The sentence that a run is refused with; nothing may be written."""
+  """What the program says when it refuses a run; nothing may be written."""
   with pytest.raises(UserError) as error:
     Run(config(log, out, **changes))
   assert not out.exists()
-  return str(error.value)
+  return in_flags(error.value)
+
+
+def in_flags(error):
+  """An error's message as `offalign train` prints it."""
+  return render(error, flags_lib.of_config)
 
 
 def state_of(run, folder=None):

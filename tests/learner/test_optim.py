@@ -191,5 +191,5 @@ def test_the_value_has_the_policys_rate_unless_it_has_its_own():
 @pytest.mark.parametrize("rates", [(-1.0, None), (1.0, -1.0)])
 def test_a_negative_rate_is_refused(rates):
   config = OptimizerConfig(learning_rate=rates[0], value_learning_rate=rates[1])
-  with pytest.raises(UserError, match="learning rate must be >= 0"):
+  with pytest.raises(UserError, match="learning_rate must be >= 0"):
     make(config, value=True, steps=10)

@@ -62,7 +62,7 @@ def test_what_cannot_be_best_is_refused(metric, sentence):
   best.check("eval_loss", logged)
   with pytest.raises(UserError) as error:
     best.check(metric, logged)
-  assert str(error.value).startswith(f"--cfg.keep_best={sentence}")
+  assert str(error.value).startswith(f"keep_best={sentence}")
 
 
 def test_nothing_held_out_is_said():
@@ -96,7 +96,7 @@ def test_a_checkpoint_is_named(tmp_path):
   for which, metric, sentence in (
     ("3", None, r"has no checkpoint '3' \(there is: 2, 4, 6, newest, best\)$"),
     ("-2", None, "has no checkpoint '-2'"),
-    ("best", None, r"without --cfg\.keep_best, .*: name a step \(2, 4, 6\)$"),
+    ("best", None, r"without keep_best, .*: name a step \(2, 4, 6\)$"),
     ("best", "eval_kl", "no checkpoint of .* was evaluated yet"),
   ):
     with pytest.raises(UserError, match=sentence):

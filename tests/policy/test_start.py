@@ -45,7 +45,7 @@ def parent(parents, log, tmp_path):
 def refused(log, tmp_path, **changes):
   with pytest.raises(UserError) as error:
     Run(runs.config(log, tmp_path / "out", **{**FROM, **changes}))
-  return str(error.value)
+  return runs.in_flags(error.value)
 
 
 @pytest.mark.slow

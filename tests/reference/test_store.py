@@ -104,7 +104,7 @@ def test_another_reference_is_refused(tmp_path, scorer):
   with pytest.raises(
     UserError,
     match=r"\.npz holds log-probs of another reference \(me; this run's is "
-    r"you\): name another --cfg\.out, or delete the folder$",
+    r"you\): name another out, or delete the folder$",
   ):
     reference.Store(path, "you")
   assert runs.contents(path) == before

@@ -167,5 +167,5 @@ def test_a_tokenizer_with_more_tokens_than_the_model(
 
 
 def test_a_model_beside_init_is_refused(run, scored, tmp_path):
-  with pytest.raises(UserError, match=r"--cfg.model=/no/where is set beside"):
+  with pytest.raises(UserError, match=r"^model=/no/where is set beside"):
     Run(config(scored, tmp_path / "x", init=str(run), model="/no/where"))

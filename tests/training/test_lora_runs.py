@@ -8,6 +8,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+import runs
 from absl import flags
 from folders import same
 from hf_world import config, write_tokenizer
@@ -187,8 +188,10 @@ def test_flags(origin_folder, scored, tmp_path):
   )
   wrong = dataclasses.replace(LORA, targets="quary")
   given = lora_config(scored, tmp_path / "run", origin_folder)
-  with pytest.raises(UserError, match=r"--cfg.lora.targets has 'quary'"):
+  with pytest.raises(UserError) as error:
     Run(dataclasses.replace(given, lora=wrong))
+  said = runs.in_flags(error.value)
+  assert said.startswith("--cfg.lora.targets has 'quary'")
 
 
 def test_a_run_of_whole_weights_has_no_adapter(t5_folder, tmp_path):

@@ -95,8 +95,8 @@ def test_going_on_with_something_else_is_refused(log, half, tmp_path):
     assert runs.contents(half.folder) == before
 
   refuse(
-    r"holds a run with other flags \(--cfg\.loss was 'dro_v', is 'kto'\): "
-    r"give the same flags to go on with it, or name another --cfg\.out",
+    r"holds a run with other options \(loss was 'dro_v', is 'kto'\): "
+    r"give the same options to go on with it, or name another out",
     loss="kto",
   )
   text = pathlib.Path(log).read_text(encoding="utf-8")

@@ -68,7 +68,7 @@ def test_compiled_programs_are_kept_and_found(log, tmp_path):
 
 def test_a_folder_for_programs_that_cannot_be_one_is_refused(log, tmp_path):
   (tmp_path / "file").write_text("")
-  with pytest.raises(UserError, match=r"--cfg\.compile_cache=.* cannot be a f"):
+  with pytest.raises(UserError, match=r"^compile_cache=.* cannot be a f"):
     Run(runs.config(log, tmp_path / "a", compile_cache=str(tmp_path / "file")))
 
 

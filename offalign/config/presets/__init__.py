@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-from offalign.errors import UserError, suggest
+from offalign.errors import UserError, concerning, suggest
 
 _FOLDER = pathlib.Path(__file__).parent
 _PREFIX = "presets/"
@@ -37,8 +37,7 @@ def flags(name: str) -> list[str]:
     given = name.removeprefix(_PREFIX)
     near = suggest(f"{_PREFIX}{given}", names())
     raise UserError(
-      f"--cfg={name}: there is no such preset{near} (presets: "
-      f"{', '.join(names())})"
+      f"there is no such preset{near} (presets: {', '.join(names())})"
     )
   text = (_FOLDER / f"{name.removeprefix(_PREFIX)}.toml").read_text("utf-8")
   return _flags(tomllib.loads(text), "cfg")
@@ -67,7 +66,11 @@ def expand(argv: Sequence[str]) -> list[str]:
     chosen.append(value if equals else next(given, ""))
   if len(chosen) > 1:
     raise UserError(f"--cfg names {len(chosen)} presets; give one")
-  return [argv[0], *(flag for name in chosen for flag in flags(name)), *rest]
+  preset: list[str] = []
+  for name in chosen:
+    with concerning(f"--cfg={name}"):
+      preset = flags(name)
+  return [argv[0], *preset, *rest]
 
 
 def _flags(table: dict[str, Any], prefix: str) -> list[str]:
