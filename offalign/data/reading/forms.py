@@ -18,8 +18,6 @@ _CHOSEN_REWARDS = (
   ("score_chosen", "score_rejected"),
 )
 
-_NO_TOOLS: tuple[Any, ...] = (None, "", "[]", [], {})
-
 
 @dataclasses.dataclass(frozen=True)
 class Form:
@@ -148,6 +146,7 @@ class RowParser:
     used: the columns that are read.
     set_aside: rows whose prompt column was not used, because chosen and
       rejected hold the whole conversation.
+    metadata: keys of messages that are not read.
   """
 
   def __init__(
@@ -164,6 +163,7 @@ class RowParser:
       c for c in columns if c in form.needed or c in form.optional
     )
     self.set_aside = 0
+    self.metadata: dict[str, None] = {}
     self._name = name
     self._int_labels = int_labels
     self._reward_columns = next(
@@ -182,7 +182,10 @@ class RowParser:
     parsers = {"pairs": self._pair, "groups": self._group}
     parsers["ultrafeedback"] = self._ultrafeedback
     record = parsers.get(self.form.name, self._single)(cells, source)
-    if isinstance(record.prompt, tuple) and row.get("tools") not in _NO_TOOLS:
+    for column in self.used:
+      self.metadata.update(dict.fromkeys(parsing.metadata(row.get(column))))
+    tools = not parsing.is_empty(row.get("tools"))
+    if isinstance(record.prompt, tuple) and tools:
       cells.faults["tools"] = "conversations with tools are not supported"
     if cells.faults:
       return [

@@ -2,12 +2,28 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from offalign.data.reading.records import ROLES, Message, Prompt, quote
+from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
 from offalign.errors import suggest
 
 _TOOL_ROLES = ("tool", "function")
+_CONTENTS = (
+  "audio",
+  "documents",
+  "function_call",
+  "image",
+  "images",
+  "reasoning",
+  "reasoning_content",
+  "thinking",
+  "tool_call_id",
+  "tool_calls",
+  "video",
+  "videos",
+)
+"""Keys of a message that a template may write; others are metadata."""
 
 
 class Fault(Exception):
@@ -157,48 +173,69 @@ def _key(item: dict[str, Any], key: str, parse: Any) -> Any:
 
 
 def conversation(value: list[Any]) -> tuple[Message, ...]:
-  """A list of messages, none of them empty."""
+  """A list of messages, none of them empty but system messages, left out."""
   if not value:
     raise Fault("an empty list where messages belong")
-  messages = tuple(_message(i, item) for i, item in enumerate(value))
+  read = (_message(i, item) for i, item in enumerate(value))
+  messages = tuple(message for message in read if message is not None)
+  if not messages:
+    raise Fault("no message that says anything")
   for i, (before, after) in enumerate(itertools.pairwise(messages)):
     if before.role == after.role == "assistant":
       raise Fault(f"messages {i} and {i + 1}: two assistant turns in a row")
   return messages
 
 
-def _message(i: int, item: Any) -> Message:
+def metadata(value: Any) -> Iterator[str]:
+  """Yields the keys of a conversation's messages that are not read."""
+  for item in value if isinstance(value, list) else ():
+    for key, held in item.items() if isinstance(item, dict) else ():
+      if key not in ("role", "content") and not is_empty(held):
+        yield str(key)
+
+
+def is_empty(value: Any) -> bool:
+  """Whether a value says as little as null; 0 and False do not."""
+  if isinstance(value, str):
+    return value.strip() in ("", "null", "[]", "{}")
+  return value is None or (isinstance(value, list | dict) and not value)
+
+
+def _message(i: int, item: Any) -> Message | None:
   where = f"message {i}"
   if not isinstance(item, dict):
     raise Fault(f"{where} is {describe(item)}, not an object of role, content")
-  keys = sorted(k for k, v in item.items() if v is not None)
+  keys = sorted(str(k) for k, v in item.items() if v is not None)
   if "role" not in keys or "content" not in keys:
     raise Fault(
       f"{where} has {', '.join(map(repr, keys)) or 'no keys'} where 'role' "
       "and 'content' belong"
     )
-  extra = [k for k in keys if k not in ("role", "content")]
+  extra = [k for k in keys if k in _CONTENTS and not is_empty(item[k])]
   if extra:
     raise Fault(
-      f"{where} has {extra[0]!r}, which is not supported; a message is role "
-      "and content"
+      f"{where} has {extra[0]!r}, which is not supported; write what the model "
+      "is to see into its content, or remove the key"
     )
   role = item["role"]
   if role in _TOOL_ROLES:
     raise Fault(
       f"{where} has role {role!r}: conversations with tools are not supported "
-      f"(roles: {', '.join(ROLES)})"
+      f"(roles: {', '.join(READ_ROLES)})"
     )
-  if role not in ROLES:
+  if role not in READ_ROLES:
     raise Fault(
       f"{where} has role {quote(role)}"
-      f"{suggest(str(role).lower(), ROLES)} (roles: {', '.join(ROLES)})"
+      f"{suggest(str(role).lower(), READ_ROLES)} (roles: "
+      f"{', '.join(READ_ROLES)})"
     )
   try:
     content = text(item["content"])
   except Fault as fault:
     raise Fault(f"{where} ({role}): {fault}") from None
   if not content:
+    if role in ("system", "developer"):
+      return None
     raise Fault(f"{where} ({role}) is empty")
   return Message(role, content)
 

@@ -9,10 +9,12 @@ FormName = Literal[
 """What a table of feedback can hold; see `formats.FORMS`."""
 
 ROLES = ("system", "user", "assistant")
+READ_ROLES = (*ROLES, "developer")
+"""A template that has no developer is given a system message instead."""
 
 
 class Message(NamedTuple):
-  """One turn of a conversation; `role` is one of `ROLES`."""
+  """One turn of a conversation; `role` is one of `READ_ROLES`."""
 
   role: str
   content: str

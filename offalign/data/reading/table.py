@@ -9,7 +9,7 @@ from typing import Literal
 
 from offalign.data.reading import forms, readers
 from offalign.data.reading.paths import Sources, find
-from offalign.data.reading.records import Problem, Prompt, Record, count
+from offalign.data.reading.records import Problem, Prompt, Record, count, quote
 from offalign.errors import UserError
 
 _LISTED = 10
@@ -100,6 +100,7 @@ class _Reading:
     self.problems: list[Problem] = []
     self.oddities: collections.Counter[str] = collections.Counter()
     self.unused: dict[str, None] = {}
+    self.metadata: dict[str, None] = {}
     self.rows = 0
     self.form = ""
     self._wanted = form
@@ -133,6 +134,7 @@ class _Reading:
     self.oddities["prompts_set_aside"] += parser.set_aside
     unused = (c for c in raw.columns if c not in parser.used)
     self.unused.update(dict.fromkeys(unused))
+    self.metadata |= parser.metadata
 
   def _check_alike(self, name: str, parser: forms.RowParser) -> None:
     columns = set(parser.used) - {"prompt"}
@@ -243,6 +245,9 @@ def _summarise(sources: Sources, reading: _Reading) -> TableSummary:
     sentences.append(f"files not read: {passed}")
   if reading.unused:
     sentences.append(f"columns not read: {', '.join(reading.unused)}")
+  if reading.metadata:
+    keys = ", ".join(map(quote, reading.metadata))
+    sentences.append(f"keys of messages not read: {keys}")
   for key, (noun, what) in _SENTENCES.items():
     if counts[key]:
       sentences.append(f"{count(counts[key], noun)} {what}")

@@ -2,13 +2,18 @@
 
 They are rendered as `transformers` renders them, by jinja2 in a sandbox: a
 template comes with a checkpoint, is code, and is not trusted. It reaches
-nothing but the messages and the special tokens' text, and how much it writes
-and how often it loops or calls are bounded. (Its memory is not: a filter can
-still make one huge string.)
+nothing but the messages and the special tokens' text, and its work is bounded:
+steps (passes of loops and calls), characters (the lengths of all values that
+its operators, filters and methods take or make, added up, and looked at before
+they are made) and seconds, for each conversation.
 """
 
 import datetime
+import functools
 import json
+import math
+import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +30,12 @@ MAX_CHARACTERS = 10_000_000
 
 MAX_STEPS = 1_000_000
 """Most passes of loops and calls, together, for one conversation."""
+
+MAX_WORK = 200_000_000
+"""Most characters that are handled for one conversation."""
+
+MAX_SECONDS = 10.0
+"""Longest time for one conversation."""
 
 
 class ChatTemplate:
@@ -64,16 +75,35 @@ class ChatTemplate:
       UserError: where the template fails, refuses the conversation, or
         writes more than `MAX_CHARACTERS`.
     """
+    asked = any(m.role == "developer" for m in messages)
+    if asked and not self._has_developer:
+      messages = [
+        m._replace(role="system") if m.role == "developer" else m
+        for m in messages
+      ]
+    return self._render(messages, add_generation_prompt)
+
+  @functools.cached_property
+  def _has_developer(self) -> bool:
+    """Whether what a developer says is in what the template writes."""
+    said = "offalign-developer"
+    asked = [Message("developer", said), Message("user", "x")]
+    try:
+      return said in self._render(asked, True)
+    except UserError:
+      return False
+
+  def _render(self, messages: Sequence[Message], generation: bool) -> str:
     turns = [{"role": m.role, "content": m.content} for m in messages]
     pieces: list[str] = []
     written = 0
-    self._environment.steps = 0
+    self._environment.begin()
     try:
       for piece in self._template.generate(
         messages=turns,
         tools=None,
         documents=None,
-        add_generation_prompt=add_generation_prompt,
+        add_generation_prompt=generation,
         **self._special_tokens,
       ):
         written += len(piece)
@@ -99,24 +129,76 @@ class _TooMany(Exception):
     return f"it takes more than {MAX_STEPS:,} steps"
 
 
+class _TooMuch(Exception):
+  def __str__(self) -> str:
+    return f"it handles more than {MAX_WORK:,} characters"
+
+
+class _TooSlow(Exception):
+  def __str__(self) -> str:
+    return f"it takes more than {MAX_SECONDS:g} seconds"
+
+
 class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
-  """A sandbox that counts steps, and in which no product or power is huge.
+  """A sandbox that counts what a template does; see the module."""
 
-  Attributes:
-    steps: passes of loops and calls since it was set to 0.
-  """
+  intercepted_binops = frozenset(["*", "**", "+", "%"])
+  _steps, _work, _until = 0, 0, math.inf
 
-  intercepted_binops = frozenset(["*", "**"])
-  steps = 0
+  def begin(self) -> None:
+    """Counts from 0 again."""
+    self._steps, self._work = 0, 0
+    self._until = time.monotonic() + MAX_SECONDS
 
   def step(self) -> None:
-    self.steps += 1
-    if self.steps > MAX_STEPS:
+    """Counts a pass of a loop, or a call."""
+    self._steps += 1
+    if self._steps > MAX_STEPS:
       raise _TooMany
+    if time.monotonic() > self._until:
+      raise _TooSlow
+
+  def handle(self, *values: Any, times: int = 1) -> None:
+    """Counts the characters of values, before something is done with them."""
+    self._work += times * sum(map(_size, values))
+    if self._work > MAX_WORK:
+      raise _TooMuch
+
+  def begin_operation(self, name: str, values: Sequence[Any]) -> None:
+    """Counts what a method or a filter takes, and what it may make of it.
+
+    Args:
+      name: of the method or the filter.
+      values: what it is of, and its arguments.
+    """
+    self.handle(*values)
+    if name in _PADDING:
+      _check_widths(values)
+    if name in ("format", "format_map"):
+      _check_format(next((v for v in values if isinstance(v, str)), ""))
+    self._work += _growth(name, values)
+    if self._work > MAX_WORK:
+      raise _TooMuch
 
   def call(self, context: Any, function: Any, /, *args: Any, **kw: Any) -> Any:
     self.step()
+    of = getattr(function, "__self__", None)
+    if isinstance(of, str | list | tuple | dict):
+      self.begin_operation(function.__name__, (of, *args, *kw.values()))
     return super().call(context, function, *args, **kw)
+
+  def wrap_str_format(self, value: Any) -> Any:
+    """Looks at the format of `"...".format` before it is called."""
+    wrapped = super().wrap_str_format(value)
+    if wrapped is not None:
+      self.begin_operation("format", (value.__self__,))
+    return wrapped
+
+  def getitem(self, obj: Any, argument: Any) -> Any:
+    """Counts what a slice copies."""
+    if isinstance(argument, slice):
+      self.handle(obj)
+    return super().getitem(obj, argument)
 
   def unsafe_undefined(self, obj: Any, attribute: str) -> jinja2.Undefined:
     """Refuses at once what the sandbox would let print as nothing."""
@@ -129,9 +211,13 @@ class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
   ) -> Any:
     if operator == "**" and not (abs(left) <= 1e3 and abs(right) <= 64):
       raise _TooLong
-    for one, times in ((left, right), (right, left)):
-      if hasattr(one, "__len__") and len(one) * times > MAX_CHARACTERS:
-        raise _TooLong
+    if operator == "*":
+      for one, times in ((left, right), (right, left)):
+        if hasattr(one, "__len__") and isinstance(times, int):
+          self.handle(one, times=max(times, 0))
+    if operator == "%" and isinstance(left, str):
+      _check_format(left)
+    self.handle(left, right)
     return super().call_binop(context, operator, left, right)
 
   def _parse(
@@ -143,10 +229,87 @@ class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
       loop.iter = nodes.Filter(
         loop.iter, _COUNTED, [], [], None, None
       ).set_lineno(loop.lineno)
+    for joined in list(tree.find_all(nodes.Concat)):
+      parts: list[nodes.Expr] = []
+      for part in joined.nodes:
+        handled = nodes.Filter(part, _HANDLED, [], [], None, None)
+        handled.set_lineno(part.lineno)
+        parts.append(handled)
+      joined.nodes = parts
     return tree
 
 
-_COUNTED = "offalign_counted"
+_COUNTED, _HANDLED = "offalign_counted", "offalign_handled"
+_PADDING = (
+  "batch",
+  "center",
+  "expandtabs",
+  "indent",
+  "ljust",
+  "rjust",
+  "slice",
+  "tojson",
+  "truncate",
+  "wordwrap",
+  "zfill",
+)
+"""Methods and filters with an argument that says how wide or how many."""
+
+_WIDEST = 10_000
+_WIDE_FORMAT = re.compile(r"[%:][^%{}a-zA-Z]*(\d{5}|\*)|\{[^{}]*:[^{}]*\{")
+"""A width of five digits, or one that is an argument."""
+
+
+def _size(value: Any, most: int = MAX_STEPS) -> int:
+  """The characters of a value's text, and one for each item it holds."""
+  size, waiting = 0, [value]
+  while waiting:
+    one = waiting.pop()
+    size += 1
+    if isinstance(one, str | bytes):
+      size += len(one)
+    elif isinstance(one, dict):
+      waiting += [*one.keys(), *one.values()]
+    elif isinstance(one, list | tuple | set):
+      waiting += one
+    most -= 1
+    if most < 0:
+      raise _TooMany
+  return size
+
+
+def _check_widths(values: Sequence[Any]) -> None:
+  """Refuses to pad to more than `_WIDEST` characters."""
+  for value in values:
+    if isinstance(value, int | float) and abs(value) > _WIDEST:
+      raise _TooLong
+
+
+def _check_format(form: str) -> None:
+  """Refuses a format such as "%99999d", "%*d", "{:99999}" or "{:{}}"."""
+  if _WIDE_FORMAT.search(form):
+    raise _TooLong
+
+
+def _growth(name: str, values: Sequence[Any]) -> int:
+  """The most characters that a method or a filter adds to what it takes."""
+  texts = [value for value in values if isinstance(value, str)]
+  numbers = [value for value in values if isinstance(value, int)]
+  if name == "replace" and len(texts) >= 3:
+    whole, old, new, *_ = texts
+    return whole.count(old) * len(new)
+  if name == "join":
+    return sum(map(_size, values)) * max(map(len, texts), default=0)
+  if name == "translate":
+    return len(texts[0]) * max(map(_size, values[1:]), default=0)
+  if name in ("expandtabs", "indent"):
+    lines = sum(text.count("\n") + text.count("\t") for text in texts)
+    return (lines + 1) * max((*numbers, *map(len, texts[1:]), 8))
+  if name == "tojson" and len(values) > 1:
+    return 1000 * sum(map(_size, values))  # nested lines are indented
+  if name == "wordwrap":
+    return 100 * sum(map(_size, values))  # slow
+  return 0
 
 
 @jinja2.pass_context
@@ -209,13 +372,33 @@ def _environment() -> _Sandbox:
     lstrip_blocks=True,
     extensions=[_Generation, jinja2.ext.loopcontrols],
   )
+  environment.globals.pop("lipsum", None)  # writes as much as it is asked to
   environment.filters["tojson"] = _to_json
+  for name, function in list(environment.filters.items()):
+    environment.filters[name] = _bounded(environment, name, function)
   environment.filters[_COUNTED] = _counted
+  environment.filters[_HANDLED] = _bounded(environment, _HANDLED, _same)
+  environment.finalize = _bounded(environment, "finalize", _same)
   environment.globals["raise_exception"] = _raise
   environment.globals["strftime_now"] = _now
   environment.globals["dict"] = _Dict()
   environment.globals["namespace"] = _Namespace
   return environment
+
+
+def _bounded(environment: _Sandbox, name: str, function: Any) -> Any:
+  """A filter that counts what it takes before it does its work."""
+
+  @functools.wraps(function)
+  def bounded(*args: Any, **kw: Any) -> Any:
+    environment.begin_operation(name, (*args, *kw.values()))
+    return function(*args, **kw)
+
+  return bounded
+
+
+def _same(value: Any) -> Any:
+  return value
 
 
 def _to_json(

@@ -58,7 +58,8 @@ class Texts:
         continue
       parts: list[np.ndarray] = []
       for message in prompt:
-        parts += [_array([self.markers[message.role]]), next(encoded)]
+        role = message.role if message.role in self.markers else "system"
+        parts += [_array([self.markers[role]]), next(encoded)]
       parts.append(_array([self.markers["assistant"]]))
       laid.append(Laid(prompt, before, np.concatenate(parts), after, None))
     return laid

@@ -94,6 +94,43 @@ def test_extra_keys_of_a_message_count_only_if_they_hold_something(write):
     data.load(write([row]))
 
 
+@pytest.mark.parametrize("empty", [None, [], {}, "", " ", "null", "[]", "{}"])
+@pytest.mark.parametrize(
+  "key", ["tool_calls", "images", "function_call", "reasoning_content", "name"]
+)
+def test_what_is_empty_is_absent(write, key, empty):
+  row = {"messages": [{**user("u"), key: empty}, {**reply("a"), key: empty}]}
+  table = data.load(write([row]))
+  assert table.records[0].prompt == (Message("user", "u"),)
+  assert "not read" not in str(table.summary)
+
+
+def test_an_empty_system_message_is_absent(write):
+  for role in ("system", "developer"):
+    turns = [{"role": role, "content": ""}, user("u"), reply("a")]
+    assert one(write, {"messages": turns}).prompt == (Message("user", "u"),)
+  with pytest.raises(UserError, match="no message that says anything"):
+    data.load(
+      write([{"prompt": [turns[0]], "completion": [reply("a")], "reward": 1}])
+    )
+
+
+def test_metadata_of_messages_is_listed_as_not_read(write):
+  said = {**reply("a"), "weight": 0, "id": "7f", "train": False}
+  table = data.load(write([{"messages": [user("u"), said]}]))
+  assert table.records[0].completions == ("a",)
+  (line,) = (s for s in table.summary.sentences if "not read" in s)
+  assert line == "keys of messages not read: 'weight', 'id', 'train'"
+
+
+def test_a_developer_message_is_read(write):
+  turns = [{"role": "developer", "content": "d"}, user("u"), reply("a")]
+  assert one(write, {"messages": turns}).prompt == (
+    Message("developer", "d"),
+    Message("user", "u"),
+  )
+
+
 def test_conversations_with_tools_are_refused_and_notes_about_tools_not(write):
   row = {"prompt": [user("u")], "completion": [reply("a")]}
   assert one(write, {**row, "tools": []}).completions == ("a",)

@@ -1,9 +1,11 @@
 """Chat templates: what they see, and what they cannot do."""
 
+import chat_cases
 import pytest
 from jinja2 import sandbox
 
 from offalign.data import Message
+from offalign.data.text import chat_template
 from offalign.data.text.chat_template import (
   MAX_CHARACTERS,
   MAX_STEPS,
@@ -149,3 +151,93 @@ def test_what_it_writes_is_bounded():
 def test_a_template_that_is_no_template():
   with pytest.raises(UserError, match="template is not valid: unexpected"):
     ChatTemplate("{{ }", {})
+
+
+DOUBLED = (
+  "{% set ns = namespace(x='xxxxxxxxxx') %}"
+  "{% for i in range(60) %}{% set ns.x = @ %}{% endfor %}{{ ns.x|length }}"
+)
+
+
+@pytest.mark.parametrize(
+  "source",
+  [
+    *(DOUBLED.replace("@", how) for how in ("ns.x + ns.x", "ns.x ~ ns.x")),
+    *(DOUBLED.replace("@", how) for how in ("[ns.x, ns.x]|string", "ns.x * 9")),
+    "{{ 'x'|center(1000000000) }}",
+    "{{ 'x'.ljust(1000000000) }}",
+    "{{ '1'.zfill(1000000000) }}",
+    "{{ '\t'.expandtabs(1000000000) }}",
+    "{{ 'x'|indent(1000000000, first=true) }}",
+    "{{ [1]|tojson(indent=1000000000) }}",
+    "{{ '%1000000000d' % 1 }}",
+    "{{ '%*d' % (1000000000, 1) }}",
+    "{{ '%1000000000d'|format(1) }}",
+    "{{ '{:1000000000}'.format(1) }}",
+    "{{ '{:{w}}'.format(1, w=1000000000) }}",
+    "{{ range(100000)|slice(1000000000)|list }}",
+    "{{ range(100000)|batch(1000000000, 'x')|list }}",
+    "{{ ('x' * 1000000)|replace('x', 'y' * 1000)|length }}",
+    "{{ ('x' * 1000000).replace('x', 'y' * 1000)|length }}",
+    "{{ ('x' * 100000).join(('y' * 100000)|list)|length }}",
+    "{{ ('x ' * 4000000)|wordwrap(1)|length }}",
+    "{{ ['x'] * 1000000000 }}",
+    "{{ lipsum(n=10000000) }}",
+  ],
+)
+def test_memory_is_bounded(source, monkeypatch):
+  resource = pytest.importorskip("resource")
+  monkeypatch.setattr(chat_template, "MAX_WORK", 20_000_000)
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  with pytest.raises(UserError, match="chat template"):
+    render(source)
+  grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+  assert grown < 300_000  # kB
+
+
+def test_time_is_bounded(monkeypatch):
+  monkeypatch.setattr(chat_template, "MAX_SECONDS", 0.0)
+  with pytest.raises(UserError, match="more than 0 seconds"):
+    render("{% for m in messages %}{% endfor %}")
+
+
+def test_long_conversations_are_within_the_bounds():
+  turns = (
+    Message("user", "word 100% {:} " * 30_000),
+    Message("assistant", "y"),
+  )
+  source = chat_cases.CHATML.replace(
+    "m['content']", "m['content'].replace('word', 'words')|trim"
+  )
+  written = ChatTemplate(source, {}).render(
+    turns * 5, add_generation_prompt=False
+  )
+  assert written.count("words 100% {:}") == 150_000
+
+
+@pytest.mark.parametrize(
+  ("source", "role"),
+  [
+    (chat_cases.CHATML, "developer"),
+    (
+      "{% for m in messages %}{% if m.role in ['system', 'user'] %}"
+      "{{ m.role }}:{{ m.content }};{% endif %}{% endfor %}",
+      "system",
+    ),
+    (
+      "{% for m in messages %}{% if m.role == 'developer' %}"
+      "{{ raise_exception('unknown role') }}{% endif %}"
+      "{{ m.role }}:{{ m.content }};{% endfor %}",
+      "system",
+    ),
+  ],
+)
+def test_a_developer_is_a_system_where_the_template_has_none(source, role):
+  turns = (Message("developer", "Be brief."), Message("user", "x"))
+  written = ChatTemplate(source, {}).render(turns, add_generation_prompt=False)
+  same = (Message(role, "Be brief."), Message("user", "x"))
+  assert role in written
+  assert "Be brief." in written
+  assert written == ChatTemplate(source, {}).render(
+    same, add_generation_prompt=False
+  )
