@@ -46,8 +46,8 @@ class Objective:
     value: how V is computed; None where the loss needs no values.
     microbatches: pieces that a batch is cut into.
     compute_dtype: dtype of the activations; params and sums stay in float32.
-    logp_chunk: see `scoring.token_logps`.
-    layout: see `scoring.token_logps`.
+    logp_chunk: `chunk` of `offalign.models.logps.token_logps`.
+    layout: `layout` of `offalign.models.logps.token_logps`.
   """
 
   loss: Loss
