@@ -19,9 +19,10 @@ class OptimizerConfig:
   Attributes:
     name: "adam", or "adafactor" with the DRO paper's decay of 0.8
       (arXiv:2405.19107, section 4).
-    learning_rate: of the policy; also of the value function, unless
-      value_learning_rate is given.
-    value_learning_rate: of the value function; None = `learning_rate`.
+    learning_rate: learning rate of the policy, and of the value function
+      unless value_learning_rate is given.
+    value_learning_rate: learning rate of the value function; None =
+      `learning_rate`.
     warmup_steps: linear warm-up; None = 150 for adafactor (the paper's), 20
       for adam.
     schedule: after the warm-up, "constant", or "cosine" to 0 at the last

@@ -32,7 +32,7 @@ class DecoderConfig:
     kv_heads: G, heads of keys and values; must divide H. None: H.
     head_dim: D. None: width / heads.
     mlp_width: width of the MLP.
-    activation: of the MLP; one of `layers.ACTIVATIONS`.
+    activation: activation of the MLP; one of `layers.ACTIVATIONS`.
     gated: whether the MLP is down(act(gate(x)) * up(x)), not
       down(act(up(x))).
     norm: "rms" or "layer".

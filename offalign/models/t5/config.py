@@ -20,7 +20,7 @@ class T5Config:
     head_dim: D; d_kv. heads * head_dim need not be the width.
     mlp_ratio: width of the MLP / d.
     mlp_width: width of the MLP where it is no multiple of d; d_ff.
-    activation: of the MLP; "gelu" is its tanh approximation.
+    activation: activation of the MLP; "gelu" is its tanh approximation.
     gated: whether a second projection is multiplied with the activation.
     buckets: distances that the position biases tell apart;
       relative_attention_num_buckets.
