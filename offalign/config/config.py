@@ -18,7 +18,7 @@ from offalign.models.base import Remat
 from offalign.models.lora import LoraConfig
 
 COMPILING = 2
-"""Steps of a process that compile, and are not traced."""
+"""First steps of a process, which compile and are left out of traces."""
 
 CHANGEABLE = {
   "steps",
@@ -35,7 +35,7 @@ CHANGEABLE = {
   "data.cache",
   *(f"mesh.{axis}" for axis in AXES),
 }
-"""What a run that goes on may have otherwise than before."""
+"""Fields that may differ when a run is resumed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +54,9 @@ class Config:
       model, or bpe for a new one.
     tokenizer_vocab: size of the vocabulary to train; default 8192, bpe only.
     init: a run folder to start from: its model, tokenizer and newest
-      checkpoint. Its policy is also the reference.
-    init_step: another checkpoint of it: a step, or "best" (see keep_best).
+      checkpoint. That policy is also the reference.
+    init_step: another checkpoint of the init folder: a step, or "best" (see
+      keep_best).
     out: required; the run folder. A run found there with the same
       configuration goes on where it stopped.
     steps: updates to make.
@@ -64,9 +65,10 @@ class Config:
       nothing else.
     packing: put several prompts and their completions into each row that the
       model computes; less padding, and changes nothing else.
-    remat: what the backward pass computes again to save memory: "block" all
-      that is inside a layer, "dots" all but its matrix products.
-    seed: of the weights and of the order of the data.
+    remat: rematerialisation (gradient checkpointing): what the backward pass
+      recomputes to save memory: "block" everything inside a layer, "dots"
+      everything but its matrix products.
+    seed: seed of the weights and of the order of the data.
     compute_dtype: precision of the activations; params stay in float32, but
       for weights that LoRA freezes.
     log_every: steps between two lines of metrics.
@@ -75,8 +77,8 @@ class Config:
     save_every: steps between two checkpoints; default a fifth of the run.
     keep: newest checkpoints to keep.
     keep_best: a held-out metric, e.g. eval_loss or eval_rewards/accuracies;
-      an evaluation better than those before is saved, and kept beside the
-      newest.
+      each evaluation better than those before is saved as a checkpoint, and
+      the best is kept beside the newest.
     compile_cache: a folder to keep compiled programs in, so that the next run
       with the same shapes starts sooner; trusted like a program. Default
       none.
@@ -118,9 +120,9 @@ class Config:
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-  """Dotted field -> value, for files and comparisons.
+  """Flattens a config: dotted field -> value, for files and comparisons.
 
-  Without `hosts`, which is not of the run but of one launch of it.
+  `hosts` is left out, since it belongs to one launch and not to the run.
   """
   out: dict[str, Any] = {}
   for name, value in dataclasses.asdict(config).items():
@@ -134,7 +136,7 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def check(config: Config) -> None:
-  """Refuses options that no data is needed to refuse.
+  """Checks the options as far as that needs no data.
 
   Raises:
     UserError: naming the option.
@@ -171,10 +173,10 @@ def check(config: Config) -> None:
 def refuse_changes(
   config: Config, known: dict[str, Any] | None, folder: pathlib.Path
 ) -> None:
-  """Refuses to go on with a run under other options.
+  """Refuses to resume a run under other options.
 
   Raises:
-    UserError: naming what differs.
+    UserError: naming the options that differ.
   """
   if known is None:
     return

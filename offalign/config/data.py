@@ -21,37 +21,38 @@ class DataConfig:
       eval_path; default 0.1, 0 for none.
     eval_rows: held-out rows used at each evaluation, drawn by the seed.
     form: what the columns hold: "traj" (prompt, completion, reward), "label",
-      "pairs", "groups", "sft", "messages" or "ultrafeedback"; default: told
-      by their names.
-    int_labels: take the numbers 0 and 1 for labels.
+      "pairs", "groups", "sft", "messages" or "ultrafeedback"; default:
+      recognised by the names of the columns.
+    int_labels: accept the numbers 0 and 1 as labels.
     bad_rows: what to do about rows that cannot be read: "error" lists them
       and stops, "skip" lists them in bad_rows.jsonl and goes on.
     pairs: how scored completions of a prompt are paired, for losses on
       pairs; default all.
-    min_margin: least difference of the rewards of a pair, for losses on
+    min_margin: least difference between the rewards of a pair, for losses on
       pairs; closer pairs are dropped and counted.
     label_rule: how rewards become labels, for losses that need labels where
       none are logged; default global_mean.
     label_threshold: the reward above which a completion is labelled true, in
       place of the mean of the data.
     group_size: completions a prompt (K) for losses on groups.
-    best_of_n: imitate the best of n completions of a prompt, drawn by the
-      seed; 0 = of all that it has. For losses that read no feedback.
-    top_fraction: imitate this share of the completions, those of the highest
-      rewards. For losses that read no feedback.
+    best_of_n: train on the best of n completions of each prompt, drawn by
+      the seed; 0 = the best of all its completions. For losses that read no
+      feedback.
+    top_fraction: train on this share of the completions, those with the
+      highest rewards. For losses that read no feedback.
     normalize_rewards: bring rewards to mean 0 and variance 1 over the
       training rows; default true for losses that need rewards.
-    normalize_by: what has mean 0 and variance 1: all training rows
-      ("dataset", the default), those of each source of a mixture, or the
-      completions of each prompt.
+    normalize_by: which rows together get mean 0 and variance 1: all training
+      rows ("dataset", the default), those of each source of a mixture
+      ("source"), or the completions of each prompt ("prompt").
     max_prompt: longest prompt in tokens; a longer one keeps its end.
     max_completion: longest completion in tokens; a longer one keeps its
       start.
-    vanished: what to do about rows with a completion of whose text no token
-      is left: "error" names them and stops, "drop" drops and counts them;
-      default error.
-    cache: a folder to keep tokens in, found again by a hash of what they were
-      made of; default none.
+    vanished: what to do about rows with a completion that has text, but no
+      token of that text after tokenising and cutting: "error" names them and
+      stops, "drop" drops and counts them; default error.
+    cache: a folder to keep tokens in, so that the next run with the same
+      texts, tokenizer and limits need not tokenise again; default none.
   """
 
   path: str = ""

@@ -1,4 +1,4 @@
-"""How the checkpoint that a run is remembered by is chosen."""
+"""Options for selecting the best checkpoint by a judge's win rate."""
 
 import dataclasses
 
@@ -14,13 +14,14 @@ class SelectConfig:
     judge: required; a judge by spec, e.g. "gold(fn='package.module:function')"
       or "endpoint(url='https://...', model='NAME')".
     every: steps between two comparisons; default a fifth of the run.
-    against: whose completions are the other side: a run folder, or a file of
-      completions of the held-out prompts; default: the policy that the run
-      starts from.
-    prompts: how many held-out prompts are completed, drawn by the seed.
-    max_new_tokens: of a completion; default: data.max_completion.
-    temperature: of both sides; 0 takes the likeliest tokens.
-    seed: of the prompts and the samples, which are the same each time.
+    against: the opponent: a run folder, or a file of completions of the
+      held-out prompts; default: the policy that the run starts from.
+    prompts: number of held-out prompts to complete, drawn by the seed.
+    max_new_tokens: longest completion in tokens; default
+      data.max_completion.
+    temperature: sampling temperature of both sides; 0 takes the likeliest
+      tokens.
+    seed: seed of the prompts and the samples, which are the same each time.
   """
 
   judge: str = ""
@@ -32,7 +33,7 @@ class SelectConfig:
   seed: int = 0
 
   def __post_init__(self) -> None:
-    """Checks what no data is needed for.
+    """Checks the options as far as that needs no data.
 
     Raises:
       UserError: naming the option.

@@ -1,1 +1,1 @@
-"""Meshes, shardings, several processes, and signals that end a run."""
+"""Device meshes, sharding, several processes, and signals that end a run."""

@@ -1,6 +1,6 @@
-"""What a compiled function is told about where its arrays lie.
+"""Sharding constraints to place inside jitted functions.
 
-On one device, and where no mesh is `ambient`, all of it does nothing, so that
+On one device, and where no mesh is `ambient`, the constraints do nothing, so
 models and steps are the same pure functions everywhere.
 """
 
@@ -19,7 +19,10 @@ from offalign.types import Array
 def staying(
   mesh: Mesh, splits: Mapping[str, Split], step: Callable[..., Any]
 ) -> Callable[..., Any]:
-  """A step that leaves the state where it was, and metrics everywhere."""
+  """Wraps a step so that the new state keeps the sharding of the old.
+
+  Metrics are replicated, so that every process can read them.
+  """
 
   def stays(*args: Any) -> Any:
     with ambient(mesh):
@@ -30,7 +33,7 @@ def staying(
 
 
 def readable(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
-  """A function whose results every process can read."""
+  """Wraps a function so that its results are replicated on every device."""
 
   def reads(*args: Any) -> Any:
     with ambient(mesh):
@@ -40,7 +43,7 @@ def readable(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def place(mesh: Mesh, tree: Any, splits: Mapping[str, Split]) -> Any:
-  """Keeps traced params, gradients or state where `state_shardings` says."""
+  """Constrains traced params, gradients or state to `state_shardings`."""
   if mesh.size == 1:
     return tree
   return jax.lax.with_sharding_constraint(
@@ -49,7 +52,7 @@ def place(mesh: Mesh, tree: Any, splits: Mapping[str, Split]) -> Any:
 
 
 def whole(mesh: Mesh, tree: Any) -> Any:
-  """Puts every traced leaf on every device, where any process reads it."""
+  """Replicates every traced leaf on every device."""
   if mesh.size == 1:
     return tree
   return jax.lax.with_sharding_constraint(tree, sharding.replicated(mesh))
@@ -57,10 +60,10 @@ def whole(mesh: Mesh, tree: Any) -> Any:
 
 @contextlib.contextmanager
 def ambient(mesh: Mesh) -> Iterator[None]:
-  """Makes `spread` work; to be entered where a function is traced.
+  """Sets the mesh that `spread` uses; enter it while a function is traced.
 
-  jax knows of it, so that what was compiled on one mesh is never taken for
-  another.
+  The mesh is part of jax's cache key, so a function that was compiled on one
+  mesh is never reused on another.
   """
   if mesh.size == 1:
     yield
@@ -70,7 +73,7 @@ def ambient(mesh: Mesh) -> Iterator[None]:
 
 
 def spread(x: Array) -> Array:
-  """Keeps activations [B, ...] split by rows, and by nothing else.
+  """Shards activations [B, ...] by rows, and along no other axis.
 
   Models call it on the residual stream. Where no mesh is `ambient`, it does
   nothing.
@@ -79,10 +82,11 @@ def spread(x: Array) -> Array:
 
 
 def whole_rows(table: Array) -> Array:
-  """Puts rows [n, d] together again before some are looked up.
+  """Gathers the rows of a table [n, d] before some are looked up.
 
-  A row whose d is split would come out split by d for a stream that is split
-  by B; XLA goes from one to the other by way of every device having all.
+  Looked up from a table split along d, rows would be split along d too, while
+  the stream is split along B; to reshard from one to the other, XLA
+  replicates the whole array on every device.
   """
   return _kept(table, PartitionSpec(PartitionSpec.UNCONSTRAINED, None))
 

@@ -1,8 +1,8 @@
-"""Several processes that train together, on one machine or on many.
+"""Training with several processes, on one machine or on many.
 
-Every process runs the same program on the same flags, and jax makes one
-computation of them. Where only one may act (files, the terminal), it is the
-first.
+Every process runs the same program with the same flags, and jax makes one
+computation of them all. What only one process may do, such as writing files
+and printing, the first one does.
 """
 
 import dataclasses
@@ -37,9 +37,9 @@ class HostsConfig:
     coordinator: "auto" asks the cluster (TPU pods, SLURM, Kubernetes, Open
       MPI), which also numbers the processes; else host:port of process 0,
       any free port, the same for all.
-    processes: how many there are; not with "auto".
-    process: the number of this one, from 0; not with "auto".
-    timeout: seconds without a sign of life after which a process has gone,
+    processes: how many processes there are; not with "auto".
+    process: the number of this process, from 0; not with "auto".
+    timeout: seconds without a heartbeat after which a process counts as gone
       and the others end.
   """
 
@@ -49,7 +49,7 @@ class HostsConfig:
   timeout: int = 30
 
   def __post_init__(self) -> None:
-    """Checks what goes together.
+    """Checks that the options go together.
 
     Raises:
       UserError: naming the option.
@@ -82,10 +82,10 @@ class HostsConfig:
 
 
 def join(config: HostsConfig | None) -> None:
-  """Makes this process one of several; before any device is used.
+  """Joins this process to the others; call it before any device is used.
 
   Args:
-    config: None = it is alone.
+    config: how to find the others; None = there are none.
 
   Raises:
     UserError: where the others cannot be found.
@@ -94,7 +94,7 @@ def join(config: HostsConfig | None) -> None:
   if config is None:
     return
   auto = config.coordinator == "auto"
-  # With it a process would catch SIGTERM and go on; without, it ends.
+  # With it a process would catch SIGTERM and go on; without it, it ends.
   jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
@@ -122,37 +122,37 @@ def join(config: HostsConfig | None) -> None:
 
 
 def index() -> int:
-  """The number of this process, from 0; uses no device before `join`."""
+  """The number of this process, from 0; safe to call before `join`."""
   return jax.process_index() if _joined else 0
 
 
 def several() -> bool:
-  """Whether there are others."""
+  """Whether there is more than one process."""
   return _joined and jax.process_count() > 1
 
 
 def is_first() -> bool:
-  """Whether this process writes the files and speaks."""
+  """Whether this is the first process, which writes files and prints."""
   return index() == 0
 
 
 def say(text: str) -> None:
-  """Prints a line, once for all processes; options as the program has them."""
+  """Prints a line in the first process only."""
   if is_first():
     print(spoken(text), flush=True)
 
 
 def wait(name: str) -> None:
-  """Waits until every process is here."""
+  """Waits until every process has reached this point (a barrier)."""
   if several():
     multihost_utils.sync_global_devices(name)
 
 
 def agree(about: dict[str, Any]) -> None:
-  """Sees that every process was given the same flags and files.
+  """Checks that every process was given the same flags and files.
 
   Args:
-    about: what must be the same; JSON.
+    about: what must be equal in all processes; JSON.
 
   Raises:
     UserError: in every process, naming the first difference.
@@ -172,15 +172,15 @@ def agree(about: dict[str, Any]) -> None:
 
 
 def anywhere(flag: bool) -> bool:
-  """Whether it is so in any process; to be called by all."""
+  """Whether `flag` is true in any process; every process must call this."""
   return bool(_gather(np.array([flag])).any()) if several() else flag
 
 
 def check_shared(folder: pathlib.Path) -> None:
-  """Sees that every process finds what the first one writes.
+  """Checks that all processes share a folder: each finds the first's file.
 
   Raises:
-    UserError: in every process, where one does not.
+    UserError: in every process, if one does not find it.
   """
   if not several():
     return
@@ -205,15 +205,15 @@ def check_shared(folder: pathlib.Path) -> None:
 
 
 def _gather(x: np.ndarray) -> np.ndarray:
-  """[n] of every process as [processes, n]."""
+  """Gathers an array [n] of every process into [processes, n]."""
   return np.asarray(multihost_utils.process_allgather(x))
 
 
 def leave(status: int) -> None:
-  """Ends this process's part; where it failed, without waiting for others.
+  """Leaves the group of processes; on failure, exits without waiting.
 
   Args:
-    status: the exit status; 0 returns, anything else does not.
+    status: the exit status; 0 returns, any other ends this process.
   """
   if not several():
     return
@@ -223,16 +223,17 @@ def leave(status: int) -> None:
     jax.distributed.shutdown()
     return
   if is_first():
-    time.sleep(_ALIKE)  # with it goes what the others would fail by
+    time.sleep(_ALIKE)  # the others fail once the first process is gone
   os._exit(status)
 
 
 def _listen(timeout: int) -> None:
-  """Has a child say in a sentence what jax says when a process has gone.
+  """Starts a child process that explains jax's error about a lost peer.
 
-  jax ends a process from a thread of its own, with a stack trace; no code of
-  this process runs after that. So what C++ writes to stderr goes through a
-  child, which lives as long as its pipe. Python's own stderr stays as it is.
+  When a peer is lost, jax ends this process from a thread of its own, with a
+  stack trace, and no Python code runs after that. So C++'s stderr goes
+  through a child process, which lives as long as its pipe. Python's own
+  stderr stays as it is.
   """
   sys.stderr.flush()
   terminal = os.dup(2)

@@ -1,8 +1,9 @@
-"""What a process that jax ends from outside leaves on the terminal.
+"""One readable sentence in place of JAX's C++ page when a peer process dies.
 
-Run as a child on the stderr of a process: passes everything on, but for what
-jax's runtime writes when another process has gone, which is a page of C++.
-Of that it makes one sentence. Needs the standard library alone.
+Runs as a child process on the stderr of a training process. It passes
+everything on except what jax's runtime writes when another process is lost,
+a page of C++, which it replaces by one sentence. Needs the standard library
+alone.
 """
 
 import re
@@ -16,15 +17,15 @@ _FATAL = b"Terminating process because the JAX distributed service"
 _GONE = re.compile(
   rb"stopped sending heartbeats\):\s*\n((?:\S*\d+\s*\n)+)", re.MULTILINE
 )
-_NOISE = b"[Gloo] Rank "  # that all are connected
+_NOISE = b"[Gloo] Rank "  # says that all are connected
 
 
 def explain(said: bytes, processes: int, timeout: int) -> str | None:
-  """The sentence for what the runtime said; None where it ended nothing.
+  """Explains the runtime's lines in a sentence; None if no process was lost.
 
   Args:
-    said: lines of the runtime.
-    processes: how many there were.
+    said: lines that jax's runtime wrote.
+    processes: how many processes there were.
     timeout: seconds of silence after which a process counts as gone.
   """
   if _FATAL not in said:
@@ -45,14 +46,14 @@ def explain(said: bytes, processes: int, timeout: int) -> str | None:
 
 
 def main() -> None:
-  """Copies stdin to stderr until it ends."""
+  """Copies stdin to stderr until stdin ends, explaining a lost peer."""
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_IGN)  # it ends when its process does
   processes, timeout = int(sys.argv[1]), int(sys.argv[2])
   out, held = sys.stderr.buffer, b""
   for line in sys.stdin.buffer:
     if held or _RUNTIME.match(line):
-      held += line  # until it is known whether it was the end
+      held += line  # until it is known whether the process ended
     elif not line.startswith(_NOISE):
       out.write(line)
       out.flush()

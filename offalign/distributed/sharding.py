@@ -1,10 +1,12 @@
-"""The mesh, and the rules by which state and batches lie on it.
+"""The device mesh, and the sharding of state and batches over it.
 
-* "data": copies of the state, each with rows of its own.
-* "fsdp": one copy of the state is split between these devices, and their
-  rows differ too.
-* "tensor": these devices share the work on the same rows; each has some of
-  the heads, of the MLP and of the vocabulary.
+The mesh has three axes:
+
+* "data": each device holds a copy of the state and has rows of its own.
+* "fsdp": the devices split one copy of the state, and each has rows of its
+  own.
+* "tensor": the devices share the work on the same rows; each has some of the
+  heads, of the MLP and of the vocabulary.
 """
 
 import dataclasses
@@ -45,11 +47,11 @@ class Split:
   """How one leaf is split over "tensor".
 
   Attributes:
-    axis: from the end (-1 = the last), so that it is the same for stacked
-      layers.
-    size: of that axis.
-    parts: that must stay whole (heads); the number of devices has to divide
-      it.
+    axis: the axis to split, counted from the end (-1 = the last), so that it
+      is the same for stacked layers.
+    size: length of that axis.
+    parts: number of parts, such as heads, that may not be cut; the number of
+      devices has to divide it.
     of: what the parts are, in words.
   """
 
@@ -62,11 +64,12 @@ class Split:
 def make_mesh(
   config: MeshConfig | None = None, devices: list[Any] | None = None
 ) -> Mesh:
-  """A mesh over devices; one device makes the trivial mesh.
+  """Makes a mesh over devices; one device makes the trivial mesh.
 
   Args:
-    config: how they are arranged; default: each holds a copy of the state.
-    devices: which; default: all, those of every process.
+    config: how the devices are arranged; default: each holds a copy of the
+      state.
+    devices: the devices; default: all devices of every process.
 
   Raises:
     UserError: where the axes do not multiply to the number of devices.
@@ -98,7 +101,7 @@ def make_mesh(
 
 
 def describe(mesh: Mesh) -> str:
-  """The devices in a few words."""
+  """Describes a mesh in a few words."""
   axes = " x ".join(f"{k}={n}" for k, n in mesh.shape.items() if n > 1)
   text = f"{mesh.size} device(s)" + (f" as {axes}" if axes else "")
   n = len({device.process_index for device in mesh.devices.flat})
@@ -106,29 +109,30 @@ def describe(mesh: Mesh) -> str:
 
 
 def one_device() -> Mesh:
-  """The trivial mesh, of the first device."""
+  """The trivial mesh of one device, the first."""
   return make_mesh(devices=jax.devices()[:1])
 
 
 def state_shardings(
   mesh: Mesh, tree: Any, splits: Mapping[str, Split] | None = None
 ) -> Any:
-  """Where each leaf of params, gradients or an optimiser's state lies.
+  """The sharding of each leaf of params, gradients or optimiser state.
 
-  First the model's table: a leaf whose path ends in one of its entries is
-  split over "tensor" along the axis named there. Then FSDP, which knows no
-  model: each large leaf is split over "fsdp" along the largest axis that is
-  left and divides, but never between the layers of a stack, which are used
-  one after the other. A leaf without such an axis is replicated.
+  Tensor parallelism comes first: a leaf whose path ends in an entry of the
+  model's table `splits` is split over "tensor" along the axis named there.
+  Then FSDP, which knows nothing of the model: each large leaf is split over
+  "fsdp" along its largest axis that is still free and that the devices
+  divide, but never between the layers of a stack, which are used one after
+  the other. A leaf without such an axis is replicated.
 
   An optimiser's state has the paths of the params it belongs to, so the same
-  table serves it. A leaf of another shape (a factored moment) is told by the
-  size that the table gives for the axis.
+  table serves it. In a leaf of another shape (a factored moment) the axis is
+  recognised by the size that the table gives for it.
 
   Args:
     mesh: from `make_mesh`.
     tree: arrays or `ShapeDtypeStruct`s.
-    splits: of the model, `Model.splits`; default: none.
+    splits: the model's table, `Model.splits`; default: empty.
 
   Returns:
     The same tree of `NamedSharding`s.
@@ -161,10 +165,10 @@ def state_shardings(
 
 
 def unsplit(mesh: Mesh, splits: Mapping[str, Split]) -> list[str]:
-  """What the table would split over "tensor", but the mesh cannot.
+  """Lists the parts that cannot be split over "tensor" on this mesh.
 
   Returns:
-    One sentence for each number of parts that is not divided.
+    One sentence for each number of parts that the devices do not divide.
   """
   n = mesh.shape["tensor"]
   left: dict[int, list[str]] = {}
@@ -179,7 +183,7 @@ def unsplit(mesh: Mesh, splits: Mapping[str, Split]) -> list[str]:
 
 
 def _find(keys: list[str], splits: Mapping[str, Split]) -> Split | None:
-  """The entry with the longest name that a path ends in."""
+  """Finds the entry with the longest name that a path ends in."""
   for i in range(len(keys)):
     found = splits.get("/".join(keys[i:]))
     if found is not None:
@@ -202,7 +206,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
-  """int [b], the rows of a global batch that this process's devices hold.
+  """The rows of a global batch that this process's devices hold, int [b].
 
   Processes whose devices differ by "tensor" alone hold the same rows.
   """
@@ -217,8 +221,8 @@ def put_batch(mesh: Mesh, batch: Batch) -> Batch:
 
   Args:
     mesh: from `make_mesh`.
-    batch: numpy; the rows that `local_rows` names, which with one process are
-      all.
+    batch: numpy arrays of the rows that `local_rows` names; with one process,
+      all rows.
   """
   by_rows = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
   return jax.tree.map(

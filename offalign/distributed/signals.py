@@ -1,8 +1,8 @@
-"""Ending a run in good order when it is asked to, by SIGTERM.
+"""SIGTERM: ending a run in good order when a scheduler asks for it.
 
-A scheduler that takes a machine away sends it first. Python runs the handler
-between two instructions of the main thread, so all it does is to take a note;
-the run looks at it between two batches.
+A scheduler sends SIGTERM before it takes a machine away. Python runs the
+handler between two instructions of the main thread, so the handler only takes
+a note; the run looks at the note between two batches.
 """
 
 import signal
@@ -14,13 +14,13 @@ from offalign.distributed import hosts
 
 
 class Stopped(Exception):
-  """The run was asked to end, and what it had is kept."""
+  """Raised when a run was asked to end; what it had computed is saved."""
 
 
 class Stop:
-  """Whether the run was asked to end.
+  """Listens for SIGTERM while it is open as a context manager.
 
-  As a context manager it listens to SIGTERM; without, nobody asks.
+  Outside a `with` block it never stops a run.
   """
 
   def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Stop:
     self._asked = True
 
   def check(self) -> None:
-    """To be called by every process alike, between two batches.
+    """Stops the run if asked to; every process calls it between batches.
 
     Raises:
       Stopped: in every process, if any of them was asked to end.

@@ -1,4 +1,4 @@
-"""Prompts in, texts out: sampling with a tokenizer around it."""
+"""Generate text: prompts in, completions out, with the policy's tokenizer."""
 
 import dataclasses
 import zlib
@@ -18,12 +18,12 @@ from offalign.types import Params
 
 @dataclasses.dataclass(frozen=True)
 class Completed:
-  """One completion.
+  """A generated completion.
 
   Attributes:
-    text: without what ends it.
-    tokens: how many, the end included.
-    finished: whether it ended by itself, and was not cut.
+    text: the completion without its end-of-text token.
+    tokens: number of tokens, the end-of-text token included.
+    finished: whether the completion ended by itself and was not cut.
   """
 
   text: str
@@ -34,15 +34,17 @@ class Completed:
 def encode(
   tokenizer: Tokenizer, prompts: Sequence[Any], max_prompt: int | None
 ) -> tuple[Ragged, int]:
-  """Prompts as tokens, and how many were cut.
+  """Tokenises prompts; returns the tokens and how many prompts were cut.
 
   Args:
-    tokenizer: the policy's.
-    prompts: text, or (role, content) turns.
-    max_prompt: tokens that are kept, the last ones.
+    tokenizer: the policy's tokenizer.
+    prompts: each a text, or (role, content) turns.
+    max_prompt: longest prompt in tokens; a longer one keeps its end. None =
+      no limit.
 
   Raises:
-    UserError: for a prompt without any token; or see the tokenizer.
+    UserError: for a prompt without any token, or one that the tokenizer
+      refuses.
   """
   made, cut = tokenizer.encode_prompts(
     [
@@ -70,17 +72,17 @@ def complete(
   temperature: float = 1.0,
   after_batch: Callable[[], None] = lambda: None,
 ) -> list[Completed]:
-  """One completion of each prompt.
+  """Generates one completion of each prompt.
 
   Args:
-    model: the policy's.
-    params: the policy's.
-    tokenizer: the policy's.
+    model: the policy's model.
+    params: the policy's params.
+    tokenizer: the policy's tokenizer.
     prompts: tokens of n prompts, none empty.
-    stream: names the random numbers: prompt i has the same ones each time,
-      and two streams have nothing to do with each other.
-    max_new_tokens: tokens at most.
-    batch_size: prompts at a time.
+    stream: name of the random stream: prompt i gets the same random numbers
+      each time, and those of different streams are independent.
+    max_new_tokens: longest completion in tokens.
+    batch_size: prompts completed at a time.
     temperature: see `sample`.
     after_batch: called between batches.
   """
@@ -89,7 +91,7 @@ def complete(
   ends = np.array(tokenizer.end_ids)
   done: list[Completed] = []
   for begin in range(0, n, batch_size):
-    # The last batch is filled with its own last row: one shape for all.
+    # The last batch is padded with its last row, so all have one shape.
     rows = np.minimum(np.arange(begin, begin + batch_size), n - 1)
     tokens, mask = prompts.padded(rows, width, tokenizer.pad_id)
     drawn = jax.device_get(

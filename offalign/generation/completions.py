@@ -14,12 +14,12 @@ Prompt = str | tuple[tuple[str, str], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Completions:
-  """What one contestant wrote.
+  """Completions that one contestant wrote.
 
   Attributes:
-    name: of the contestant.
-    prompts: text, or (role, content) turns.
-    texts: as many.
+    name: the contestant's name.
+    prompts: each a text, or (role, content) turns.
+    texts: one completion of each prompt.
   """
 
   name: str
@@ -33,7 +33,7 @@ def read(path: str | pathlib.Path, name: str | None = None) -> Completions:
   Args:
     path: JSON lines with "prompt" (text, or a list of role/content) and
       "completion" (text); other keys are not looked at.
-    name: default: the file's, without its ending.
+    name: the contestant's name; default: the file's name without its ending.
 
   Raises:
     UserError: naming the line.
@@ -65,7 +65,7 @@ def read_prompts(path: str | pathlib.Path) -> tuple[Prompt, ...]:
 
 
 def line(prompt: Prompt, completion: str, **more: Any) -> str:
-  """One line of a file of completions."""
+  """Formats one line of a file of completions."""
   written: Any = prompt
   if not isinstance(prompt, str):
     written = [{"role": role, "content": text} for role, text in prompt]
@@ -73,13 +73,14 @@ def line(prompt: Prompt, completion: str, **more: Any) -> str:
 
 
 def align(a: Completions, b: Completions) -> tuple[list[int], list[int]]:
-  """Which completion of b meets each of a: the k-th of a prompt the k-th.
+  """Pairs the completions of a and b by prompt, the k-th with the k-th.
 
   Returns:
     Indices into a and into b, in the order of a.
 
   Raises:
-    UserError: where they are not of the same prompts, as often each.
+    UserError: where a and b differ in their prompts, or in how often a prompt
+      occurs.
   """
   places: dict[Prompt, list[int]] = {}
   for j, prompt in enumerate(b.prompts):

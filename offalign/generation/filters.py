@@ -1,7 +1,7 @@
-"""Which tokens may be drawn: top-k and top-p, as `transformers` has them.
+"""Top-k and top-p (nucleus) filters of logits, as in `transformers`.
 
 Thresholds are found by bisection of the floats' bits: 32 passes over the
-vocabulary, which is exact and a fraction of the cost of sorting it.
+vocabulary, which is exact and costs a fraction of sorting it.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from offalign.types import Array
 
 
 def top_k(logits: Array, k: Array) -> Array:
-  """-inf on all but the k largest logits, and those equal to the k-th.
+  """Sets all but the k largest logits to -inf; ties with the k-th stay.
 
   Args:
     logits: float32 [B, V].
@@ -26,15 +26,15 @@ def top_k(logits: Array, k: Array) -> Array:
 
 
 def top_p(logits: Array, p: Array) -> Array:
-  """-inf on all but the nucleus (arXiv:1904.09751, section 3.1).
+  """Sets logits outside the nucleus to -inf (arXiv:1904.09751, section 3.1).
 
-  In ascending order, the tokens whose probabilities sum to 1 - p or less are
-  left out; of equal ones, those with lower ids first. The likeliest token
-  always stays.
+  Tokens are left out in ascending order of probability, as long as their
+  probabilities sum to 1 - p or less; of equally likely tokens, those with
+  lower ids go first. The likeliest token always stays.
 
   Args:
     logits: float32 [B, V].
-    p: [], above 0 and below 1.
+    p: the nucleus's share of the probability; scalar, above 0 and below 1.
   """
   keys = _keys(logits)
   probs = jax.nn.softmax(logits)
@@ -53,18 +53,20 @@ def top_p(logits: Array, p: Array) -> Array:
 
 
 def _keys(x: Array) -> Array:
-  """int32 of the same order as the float32 x."""
+  """Maps float32 to int32 that sort in the same order."""
   bits = jax.lax.bitcast_convert_type(x, jnp.int32)
   bits = jnp.where(bits == jnp.iinfo(jnp.int32).min, 0, bits)  # -0 is 0
   return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
 def _first(keys: Array, holds: Callable[[Array], Array]) -> Array:
-  """The least t in each row [B, 1] for which `holds`, or the row's largest.
+  """Finds by bisection, in each row, the least t [B, 1] for which `holds`.
+
+  Where it holds for none, t is the row's largest key.
 
   Args:
     keys: int32 [B, V].
-    holds: [B, 1] -> bool [B, 1]; once true, it is true of all larger t.
+    holds: t [B, 1] -> bool [B, 1]; where true for some t, true for all above.
   """
 
   def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:

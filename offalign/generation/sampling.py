@@ -1,4 +1,4 @@
-"""Sampling completions from a policy."""
+"""Sample completions from a policy."""
 
 import functools
 from collections.abc import Sequence
@@ -15,14 +15,15 @@ from offalign.types import Array, Column, Params
 
 
 class Samples(NamedTuple):
-  """One completion of each prompt.
+  """Sampled completions, one of each prompt.
 
   Attributes:
-    tokens: int32 [B, T]; after the token that ends a completion, EOS.
-    mask: bool [B, T], True up to and including the token that ends it.
-    logps: float32 [B], the log-probs of the tokens under the mask, summed,
-      at temperature 1 and over the whole vocabulary, whatever they were drawn
-      with; nats.
+    tokens: int32 [B, T]; EOS after the token that ends a completion.
+    mask: bool [B, T], True up to and including the token that ends a
+      completion.
+    logps: float32 [B], summed log-probs of the tokens under the mask, at
+      temperature 1 and over the whole vocabulary, whatever options they were
+      drawn with; nats.
   """
 
   tokens: Array
@@ -54,15 +55,15 @@ def sample(
   top_k: int | None = None,
   top_p: float | None = None,
 ) -> Samples:
-  """Draws a completion of each prompt.
+  """Samples one completion of each prompt.
 
   A row depends on its prompt and its seed alone: which other prompts are in
-  the batch, and how many, changes nothing. The loop ends when every row has.
-  Params and prompts may be sharded over a mesh, prompts along B; the samples
-  then are too.
+  the batch, and how many, changes nothing. The loop ends when every row has
+  ended. Params and prompts may be sharded over a mesh, prompts along B; the
+  samples are then sharded along B too.
 
-  The options apply in the order of `transformers`: temperature, top_k of
-  what it gives, top_p of what that leaves.
+  The options apply in the order of `transformers`: first temperature, then
+  top_k, then top_p on the tokens that top_k leaves.
 
   Args:
     model: the policy's model.
@@ -76,8 +77,8 @@ def sample(
     temperature: what the logits are divided by; 0 takes the likeliest token,
       and then the seeds do not matter.
     top_k: draw from the k likeliest tokens, and those as likely as the k-th.
-    top_p: draw from the fewest likeliest tokens that have this share of the
-      probability.
+    top_p: draw from the smallest set of likeliest tokens that has this share
+      of the probability.
 
   Raises:
     UserError: for an argument out of range, or one without effect.
@@ -193,7 +194,7 @@ def _sample(
 
 
 def _draw(logits: Array, keys: Array, step: Array, choice: _Choice) -> Array:
-  """One token a row, int32 [B], from logits [B, V]."""
+  """Draws one token a row, int32 [B], from logits [B, V]."""
   if choice.temperature is None:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / choice.temperature

@@ -1,4 +1,4 @@
-"""The one learner: a train step that takes any registered loss."""
+"""The learner: one train step that takes any registered loss."""
 
 from offalign.learner.learner import Learner, LearnerConfig, TrainState
 

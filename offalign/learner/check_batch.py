@@ -1,4 +1,4 @@
-"""Whether a batch is one that a loss can be computed on."""
+"""Checks that a batch has the columns and shapes that a loss needs."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def check_batch(loss: Loss, batch: Batch) -> None:
   """Refuses a batch that would fail, or be broadcast in silence.
 
   Args:
-    loss: whose needs count.
+    loss: the loss to compute; its `needs` say which columns are required.
     batch: arrays on the host or on the devices.
 
   Raises:

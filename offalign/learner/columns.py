@@ -1,4 +1,4 @@
-"""The columns of `Scores` that are known before a step differentiates."""
+"""Columns of `Scores` that need no gradient: data and batch statistics."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,14 +23,15 @@ def of(
   batch: Batch,
   ref_params: Params | None,
 ) -> dict[str, Any]:
-  """Everything a loss declares that is data or a statistic of the batch.
+  """Collects the columns a loss declares that are data or batch statistics.
 
   Args:
-    loss: whose needs count.
-    score: of a policy's or the reference's params.
+    loss: the loss; its `needs` say which columns to collect.
+    score: computes log-probs under the params of the policy or the reference.
     policy: the policy's params.
-    batch: B prompts, all of the global batch.
-    ref_params: the reference's, where the batch lacks what they would score.
+    batch: the whole global batch of B prompts.
+    ref_params: the reference's params; None where the batch already holds
+      every log-prob that they would be used for.
   """
   lengths = batch.completion_mask.sum(-1).astype(batch.weight.dtype)
   data = {
@@ -63,7 +64,14 @@ def of(
 
 
 def prefix(mask: Array) -> Array:
-  """bool [B, K, T]: the tokens up to the length of the row's shortest."""
+  """Masks each completion to the length of the shortest in its row.
+
+  Args:
+    mask: bool [B, K, T], the completion tokens.
+
+  Returns:
+    bool [B, K, T].
+  """
   shortest = mask.sum(-1).min(axis=1)[:, None, None]
   return mask & (jnp.cumsum(mask, axis=-1) <= shortest)
 
@@ -71,7 +79,10 @@ def prefix(mask: Array) -> Array:
 def split(
   columns: dict[str, Any],
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-  """Columns of rows, which microbatches cut, and those of the batch."""
+  """Splits columns into those with a value per row and those per batch.
+
+  Microbatches cut the first; the second are the same for all of them.
+  """
   scalars = {k: v for k, v in columns.items() if k == "state" or not v.ndim}
   return {k: v for k, v in columns.items() if k not in scalars}, scalars
 
@@ -81,9 +92,10 @@ def _mismatched_kl(
 ) -> Array:
   """Mean log-ratio of (x_i, y_j), j the next row; KTO's z0 before max.
 
-  A derangement of the rows with weight; each pair counts with the weight
-  of the row that its completion came from. A row that is alone, as the last
-  of the held-out rows may be, has no other: 0.
+  Among rows with weight, every prompt meets another row's completion; the
+  pair has the weight of the row that its completion came from. A row that is
+  the only one with weight, as the last of the held-out rows may be, has no
+  other to meet: the term is 0.
   """
   nxt = next_valid(batch.weight, jnp)
   has_other = (batch.weight > 0) & (nxt != jnp.arange(len(nxt)))

@@ -1,6 +1,6 @@
-"""A batch through a model, whichever rows its tokens are in.
+"""Forward passes of a model over a batch, packed or not.
 
-Losses, statistics and metrics see columns [B, K]; only what is here knows
+Losses, statistics and metrics see columns [B, K]; only this module knows
 whether a batch is packed (`offalign.types.Packed`).
 """
 
@@ -11,7 +11,7 @@ from offalign.types import Array, Batch, Params
 
 
 def hidden(model: Model, params: Params, batch: Batch) -> Hidden:
-  """The states that predict the completion tokens.
+  """Computes the hidden states that predict the completion tokens.
 
   Args:
     model: the model.
@@ -19,8 +19,8 @@ def hidden(model: Model, params: Params, batch: Batch) -> Hidden:
     batch: B prompts with K completions.
 
   Returns:
-    States in the rows of the batch, [B, K, T, d] or [G, R, C, d]; what is
-    computed from each of them is put in order by `by_token`.
+    States laid out as the batch is: [B, K, T, d], or [G, R, C, d] if packed.
+    `by_token` brings numbers computed from the states back to [B, K, T].
 
   Raises:
     UserError: for a packed batch that the model cannot run.
@@ -39,7 +39,7 @@ def hidden(model: Model, params: Params, batch: Batch) -> Hidden:
 
 
 def prompt_state(model: Model, params: Params, batch: Batch) -> Array:
-  """[B, d] as `hidden(...).prompt`, without running the completions.
+  """Computes `hidden(...).prompt`, [B, d], without running the completions.
 
   Raises:
     UserError: see `hidden`.
@@ -52,16 +52,16 @@ def prompt_state(model: Model, params: Params, batch: Batch) -> Array:
 
 
 def targets(batch: Batch) -> Array:
-  """int [B, K, T] or [G, R, C], the tokens that the states predict."""
+  """The tokens that the states predict, int [B, K, T] or [G, R, C]."""
   if batch.packed is None:
     return batch.completions
   return batch.packed.completions
 
 
 def by_token(batch: Batch, numbers: Array) -> Array:
-  """Numbers of the states, one each, as [B, K, T].
+  """Brings one number per hidden state into the order [B, K, T].
 
-  Where the completion mask is False, they may be of any state.
+  Where the completion mask is False, the number may come from any state.
   """
   if batch.packed is None:
     return numbers

@@ -1,7 +1,8 @@
-"""The one learner: a train step that takes any registered loss.
+"""The learner: one train step that takes any registered loss.
 
-It supplies exactly what the loss declares, refuses what cannot be supplied
-before anything is computed, and never looks at the loss's name.
+The learner supplies exactly the columns that the loss declares, refuses a
+loss or batch that it cannot serve before anything is computed, and never
+looks at the loss's name.
 """
 
 import dataclasses
@@ -30,14 +31,17 @@ from offalign.types import Array, Batch, Params
 
 @struct.dataclass
 class TrainState:
-  """Everything that a step changes. (The data's position is the step.)
+  """Training state: everything that a step changes.
+
+  The position in the data is not stored; it follows from `step`.
 
   Attributes:
     step: int32 [], updates made so far.
     params: {"policy": ...} and, where the loss needs values, "value". With
-      LoRA, adapters are all that is in them, but for the value's head.
+      LoRA these hold adapters alone, but for the value's head.
     opt_state: an optimiser state for each entry of `params`.
-    loss_state: what the loss remembers; {} for most.
+    loss_state: state that the loss carries from batch to batch, such as a
+      running mean; {} for most losses.
   """
 
   step: Array
@@ -48,13 +52,13 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class LearnerConfig:
-  """What a run needs besides the loss and the model.
+  """Options of the learner, besides the loss and the model.
 
   Attributes:
     value: how V is computed; None = the default where the loss needs values.
-    lora: what trains instead of the weights; None = the weights.
+    lora: LoRA adapters to train; None = train all weights.
     optimizer: for policy and value.
-    steps: length of the run; a cosine schedule ends there.
+    steps: updates in the whole run; a cosine schedule ends there.
     microbatches: pieces that each batch is cut into to save memory.
     compute_dtype: "bfloat16" for mixed precision; None = as the params.
     remat: what of each layer the backward pass recomputes, to save memory.
@@ -89,10 +93,11 @@ class Learner:
     loss: the loss object.
     model: the policy's model.
     mesh: the devices.
-    has_frozen_weights: whether `train_step` wants `ref_params` as the weights
-      that LoRA's adapters belong to.
-    needs_reference_weights: whether it wants them in any case; for a column
-      of their log-probs too that a batch may lack, see `Objective.grads`.
+    has_frozen_weights: whether `train_step` needs `ref_params` because they
+      are the frozen weights under LoRA's adapters.
+    needs_reference_weights: whether `train_step` needs `ref_params` for any
+      reason: as frozen weights, or to compute a column of log-probs that a
+      batch may lack (see `Objective.grads`).
   """
 
   def __init__(
@@ -105,8 +110,8 @@ class Learner:
     """Checks that the configuration fits the loss.
 
     Raises:
-      UserError: for an option that the loss would not use, or adapters that
-        the model has no place for.
+      UserError: for an option that the loss would not use, or LoRA adapters
+        for layers that the model does not have.
     """
     config = config or LearnerConfig()
     self.loss = losses.get(loss)
@@ -143,12 +148,12 @@ class Learner:
     )
 
   def learning_rate(self, step: int) -> float:
-    """The policy's learning rate of the update after `step` updates."""
+    """The policy's learning rate for the update that follows `step`."""
     peak = self._optimizer.learning_rate
     return float(optim.schedule(self._optimizer, peak, self._steps)(step))
 
   def fresh(self, policy: Params, seed: int = 0) -> TrainState:
-    """The state before the first step; pure, for `jax.eval_shape` too."""
+    """Builds the initial state; pure, so `jax.eval_shape` works on it."""
     if self._lora is not None:
       policy = lora_lib.init(self._lora, jax.random.key(seed), policy)
     params = {"policy": jax.tree.map(jnp.copy, policy)}
@@ -166,21 +171,21 @@ class Learner:
     return sharding.state_shardings(self.mesh, shapes, self.model.splits)
 
   def init(self, policy: Params, seed: int = 0) -> TrainState:
-    """The first state, born sharded over the mesh.
+    """Builds the initial state, already sharded over the mesh.
 
     Args:
-      policy: the policy's params; copied, so that they can go on serving as
-        the reference. With LoRA they are not: each step is given them.
-      seed: of the first adapters; nothing else is random.
+      policy: the policy's params; copied, so that the originals can serve as
+        the reference. With LoRA they are not copied but passed to each step.
+      seed: initialises LoRA's adapters; without LoRA it has no effect.
     """
     fresh = jax.jit(self.fresh, out_shardings=self.shardings(policy))
     return fresh(policy, seed)
 
   def policy(self, params: Params, ref_params: Params | None) -> Params:
-    """The policy's params as the model takes them.
+    """The policy's params in the form that the model takes.
 
     Args:
-      params: of a state.
+      params: the `params` of a `TrainState`.
       ref_params: with LoRA, the frozen weights; they are not copied.
     """
     if self._lora is None:
@@ -190,14 +195,14 @@ class Learner:
   def step(
     self, state: TrainState, batch: Batch, ref_params: Params | None = None
   ) -> tuple[TrainState, dict[str, Array]]:
-    """One update; pure and not compiled, to put inside a scan or a vmap.
+    """Makes one update; pure and not compiled, for use in a scan or a vmap.
 
     Args:
-      state: the state.
+      state: the state before the update.
       batch: B prompts with K completions, with the columns that the loss
         needs (see `check_batch`).
       ref_params: the reference's weights where `needs_reference_weights`;
-        with LoRA, those that `init` was given.
+        with LoRA, the weights that `init` was given.
 
     Returns:
       The next state, and metrics: "losses" [B], "grad_norm" (the policy's),
@@ -226,7 +231,7 @@ class Learner:
 
   @functools.cached_property
   def train_step(self) -> Any:
-    """`step`, compiled; the state passed in is donated."""
+    """Compiled `step`; the state passed in is donated."""
     stays = constraints.staying(self.mesh, self.model.splits, self.step)
     return jax.jit(stays, donate_argnums=0)
 
@@ -241,13 +246,13 @@ class Learner:
   def evaluate(self) -> Any:
     """Compiled (params, batch, ref_params, loss_state) -> losses, metrics.
 
-    The last may be left out for a loss that remembers nothing.
+    `loss_state` may be left out for a loss that keeps no state.
     """
     return jax.jit(constraints.readable(self.mesh, self._losses))
 
   @functools.cached_property
   def reward(self) -> Any:
-    """Compiled (params, batch, ref_params) -> [B, K] a reward model's."""
+    """Compiled (params, batch, ref_params) -> [B, K] reward model's scores."""
 
     def rewards(params: Params, batch: Batch, ref: Params | None) -> Array:
       return self._on(ref)[0].values(params, batch)
@@ -265,7 +270,7 @@ class Learner:
     return objective.losses(params, batch, ref_params, loss_state)
 
   def _on(self, ref_params: Params | None) -> tuple[Objective, Params | None]:
-    """The objective, and what it takes for the reference."""
+    """The objective, and the params that stand for the reference."""
     if self._lora is None:
       return self._objective, ref_params
     return self._objective.over(self._lora, ref_params), {}
@@ -274,8 +279,8 @@ class Learner:
     """Refuses a batch that the loss cannot be computed on.
 
     Raises:
-      UserError: see `offalign.learner.check_batch`; or for a batch that the
-        devices and microbatches do not divide.
+      UserError: see `offalign.learner.check_batch`; or for a batch size that
+        the devices and microbatches do not divide.
     """
     check_batch(self.loss, batch)
     sharding.check_batch_size(

@@ -4,8 +4,8 @@ A batch may be cut into microbatches; nothing that a user sees depends on it:
 
   * What the loss declares as a batch statistic (means of rewards or lengths,
     KTO's KL term) is computed over the global batch first, without gradient.
-  * What a loss remembers is then brought up to date from the scores of the
-    global batch, in a pass of its own without gradient.
+  * The loss's own state is then updated from the scores of the global batch,
+    in a pass of its own without gradient.
   * A loss of single rows is then summed microbatch by microbatch.
   * A loss that mixes rows (`whole_batch`, or one value for the batch) is
     evaluated once on the scores of all rows; its gradient with respect to
@@ -43,9 +43,9 @@ class Objective:
   Attributes:
     loss: the loss.
     model: the policy's model.
-    value: how V is computed; None where the loss needs none.
+    value: how V is computed; None where the loss needs no values.
     microbatches: pieces that a batch is cut into.
-    compute_dtype: activations; params and sums stay in float32.
+    compute_dtype: dtype of the activations; params and sums stay in float32.
     logp_chunk: `chunk` of `offalign.models.logps.token_logps`.
     layout: `layout` of `offalign.models.logps.token_logps`.
   """
@@ -59,20 +59,20 @@ class Objective:
   layout: Layout = dataclasses.field(default_factory=Layout)
 
   def over(self, lora: lora_lib.LoraConfig, base: Params | None) -> "Objective":
-    """The same, of adapters over frozen weights; {} is the reference."""
+    """This objective for LoRA adapters over `base`; {} is the reference."""
     model = lora_lib.over(self.model, lora, self._cast(base))
     return dataclasses.replace(self, model=model)
 
   def logps(self, policy: Params, batch: Batch) -> Array:
-    """[B, K] summed log-probs of the completions; nats."""
+    """Summed log-probs of the completions, [B, K]; nats."""
     return self._scored({"policy": policy}, batch, values=False)["logps"]
 
   def values(self, params: Params, batch: Batch) -> Array:
-    """The value's numbers, before they are averaged over the batch."""
+    """Values of each row, before any average over the batch."""
     return self._scored(params, batch)["values"]
 
   def mapped_logps(self, policy: Params, batch: Batch) -> Array:
-    """`logps`, one microbatch at a time."""
+    """Computes `logps` one microbatch at a time."""
     return self._map(lambda piece: self.logps(policy, piece), batch)
 
   def next_state(
@@ -82,7 +82,7 @@ class Objective:
     ref_params: Params | None,
     loss_state: Any,
   ) -> Any:
-    """What the loss remembers after the global batch; itself if nothing."""
+    """The loss's state updated by a global batch; unchanged if it has none."""
     if not self.loss.has_state:
       return loss_state
     fixed = jax.lax.stop_gradient(params)
@@ -103,10 +103,10 @@ class Objective:
     Args:
       params: {"policy": ...} and, if the loss needs values, "value".
       batch: B prompts; B is a multiple of `microbatches`.
-      ref_params: the reference's weights, where the batch lacks a column of
-        its log-probs that can be computed in the step: `ref_mismatched_logps`
-        or `ref_prefix_logps`.
-      loss_state: what the loss remembers, this batch included.
+      ref_params: the reference's weights; needed where the batch lacks
+        `ref_mismatched_logps` or `ref_prefix_logps`, which are then computed
+        in the step.
+      loss_state: the loss's state, already updated by this batch.
 
     Returns:
       Gradients like `params`, losses [B], and metrics as (sum, weight).
@@ -138,7 +138,7 @@ class Objective:
   def _scored(
     self, params: Params, batch: Batch, values: bool = True
   ) -> Learned:
-    """The differentiable part: params and a batch to scores."""
+    """Scores a batch; the part that is differentiated."""
     cast = self._cast(params)
     hidden = forward.hidden(self.model, cast["policy"], batch)
     tokens = scoring.token_logps(
@@ -185,7 +185,7 @@ class Objective:
     ref_params: Params | None,
     loss_state: Any,
   ) -> dict[str, Any]:
-    """Everything the loss declared that is not learned in this step."""
+    """Collects the declared columns that get no gradient in this step."""
     found = columns_lib.of(
       self.loss, self.mapped_logps, params["policy"], batch, ref_params
     )
@@ -194,7 +194,7 @@ class Objective:
   def _summed(
     self, learned: Learned, columns: dict[str, Any], weight: Array
   ) -> tuple[Array, tuple[Array, Means]]:
-    """The weighted sum of the losses of some rows."""
+    """Computes the weighted sum of the losses of some rows."""
     seen = dict(learned)
     if self.value is not None:
       seen["values"] = value_lib.over_batch(
@@ -223,7 +223,7 @@ class Objective:
   def _accumulated(
     self, params: Params, batch: Batch, columns: dict[str, Any]
   ) -> tuple[Params, Array, Means]:
-    """Sums over microbatches, then one division."""
+    """Sums gradients over microbatches, then divides once."""
     rows, scalars = columns_lib.split(columns)
 
     def piece(
@@ -251,7 +251,7 @@ class Objective:
   def _cached(
     self, params: Params, batch: Batch, columns: dict[str, Any]
   ) -> tuple[Params, Array, Means]:
-    """Scores of all rows first, then their cotangents piece by piece."""
+    """Scores all rows first, then backpropagates piece by piece."""
     learned = self._map(lambda piece: self._scored(params, piece), batch)
     total = jnp.maximum(batch.weight.sum(), 1e-9)
 

@@ -14,19 +14,21 @@ from offalign.types import Array, Params
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-  """How params are updated.
+  """The optimiser and its numbers.
 
   Attributes:
     name: "adam", or "adafactor" with the DRO paper's decay of 0.8
       (arXiv:2405.19107, section 4).
-    learning_rate: of the policy; also of the value unless that is given.
-    value_learning_rate: of the value function; None = `learning_rate`.
+    learning_rate: learning rate of the policy, and of the value function
+      unless value_learning_rate is given.
+    value_learning_rate: learning rate of the value function; None =
+      `learning_rate`.
     warmup_steps: linear warm-up; None = 150 for adafactor (the paper's), 20
       for adam.
     schedule: after the warm-up, "constant", or "cosine" to 0 at the last
       step.
-    clip_norm: largest global norm of the gradient, for policy and value each
-      on its own; 0 = no clipping.
+    clip_norm: largest global norm of the gradient, for policy and value
+      separately; 0 = no clipping.
     weight_decay: decoupled weight decay of matrices (no norms, no biases);
       adam only.
   """
@@ -70,12 +72,12 @@ def schedule(
 def make(
   config: OptimizerConfig, *, value: bool, steps: int
 ) -> dict[str, optax.GradientTransformation]:
-  """An optimiser for each top-level entry of the params.
+  """Makes an optimiser for each top-level entry of the params.
 
   Args:
     config: the preset and its numbers.
     value: whether there is a value function.
-    steps: length of the run, which a cosine schedule ends at.
+    steps: updates in the whole run, at which a cosine schedule ends.
 
   Returns:
     {"policy": ...} and, with a value, "value".
@@ -172,7 +174,7 @@ def per_layer(
 
 
 def _is_matrix(params: Params) -> Params:
-  """True on the leaves that decay: no norms and no biases, a layer's or not."""
+  """True on leaves with weight decay: matrices, not norms or biases."""
   flat = traverse_util.flatten_dict(params)
   return traverse_util.unflatten_dict(
     {
@@ -183,7 +185,7 @@ def _is_matrix(params: Params) -> Params:
 
 
 def _by_stack(params: Params) -> dict[str, dict[str, Array]]:
-  """Leaves by the stack of layers they belong to; "" = none."""
+  """Groups leaves by the stack of layers they belong to; "" = no stack."""
   groups: dict[str, dict[str, Array]] = {}
   for path, leaf in traverse_util.flatten_dict(params).items():
     depth = next(

@@ -1,4 +1,4 @@
-"""What is known of the global batch before any model runs."""
+"""Batch statistics from the data alone: means of rewards, labels, lengths."""
 
 import jax.numpy as jnp
 
@@ -16,19 +16,19 @@ def batch_statistics(
   """Computes the declared means over the global batch.
 
   Args:
-    names: a loss's needs; those that are no batch mean are passed over.
+    names: the `needs` of a loss; names that are no batch mean are skipped.
     weight: [B]; rows of weight 0 count for nothing.
     lengths: [B, K] completion tokens.
-    rewards: [B, K], or None where no name needs it.
-    labels: [B, K] bool, or None where no name needs it.
+    rewards: [B, K], or None where no statistic in `names` needs rewards.
+    labels: [B, K] bool, or None where no statistic in `names` needs labels.
 
   Returns:
     name -> scalar.
   """
 
   def mean(column: Array) -> Array:
-    # About the smallest, so that the mean of equal numbers is that number:
-    # rewards are compared with it.
+    # Summed relative to the smallest, so that the mean of equal numbers is
+    # exactly that number: losses compare rewards with it.
     valid = (weight > 0)[:, None]
     base = jnp.min(jnp.where(valid, column, jnp.inf))
     base = jnp.where(jnp.isfinite(base), base, 0.0)

@@ -1,4 +1,4 @@
-"""Value functions: a separate network or the policy's trunk, and what V is of.
+"""Value functions V: their network, and the states that V is read from.
 
 The four combinations of the DRO paper's Figure 5 (arXiv:2405.19107) are
 `network` in {separate, shared} times `per` in {example, batch}. The paper's
@@ -21,19 +21,19 @@ from offalign.types import Array, Batch, Params
 
 @dataclasses.dataclass(frozen=True)
 class ValueConfig:
-  """How V is computed.
+  """How the value function V is computed.
 
   Attributes:
-    network: "separate" has weights of its own, started from the policy's;
-      "shared" is a head on the policy's own trunk, which then also learns
-      from the value loss.
+    network: "separate" is a network of its own that starts from the policy's
+      weights; "shared" is a head on the policy's trunk, which then also
+      learns from the value loss.
     per: "example" is V(x), read from the state after the prompt. "batch" is
       one number for all rows: the mean of V(x) over the global batch.
       "token" reads every state that predicts a completion token and averages
-      over the completion; it sees the completion, so it is a biased baseline
-      and not the paper's V. "completion" reads the state that predicts the
-      last completion token (EOS, where it was not cut), which has seen all
-      before it: the reward of a reward model.
+      over the completion; such a value sees the completion, so it is a
+      biased baseline and not the paper's V. "completion" reads the state that
+      predicts the last completion token (EOS, unless the completion was cut),
+      which has seen everything before: the reward of a reward model.
   """
 
   network: Literal["separate", "shared"] = "separate"
@@ -44,12 +44,13 @@ class ValueConfig:
 
 
 def choose(config: ValueConfig | None, loss: Loss) -> ValueConfig:
-  """The value that a loss with values takes.
+  """Chooses the value function of a loss that needs values.
 
-  A reward model's sees the completion; the default there is "completion".
+  The default is `ValueConfig()`; for a reward model, which has to see the
+  completion, it is per="completion".
 
   Raises:
-    UserError: for a value that sees what the loss has no use for.
+    UserError: for a `per` that does not fit the loss.
   """
   if config is None:
     rewards = loss.trains_rewards
@@ -69,10 +70,10 @@ def choose(config: ValueConfig | None, loss: Loss) -> ValueConfig:
 
 
 def init(config: ValueConfig, model: Model, policy: Params) -> Params:
-  """The value's params: a head that starts at zero, and a trunk if separate.
+  """Initialises the value's params: a zero head, and a trunk if separate.
 
   Args:
-    config: which value.
+    config: which value function.
     model: the policy's model.
     policy: the policy's params; a separate trunk starts as a copy of them.
 
@@ -97,10 +98,10 @@ def values(
   batch: Batch,
   policy_hidden: Hidden,
 ) -> Array:
-  """V of each row, before "batch" averages over rows.
+  """Computes V of each row, before per="batch" averages over rows.
 
   Args:
-    config: which value.
+    config: which value function.
     model: the policy's model.
     params: what `init` returned.
     batch: B prompts with K completions.
@@ -117,7 +118,7 @@ def values(
   raw = forward.by_token(batch, raw)
   mask = batch.completion_mask
   if config.per == "completion":
-    # One position of each row: its last token's, or none where it is empty.
+    # One position a row: that of its last token, or none if it is empty.
     mask = mask & (jnp.cumsum(mask, axis=-1) == mask.sum(-1, keepdims=True))
   return jnp.where(mask, raw, 0.0).sum(-1) / jnp.maximum(mask.sum(-1), 1)
 
@@ -129,7 +130,7 @@ def _states(
   batch: Batch,
   policy_hidden: Hidden,
 ) -> Array:
-  """[B, d] after the prompt, or all states for what sees completions."""
+  """States that V reads: [B, d] after the prompt, or all of them."""
   sees = config.per in ("token", "completion")
   if config.network == "shared":
     hidden = policy_hidden
@@ -141,7 +142,7 @@ def _states(
 
 
 def over_batch(config: ValueConfig, raw: Array, weight: Array) -> Array:
-  """What the loss sees: the mean over the global batch for per="batch"."""
+  """Averages V over the global batch for per="batch"; else returns it."""
   if config.per != "batch":
     return raw
   mean = jnp.sum(weight[:, None] * raw) / jnp.maximum(weight.sum(), 1e-9)

@@ -1,4 +1,4 @@
-"""What a loss is: a definition, and a loss object made from it by options."""
+"""Loss definitions, and the loss objects made from them by options."""
 
 import dataclasses
 import inspect
@@ -20,11 +20,11 @@ Pushes = tuple[int, int] | None
 
 
 class State(NamedTuple):
-  """What a loss remembers from step to step.
+  """State that a loss carries from step to step, such as a running mean.
 
-  The learner keeps it in the train state, checkpoints it, and updates it
-  before each step from the scores of the global batch, whatever its
-  accumulation or mesh. Evaluation reads it and does not update it.
+  The learner keeps the state in the train state, checkpoints it, and updates
+  it before each step from the scores of the global batch, whatever the
+  accumulation or mesh. Evaluation reads the state and does not update it.
 
   Attributes:
     init: () -> a dict of scalars.
@@ -41,11 +41,11 @@ class Definition:
   """A registered loss before its options are chosen.
 
   Attributes:
-    name: what `get` and the flags call it.
+    name: the loss's name in `get` and in flags.
     fn: `fn(scores, *, option=default, ...)` -> [B] or `LossOutput`.
-    kind: the feedback it takes, or a function of the options.
-    needs: the columns of `Scores` it reads besides `logps`, or a function of
-      the options.
+    kind: the kind of feedback, or a function of the options.
+    needs: the columns of `Scores` that `fn` reads besides `logps`, or a
+      function of the options.
     whole_batch: True where the loss of one row depends on the scores of
       others beyond the declared means (a sort, a rank); the learner then
       evaluates it on the global batch whatever the accumulation.
@@ -54,18 +54,18 @@ class Definition:
     average: True where implicit rewards use per-token means (SimPO, ORPO),
       or a function of the options.
     positive: options that must be > 0.
-    check: further conditions; returns what is wrong, or None.
+    check: further conditions on the options; returns what is wrong, or None.
     pushes: signs of a step from the reference on the (better, worse)
       completion, where they are not the usual (1, -1); or a function of the
       options.
     on_pairs: options, as (name, value), under which a loss of single
       completions takes pairs, so that it can be added to a loss on pairs;
       None where there are none.
-    rewards: True where `values` [B, K] are the rewards of a reward model,
-      which is trained in place of a policy; they see the completion.
-    state: what it remembers between steps, as `scores.state`; or None.
-    paper: where it comes from.
-    when: when to use it, in a sentence or two.
+    rewards: True where the loss trains a reward model in place of a policy;
+      its rewards are `values` [B, K], which see the completion.
+    state: state kept between steps, as `scores.state`; or None.
+    paper: the paper that the loss comes from.
+    when: when to use the loss, in a sentence or two.
     formula: one line of LaTeX.
   """
 
@@ -144,18 +144,18 @@ class Loss:
 
   @property
   def needs(self) -> tuple[str, ...]:
-    """The columns of `Scores` it reads besides `logps`."""
+    """The columns of `Scores` that the loss reads besides `logps`."""
     needs = self.definition.needs
     return needs if isinstance(needs, tuple) else needs(self.options)
 
   @property
   def whole_batch(self) -> bool:
-    """Whether it must see the scores of the global batch at once."""
+    """Whether the loss must see the scores of the global batch at once."""
     return self.definition.whole_batch
 
   @property
   def scale(self) -> float:
-    """What a log-ratio is multiplied by to log it as a reward."""
+    """The factor that turns a log-ratio into the logged reward."""
     scale = self.definition.scale
     return float(
       self.options[scale] if isinstance(scale, str) else scale(self.options)
@@ -163,36 +163,36 @@ class Loss:
 
   @property
   def average(self) -> bool:
-    """Whether its implicit reward is a per-token mean."""
+    """Whether the implicit reward is a per-token mean."""
     average = self.definition.average
     return average if isinstance(average, bool) else average(self.options)
 
   @property
   def pushes(self) -> Pushes:
-    """Signs of its first step on better and worse; None for the usual."""
+    """Signs of the first step on (better, worse); None for the usual."""
     pushes = self.definition.pushes
     return pushes(self.options) if callable(pushes) else pushes
 
   @property
   def trains_rewards(self) -> bool:
-    """Whether it trains a reward model and not a policy."""
+    """Whether the loss trains a reward model and not a policy."""
     return self.definition.rewards
 
   @property
   def has_state(self) -> bool:
-    """Whether it remembers something from step to step."""
+    """Whether the loss keeps state from step to step."""
     return self.definition.state is not None
 
   def init_state(self) -> dict[str, Any]:
-    """What it remembers before the first step; {} where nothing."""
+    """The state before the first step; {} for a loss without state."""
     return self.definition.state.init() if self.definition.state else {}
 
   def update_state(self, scores: Scores, state: Any) -> Any:
-    """What it remembers after seeing the scores of a global batch.
+    """Updates the state by the scores of a global batch.
 
     Args:
       scores: the columns in `needs`, `logps` and `weight`.
-      state: from `init_state` or the step before.
+      state: from `init_state` or from the step before.
     """
     if self.definition.state is None:
       return state
@@ -210,7 +210,7 @@ class Loss:
     return f"offalign.losses.get({str(self)!r})"
 
   def implicit_rewards(self, scores: Scores) -> Array:
-    """[B, K] the rewards this loss implies: scale * log-ratio.
+    """The rewards that this loss implies, scale * log-ratio, [B, K].
 
     A loss without a reference uses log-probs in place of log-ratios; one
     that averages over tokens divides by the length. Carries no gradient.
@@ -251,7 +251,7 @@ class Loss:
     return dataclasses.replace(output, metrics=merged)
 
   def _check_completions(self, shape: tuple[int, ...]) -> None:
-    """Array indexing would clamp a missing completion in silence."""
+    """Checks K; array indexing would silently clamp a missing completion."""
     k = shape[1] if len(shape) == 2 else 0
     if self.kind is Kind.PAIR and k != 2:
       wanted = "pairs: logps must be [B, 2]"
@@ -274,7 +274,7 @@ def _raise_precision(column: Array) -> Array:
 def check_options(definition: Definition) -> None:
   """Raises ValueError unless fn is `fn(scores, *, option: type = default)`.
 
-  And where `positive` or `scale` names an option that fn does not have.
+  Also where `positive` or `scale` names an option that fn does not have.
   """
   where = f"loss {definition.name!r}"
   _, *parameters = inspect.signature(definition.fn).parameters.values()

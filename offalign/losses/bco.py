@@ -72,7 +72,7 @@ def bco(
   rows that were seen, those of this step included; no gradient flows through
   it. The paper's delta is half the sum of the means of desirable and of
   undesirable rows (`shift=balanced`); TRL takes the plain mean of all rows,
-  and so do we. TRL's density ratio (UDM) is not here.
+  and so do we. TRL's density ratio (UDM) is not implemented.
   delta is kept in the train state; evaluation does not change it.
 
   Args:

@@ -49,7 +49,7 @@ def _table(kind: Kind, definitions: list[Definition]) -> str:
 
 
 def _section(definition: Definition) -> str:
-  """Formula, use, what it takes, words of the docstring, options."""
+  """The section of a loss: formula, use, needs, docstring, options."""
   words, options, returns = _split(definition.fn.__doc__ or "")
   kind = definition.bind({}).kind.value
   parts = [
@@ -81,7 +81,7 @@ def _options(definition: Definition, meanings: Mapping[str, str]) -> str:
 
 
 def _split(doc: str) -> tuple[str, dict[str, str], str]:
-  """A docstring's words, what it says of each argument, and of the result."""
+  """Splits a docstring into its text, its Args by name, and its Returns."""
   text, _, rest = inspect.cleandoc(doc).partition("\n\nArgs:\n")
   args, _, returns = rest.partition("\n\nReturns:\n")
   options: dict[str, str] = {}
@@ -98,7 +98,7 @@ def _split(doc: str) -> tuple[str, dict[str, str], str]:
 
 
 def _escape(text: str) -> str:
-  """Stars as stars, but for those in code."""
+  """Escapes stars in Markdown, except in code."""
   return re.sub(r"(`[^`]*`)|\*", lambda match: match[1] or "\\*", text)
 
 

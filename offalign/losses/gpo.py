@@ -20,8 +20,8 @@ class Convex(NamedTuple):
   Attributes:
     f: the convex function, elementwise.
     formula: f(z) in LaTeX.
-    about: what it is known as.
-    when: when to use it.
+    about: the name that the loss is known by.
+    when: when to use the loss.
   """
 
   f: Callable[[Array], Array]

@@ -68,15 +68,15 @@ def ld_dpo(scores: Scores, *, beta: float = 0.1, alpha: float = 0.5) -> Array:
 
   Liu et al.: log-probs of policy and reference are sums over
   the first min(|y_w|, |y_l|) tokens plus alpha times the rest. The paper
-  tunes alpha for each model; TRL has no default (`ld_alpha`). Of the
-  reference a run stores both sums before its first step. Logged rewards are
+  tunes alpha for each model; TRL has no default (`ld_alpha`). A run stores
+  both sums of the reference before its first step. Logged rewards are
   beta rho, of whole completions.
 
   Args:
     scores: needs `ref_logps`, `prefix_logps` and `ref_prefix_logps`; chosen
       first.
     beta: > 0, scale of the margin; 1 / nat.
-    alpha: in [0, 1), weight of the tokens that the other has not.
+    alpha: in [0, 1), weight of the tokens beyond the shorter completion.
 
   Returns:
     [B] losses.

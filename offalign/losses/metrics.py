@@ -15,7 +15,7 @@ def implicit_rewards(scores: Scores, scale: float, average: bool) -> Array:
 
   Args:
     scores: with `logps`, and `ref_logps` where the loss declares them.
-    scale: the loss's, e.g. beta.
+    scale: the factor on log-ratios, `Loss.scale`, e.g. beta.
     average: divide by the completion's tokens.
 
   Returns:
@@ -32,7 +32,7 @@ def standard(kind: Kind, scores: Scores, rewards: Array) -> dict[str, Array]:
   """Computes the metrics that every loss of a kind of feedback logs.
 
   Args:
-    kind: of feedback.
+    kind: the kind of feedback.
     scores: what the loss saw.
     rewards: [B, K], see `implicit_rewards`.
 
@@ -48,7 +48,7 @@ def standard(kind: Kind, scores: Scores, rewards: Array) -> dict[str, Array]:
 
 
 def by_label(rewards: Array, logps: Array, labels: Array) -> dict[str, Array]:
-  """Chosen and rejected means from labels [B, K]."""
+  """Computes means of chosen and rejected completions by labels [B, K]."""
   nan = jnp.full_like(rewards, jnp.nan)
   return {
     "rewards/chosen": jnp.where(labels, rewards, nan),

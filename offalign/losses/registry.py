@@ -51,8 +51,8 @@ def register(
 ) -> Callable[[LossFn], LossFn]:
   """Registers `fn(scores, *, option=default, ...)` under a name.
 
-  The arguments are the attributes of `Definition`. The function stays what
-  it was; the registry holds the definition made of it.
+  The arguments are the attributes of `Definition`. The decorated function is
+  returned unchanged; the registry holds the definition made from it.
 
   Raises:
     ValueError: for a name that is taken, a name that is no identifier, a

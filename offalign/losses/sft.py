@@ -46,9 +46,9 @@ def sft(
     scores: needs `length_mean`, or `labels` and `desirable_length_mean`;
       any K. Or `chosen_length_mean` and pairs, chosen first.
     on: "all"; "desirable" for the completions labelled True; or "chosen" for
-      those of pairs, which is what a sum with a loss on pairs makes of
-      "all". The others count for nothing, in the sum and in the number of
-      tokens.
+      the chosen completions of pairs, which "all" becomes in a sum with a
+      loss on pairs. Other completions count neither in the sum nor in the
+      number of tokens.
 
   Returns:
     [B] losses (means over K); nats per token.

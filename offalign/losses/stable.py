@@ -1,4 +1,4 @@
-"""Exponentials that stay finite, and differences that lose no digit."""
+"""Numerically stable exp, expm1 and differences."""
 
 import math
 
@@ -8,10 +8,10 @@ from offalign.types import Array
 
 
 def bound(x: Array) -> float:
-  """Where exponentials go over into their tangent: 40 in float32.
+  """The x above which exponentials continue as their tangent: 40 in float32.
 
-  In float64 it is 350. Both lie far outside what a healthy run sees, and
-  leave room for the square of a gradient, which optimisers keep.
+  In float64 the bound is 350. Both lie far outside what a healthy run sees,
+  and leave room for the square of a gradient, which optimisers keep.
   """
   return 0.5 * math.log(float(jnp.finfo(x.dtype).max)) - 4.0
 

@@ -18,12 +18,12 @@ _STATE = State(dict, lambda scores, state, options: state)
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Sum(Loss):
-  """A loss made of losses; all that a `Loss` does, it does.
+  """A weighted sum of losses, which is itself a `Loss`.
 
-  Its needs are those of all terms. Its reward scale, its push from the
-  reference and its metrics' names are the first term's; metrics of the k-th
-  term are logged below that term's name, as `sft/nll_loss`, and each term's
-  own loss, without its weight, as `sft/loss`.
+  A sum needs what any of its terms needs. Its reward scale, its push from the
+  reference and the names of its metrics are those of the first term; metrics
+  of the other terms are logged below the term's name, as `sft/nll_loss`, and
+  each term's own loss, without its weight, as `sft/loss`.
 
   Attributes:
     terms: (weight, loss), in order.
@@ -44,7 +44,7 @@ class Sum(Loss):
     return hash(self.terms)
 
   def init_state(self) -> dict[str, Any]:
-    """The states of the terms, each below its name."""
+    """The states of the terms, each under the term's name."""
     return {
       name: loss.init_state()
       for name, (_, loss) in zip(_names(self.terms), self.terms, strict=True)
@@ -61,12 +61,13 @@ class Sum(Loss):
 
 
 def add(terms: Terms) -> Loss:
-  """The sum of some losses.
+  """Adds weighted losses.
 
   Args:
-    terms: (weight, loss). Single-completion losses may stand beside losses
-      on pairs where they say what they do there: sft takes the chosen one,
-      and losses on labels find chosen True and rejected False.
+    terms: (weight, loss) of each term. Losses of single completions may be
+      added to losses on pairs where they define what they do with pairs: sft
+      takes the chosen completion, and losses on labels take chosen as True
+      and rejected as False.
 
   Raises:
     UserError: for a weight that is not above 0, or losses that do not take
@@ -113,7 +114,7 @@ def add(terms: Terms) -> Loss:
 
 
 def _names(terms: Terms) -> list[str]:
-  """A name for each term; a loss that comes again gets a number."""
+  """Names each term; a loss that occurs again gets a number."""
   found: list[str] = []
   for _, loss in terms:
     again = sum(name.partition("_#")[0] == loss.name for name in found)
@@ -135,7 +136,7 @@ def _kind(terms: Terms) -> Kind:
 
 
 def _on_pairs(loss: Loss) -> Loss:
-  """The loss as it stands beside losses on pairs."""
+  """The form of a loss that can be added to losses on pairs."""
   if loss.kind is Kind.PAIR:
     return loss
   if loss.definition.on_pairs is not None:
@@ -151,7 +152,10 @@ def _on_pairs(loss: Loss) -> Loss:
 
 
 def _check_order(terms: Terms, kind: Kind) -> None:
-  """Pairs are in no order for losses that read rewards; others need one."""
+  """Refuses to mix losses that read rewards, for which pairs have no order.
+
+  All other losses on pairs need the chosen completion first.
+  """
   if kind is not Kind.PAIR:
     return
   by_reward = [loss for _, loss in terms if "rewards" in loss.needs]

@@ -23,12 +23,12 @@ _FAMILIES: dict[str, tuple[type, Callable[..., nnx.Module]]] = {
 
 
 def names() -> list[str]:
-  """Returns the families there are, sorted."""
+  """Lists the model families, sorted."""
   return sorted(_FAMILIES)
 
 
 def make(spec: str, *, vocab_size: int) -> Model:
-  """Builds a model; its weights come from its `init`.
+  """Builds a model from a spec; `Model.init` makes its weights.
 
   >>> make("decoder(layers=2, width=96)", vocab_size=25).spec
   'decoder(width=96)'
@@ -38,8 +38,8 @@ def make(spec: str, *, vocab_size: int) -> Model:
     vocab_size: V.
 
   Returns:
-    The model; its `spec` makes it again, and is the same for all ways to ask
-    for it.
+    The model. `make(model.spec)` builds the same model; specs that mean the
+    same model give the same `Model.spec`.
 
   Raises:
     UserError: see `configure`.
@@ -60,12 +60,12 @@ def make(spec: str, *, vocab_size: int) -> Model:
 
 
 def configure(spec: str, *, vocab_size: int) -> Any:
-  """Reads a spec.
+  """Parses a model spec into the family's configuration.
 
   Args:
-    spec: a family, and those of its options that are not to have their
-      defaults: the fields of `DecoderConfig` or `T5Config`, but for those
-      that only a checkpoint sets.
+    spec: a family, with the options that differ from their defaults. Options
+      are the fields of `DecoderConfig` or `T5Config`, except those that only
+      a checkpoint sets.
     vocab_size: V.
 
   Returns:

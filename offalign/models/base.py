@@ -1,10 +1,10 @@
-"""The boundary between models and everything else: pure functions.
+"""`Model`: what every model is to the rest of the library, pure functions.
 
 A model is a frozen bundle of functions over a params pytree (nested dicts of
-arrays). Nothing of a module system leaves `offalign/models`: the learner,
-optax, orbax and the tests see dicts alone.
+arrays). No module system is visible outside `offalign/models`: the learner,
+optax, orbax and the tests see only dicts.
 
-Conventions every model keeps:
+Conventions that every model keeps:
   * Leaves under a key that begins with "layers" are stacked: their leading
     axis is the layer. (Adafactor's statistics are per layer; see optim.py.)
   * Activations follow the dtype of the params; norms, softmax and log-probs
@@ -22,19 +22,19 @@ from offalign.distributed.sharding import Split
 from offalign.types import Array, Packed, Params
 
 Remat = Literal["none", "block", "dots"]
-"""What of a layer the backward pass recomputes, to save memory: nothing, all
-of it, or all but the products of activations with weights."""
+"""What the backward pass recomputes of each layer, to save memory: nothing,
+all of it, or all but the products of activations with weights."""
 
 
 class Hidden(NamedTuple):
-  """States of the last layer, after the final norm.
+  """Hidden states of the last layer, after the final norm.
 
   Attributes:
     prompt: [B, d] a state that depends on the prompt alone; for value heads.
-    completions: [B, K, T, d], or [G, R, C, d] of a `Packed`; the entry of a
-      completion token predicts it (it is the state *before* it), scaled so
-      that `completions @ unembedding` are the logits, before the model's
-      `softcap`.
+    completions: [B, K, T, d], or [G, R, C, d] for a `Packed` batch. Each
+      state predicts the completion token at its own index (it is the state
+      *before* that token), and is scaled so that `completions @ unembedding`
+      are the logits, before the model's `softcap`.
   """
 
   prompt: Array
@@ -60,8 +60,8 @@ class Model:
   """A policy, or the trunk of a value network.
 
   Attributes:
-    spec: how the model was asked for, e.g. "t5(width=48)"; names it in
-      checkpoints and reports.
+    spec: the model's spec string, e.g. "t5(width=48)", as in checkpoints and
+      reports.
     vocab_size: V.
     width: d.
     init: rng -> params.
@@ -73,14 +73,16 @@ class Model:
       [B, d] that predicts the first new token).
     decode: (params, cache, tokens [B]) -> (cache, state [B, d] that predicts
       the token after `tokens`); for at most max_new tokens a row.
-    softcap: what bounds the logits, see `offalign.models.logps.soft_cap`; None
-      for nothing.
+    softcap: the bound on the logits, see
+      `offalign.models.chunked_softmax.soft_cap`; None = no bound.
     splits: how the params are split over the mesh's "tensor" axis, by the ends
-      of their paths; nothing for a model that is not.
-    rematted: the same model with another `Remat`; None for one without layers.
-    hidden_packed: (params, packed) -> `Hidden`, the states that `hidden` has
-      for the same tokens; None for a model that cannot.
-    prompt_state_packed: (params, packed) -> [B, d], likewise.
+      of their paths; empty for a model without tensor parallelism.
+    rematted: remat -> the same model with that `Remat`; None for a model
+      without layers.
+    hidden_packed: (params, packed) -> `Hidden`, the same states that `hidden`
+      gives for the same tokens; None for a model that cannot run packed rows.
+    prompt_state_packed: (params, packed) -> [B, d], as `prompt_state`; None
+      for a model that cannot run packed rows.
   """
 
   spec: str

@@ -1,19 +1,20 @@
-"""Log-probs of tokens without their logits, in pieces of the vocabulary.
+"""Chunked softmax: log-probs of tokens without the whole logits in memory.
 
-The logits of [tokens, V] are formed a piece of V at a time and reduced to
-three numbers a token: a maximum, a sum of exponentials, and the logit of the
-target (Milakov and Gimelshein, arXiv:1805.02867). The backward pass forms
-each piece again, from the states and the log-sum-exp that was kept, and
-writes dlogits = g * (onehot - softmax) directly.
+The logits [tokens, V] are computed a piece of the vocabulary at a time and
+reduced to three numbers a token: a maximum, a sum of exponentials, and the
+logit of the target (Milakov and Gimelshein, arXiv:1805.02867). The backward
+pass computes each piece again, from the states and the stored log-sum-exp,
+and writes dlogits = g * (onehot - softmax) directly.
 
-Pieces are of V and not of tokens because each then has the gradient of its
-own columns: nothing of the size of the unembedding is summed over pieces, and
-devices that share the tokens add up each column's gradient once.
+Pieces are cut from V and not from the tokens, because each then has the
+gradient of its own columns: nothing of the size of the unembedding is summed
+over pieces, and devices that share the tokens add up each column's gradient
+once.
 
-Where devices share the vocabulary, every piece takes columns from each of
-their blocks, [d, V] seen as [d, S, V / S]. Where these devices share the same
-tokens too, what is reduced over the vocabulary stays apart by block until the
-last piece, and the loops hold no communication over the vocabulary.
+Where the vocabulary is split over devices, every piece takes columns from
+each device's block, viewing [d, V] as [d, S, V / S]. Where these devices also
+hold the same tokens, sums over the vocabulary stay separate by block until
+the last piece, so the loops need no communication over the vocabulary.
 """
 
 import dataclasses
@@ -28,20 +29,21 @@ from jax.sharding import Mesh
 from offalign.types import Array
 
 BUDGET = 64 * 2**20
-"""Bytes of logits, on each device, that `plan` lets exist at one time."""
+"""Most bytes of logits that a device holds at one time, unless told."""
 _LEAST = 1024  # columns; thinner products leave matrix units idle
 _TILE = 128  # columns; pieces are multiples of it
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """Which devices have which logits. Changes no results.
+  """Which devices hold which logits. Changes no results.
 
   Attributes:
-    devices: that share the logits, over tokens or over the vocabulary.
-    blocks: S, contiguous parts of the vocabulary, each with other devices. A
-      vocabulary split otherwise is gathered.
-    apart: whether these devices have the same tokens.
+    devices: number of devices that share the logits, by tokens or by
+      vocabulary.
+    blocks: S, contiguous parts of the vocabulary, each on other devices. A
+      vocabulary split in any other way is gathered.
+    apart: whether the devices that share the vocabulary hold the same tokens.
   """
 
   devices: int = 1
@@ -50,7 +52,7 @@ class Layout:
 
 
 def layout(mesh: Mesh, vocab: int) -> Layout:
-  """The layout where `vocab` is split as `sharding.state_shardings` does."""
+  """The layout on a mesh, for `sharding.state_shardings` of the vocabulary."""
   for axis in ("tensor", "fsdp"):
     blocks = mesh.shape.get(axis, 1)
     if blocks > 1 and vocab % blocks == 0:
@@ -60,16 +62,16 @@ def layout(mesh: Mesh, vocab: int) -> Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """How the vocabulary is cut.
+  """How the vocabulary is cut into pieces.
 
   Attributes:
     blocks: see `Layout`.
     apart: see `Layout`.
-    block: columns of each; blocks * block = V.
-    columns: columns of each block in a piece. The last piece ends where the
-      block does and so may overlap the one before.
+    block: columns of each block; blocks * block = V.
+    columns: columns that a piece takes from each block. The last piece ends
+      where the block ends, and so may overlap the piece before.
     softcap: the model's bound on logits, see `soft_cap`.
-    entropy: whether entropies are wanted.
+    entropy: whether to compute entropies too.
   """
 
   blocks: int
@@ -81,7 +83,7 @@ class Plan:
 
   @property
   def pieces(self) -> int:
-    """How many there are."""
+    """Number of pieces."""
     return -(-self.block // self.columns)
 
 
@@ -94,14 +96,14 @@ def plan(
   softcap: float | None,
   entropy: bool,
 ) -> Plan:
-  """Chooses the pieces.
+  """Chooses the pieces of the vocabulary.
 
   Args:
-    tokens: of all devices.
+    tokens: number of tokens on all devices together.
     vocab: V.
-    chunk: columns of a piece on each device; None for what `BUDGET` allows,
-      but no fewer than 1,024: the states of the tokens take as much.
-    layout: where the logits are.
+    chunk: columns of a piece on each device; None for as many as `BUDGET`
+      allows, but at least 1,024: so few take no more than the tokens' states.
+    layout: which devices hold which logits.
     softcap: see `Plan`.
     entropy: see `Plan`.
   """
@@ -113,7 +115,7 @@ def plan(
   if columns is None:
     each = 4 * -(-tokens * blocks // layout.devices)  # bytes of a column
     most = max(BUDGET // each, _LEAST)
-    # As many pieces as that takes, of one size.
+    # As many pieces as that takes, all of one size.
     columns = -(-block // -(-block // most))
     columns = -(-columns // _TILE) * _TILE
   columns = min(columns, block)
@@ -121,7 +123,7 @@ def plan(
 
 
 def soft_cap(x: Array, cap: float | None) -> Array:
-  """cap * tanh(x / cap), which keeps |x| below cap; x itself for None."""
+  """Bounds x softly, cap * tanh(x / cap); returns x itself for None."""
   return x if cap is None else cap * jnp.tanh(x / cap)
 
 
@@ -129,11 +131,11 @@ class _Piece(NamedTuple):
   """A piece of the vocabulary and its logits.
 
   Attributes:
-    start: int [], its first column in every block.
+    start: int [], the piece's first column in every block.
     weights: [d, S, C], columns of the unembedding.
-    logits: [B, K, T, S, C]; -inf in columns of an earlier piece.
-    chosen: bool [B, K, T, S, C], the targets.
-    overlaps: whether there are such columns; their dlogits are 0.
+    logits: [B, K, T, S, C]; -inf in columns that an earlier piece had.
+    chosen: bool [B, K, T, S, C], True at the targets.
+    overlaps: whether an earlier piece had some columns; their dlogits are 0.
   """
 
   start: Array
@@ -146,7 +148,7 @@ class _Piece(NamedTuple):
 def _piece(
   plan: Plan, hidden: Array, unembedding: Array, targets: Array, i: Array
 ) -> _Piece:
-  """The i-th piece."""
+  """Computes the i-th piece."""
   start = jnp.minimum(i * plan.columns, plan.block - plan.columns)
   weights = jax.lax.dynamic_slice_in_dim(
     _blocks(plan, unembedding), start, plan.columns, axis=2
@@ -170,12 +172,12 @@ def _piece(
 
 
 def _blocks(plan: Plan, unembedding: Array) -> Array:
-  """[d, V] -> [d, S, V / S]; in the loops, which copy what enters reshaped."""
+  """Views [d, V] as [d, S, V / S]; inside loops, to spare them a copy."""
   return unembedding.reshape(-1, plan.blocks, plan.block)
 
 
 def _over(plan: Plan, reduce: Callable[..., Array], x: Array) -> Array:
-  """Reduces [B, K, T, S, C] over a piece: [B, K, T, S or 1]."""
+  """Reduces [B, K, T, S, C] over a piece to [B, K, T, S or 1]."""
   if plan.apart:
     return reduce(x, axis=-1)
   return reduce(x, axis=(-2, -1))[..., None]
@@ -185,7 +187,7 @@ def _over(plan: Plan, reduce: Callable[..., Array], x: Array) -> Array:
 def stats(
   plan: Plan, hidden: Array, unembedding: Array, targets: Array
 ) -> tuple[Array, Array | None]:
-  """Log-probs of the targets and, if the plan says so, entropies.
+  """Computes log-probs of the targets and, if the plan says so, entropies.
 
   Args:
     plan: from `plan`.
@@ -194,8 +196,8 @@ def stats(
     targets: int [B, K, T].
 
   Returns:
-    [B, K, T] each, in float32 or wider; None for entropies not wanted. Both
-    have gradients; nats.
+    Log-probs and entropies, [B, K, T] each, in float32 or wider, both
+    differentiable; nats. None for entropies that the plan leaves out.
   """
   return _forward(plan, hidden, unembedding, targets)[0]
 
@@ -236,7 +238,7 @@ def _forward(
   if plan.entropy:
     summed = share * (weighted + mass * lower)
     entropies = log_total - summed.sum(axis=-1) / total
-  # In this order, which does not round to the size of the logits.
+  # In this order, the rounding error does not grow with the logits.
   out = picked.sum(axis=-1) - highest - log_total, entropies
   lse = highest + log_total
   return out, (hidden, unembedding, targets, lse, entropies)
@@ -255,7 +257,7 @@ def _backward(plan: Plan, kept: Any, cotangents: Any) -> Any:
       surprise = jnp.where(p > 0, logp, 0) + entropies[..., None, None]
       out = out - g_entropy[..., None, None] * p * surprise
     if plan.softcap is not None:
-      # Not of -inf, which would be NaN in the gradient of this gradient.
+      # Not from -inf, which would be NaN in the gradient of this gradient.
       finite = jnp.where(piece.logits > -jnp.inf, piece.logits, 0)
       out = out * (1 - jnp.square(finite / plan.softcap))
     # Products take operands of one type; they are summed in float32.

@@ -1,4 +1,4 @@
-"""The way out of Flax NNX: a module as pure functions over its params."""
+"""From Flax NNX modules to `Model`: pure functions over params."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,17 +17,18 @@ def as_model(
   width: int,
   remat: Remat = "none",
 ) -> Model:
-  """Turns a module into pure functions over its params.
+  """Turns a Flax NNX module into a `Model`, functions over its params.
 
   Args:
     build: rngs -> a module with the methods `hidden`, `prompt_state`,
       `unembedding`, `prefill`, `decode`, `hidden_packed` and
-      `prompt_state_packed`, as `Model` has them but for the params; with
-      `softcap` where logits have one, and with `splits`.
+      `prompt_state_packed`, which are those of `Model` without the params
+      argument; with attributes `splits` and, if its logits are bounded,
+      `softcap`.
     spec: see `Model`.
     vocab_size: V.
     width: d.
-    remat: for the parts of the module that have an attribute of that name.
+    remat: set on every part of the module that has an attribute `remat`.
   """
   module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
   for _, part in nnx.iter_modules(module):

@@ -1,8 +1,8 @@
-"""What every transformer here is made of.
+"""Transformer layers that all model families share: linear, norms, attention.
 
 Modules hold parameters and do arithmetic on one stream of tokens [B, S, d].
 How those tokens see each other (padding, causality, caches, several
-completions that share a prompt) is an argument of theirs, a function.
+completions that share a prompt) is passed to them as a function.
 """
 
 import functools
@@ -23,18 +23,17 @@ _KEPT: dict[str, Any] = {
   "block": None,  # nothing
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
-"""What the forward pass keeps of a layer for the backward pass."""
+"""Remat -> the jax policy for what the forward pass keeps of a layer."""
 
 M = TypeVar("M", bound=nnx.Module)
 
 
 class Attended(NamedTuple):
-  """What attention gives each query.
+  """The result of attention for each query.
 
   Attributes:
-    mixed: [B, T, H, D] average of the values.
-    mass: [B, T, H] log of the sum of the exponentiated scores, in float32
-      or wider.
+    mixed: [B, T, H, D] weighted average of the values.
+    mass: [B, T, H] log-sum-exp of the scores, in float32 or wider.
   """
 
   mixed: Array
@@ -42,14 +41,14 @@ class Attended(NamedTuple):
 
 
 Attention = Callable[[Array, Array, Array, Any], tuple[Array, Any]]
-"""(q, k, v, cache of the layer) -> (mixed, cache).
+"""Attention of one layer: (q, k, v, cache of the layer) -> (mixed, cache).
 
 q and mixed are [B, S, H, D], k and v [B, S, G, D].
 """
 
 
 class Linear(nnx.Module):
-  """A matrix [n, m], normal(0, std) at first; a bias [m], 0, if asked for."""
+  """A linear map [n, m], started at normal(0, std); bias [m] optional."""
 
   def __init__(
     self, n: int, m: int, std: float, *, bias: bool = False, rngs: nnx.Rngs
@@ -59,13 +58,13 @@ class Linear(nnx.Module):
 
   def __call__(self, x: Array) -> Array:
     """[..., n] -> [..., m]."""
-    # What stands for a matrix may be more than an array; see `lora.LowRank`.
+    # The kernel may be a `lora.LowRank` in place of an array.
     y = x @ self.kernel.get_value()
     return y if self.bias is None else y + _along(self.bias[...], y)
 
 
 class Embedding(nnx.Module):
-  """A table [n, d], normal(0, std) at first."""
+  """An embedding table [n, d], started at normal(0, std)."""
 
   def __init__(self, n: int, width: int, std: float, *, rngs: nnx.Rngs):
     self.table = nnx.Param(std * jax.random.normal(rngs.params(), (n, width)))
@@ -76,7 +75,7 @@ class Embedding(nnx.Module):
 
 
 class RMSNorm(nnx.Module):
-  """Division by the root mean square, no mean (arXiv:1910.07467)."""
+  """RMS norm: divides by the root mean square (arXiv:1910.07467)."""
 
   def __init__(
     self, width: int, epsilon: float = 1e-6, *, plus_one: bool = False
@@ -86,7 +85,7 @@ class RMSNorm(nnx.Module):
     Args:
       width: d.
       epsilon: added to the mean square.
-      plus_one: whether the param is the scale less one (Gemma).
+      plus_one: whether the param is the scale minus one (Gemma).
     """
     self.epsilon = epsilon
     self.plus_one = plus_one
@@ -103,7 +102,7 @@ class RMSNorm(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-  """Less the mean, over the standard deviation (arXiv:1607.06450)."""
+  """Layer norm: (x - mean) / standard deviation (arXiv:1607.06450)."""
 
   def __init__(self, width: int, epsilon: float):
     self.epsilon = epsilon
@@ -131,7 +130,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def _along(vector: Array, x: Array) -> Array:
-  """[d] as [..., d]."""
+  """Broadcasts a vector [d] to [..., d]."""
   return jnp.broadcast_to(vector, x.shape)
 
 
@@ -141,7 +140,7 @@ def wider(dtype: Any) -> Any:
 
 
 def split_heads(x: Array, heads: int) -> Array:
-  """[B, S, H * D] -> [B, S, H, D]."""
+  """Splits heads: [B, S, H * D] -> [B, S, H, D]."""
   return x.reshape(*x.shape[:-1], heads, -1)
 
 
@@ -157,20 +156,21 @@ def attend(
 ) -> Attended:
   """Softmax attention, with scores and softmax in float32.
 
-  `jax.nn.dot_product_attention` would do, but for `mass`: its residual
-  carries no gradient, and `merge` needs one.
+  `jax.nn.dot_product_attention` does not serve, because of `mass`: the
+  log-sum-exp that it returns carries no gradient, and `merge` needs one.
 
   Args:
     q: [B, T, H, D].
     k: [B, S, G, D]. G divides H: key 0 is for the first H / G queries, key 1
       for the next, and so on (arXiv:2305.13245).
     v: [B, S, G, D].
-    mask: bool, broadcastable to [B, H, T, S]; True where a query may look. A
-      query that may look nowhere gets the mean of `v`: no meaning, no NaN.
+    mask: bool, broadcastable to [B, H, T, S]; True where a query may attend.
+      A query without any key gets the mean of `v`: meaningless, but not NaN.
     bias: added to the scores; broadcastable to [B, H, T, S].
     scale: what the scores are multiplied by, before the bias; 1/sqrt(D) by
       default.
-    cap: the scores' bound, see `scoring.soft_cap`; before the bias too.
+    cap: the bound on the scores, see `chunked_softmax.soft_cap`; applied
+      before the bias too.
   """
   dtype = wider(q.dtype)
   b, t, h, d = q.shape
@@ -195,7 +195,7 @@ def attend(
 
 
 def merge(a: Attended, b: Attended) -> Array:
-  """[B, T, H, D] attention over the keys of `a` and of `b` together.
+  """Merges attention over two sets of keys into one over both, [B, T, H, D].
 
   The softmax over a union is the average of the softmaxes over its parts,
   weighted by their masses.
@@ -207,14 +207,14 @@ def merge(a: Attended, b: Attended) -> Array:
 
 
 def causal(length: int) -> Array:
-  """[1, 1, T, T] True where the key is not after the query."""
+  """Causal mask [1, 1, T, T]: True where the key is not after the query."""
   return jnp.tril(jnp.ones((1, 1, length, length), bool))
 
 
 def write(
   past: tuple[Array, Array], new: tuple[Array, Array], slot: Array
 ) -> tuple[Array, Array]:
-  """Puts keys and values [B, 1, G, D] into [B, S, G, D] at one slot."""
+  """Writes keys and values [B, 1, G, D] into a cache [B, S, G, D]."""
   keys, values = (
     jax.lax.dynamic_update_slice_in_dim(old, entry, slot, axis=1)
     for old, entry in zip(past, new, strict=True)
@@ -223,7 +223,7 @@ def write(
 
 
 def stack(build: Callable[[nnx.Rngs], M], n: int, rngs: nnx.Rngs) -> M:
-  """n modules as one whose params have a leading axis of n."""
+  """Stacks n modules into one whose params have a leading axis of n."""
   return nnx.split_rngs(splits=n)(nnx.vmap(build))(rngs)
 
 
@@ -239,14 +239,14 @@ def scan(
 
   Args:
     layers: from `stack`.
-    step: (one layer, x, that layer's cache) -> (x, its new cache). What goes
-      in as a cache may hold more than what comes out.
-    x: what enters the first layer.
+    step: (one layer, x, that layer's cache) -> (x, the layer's new cache).
+      The cache passed in may hold more than the one returned.
+    x: the input of the first layer.
     cache: leaves [L, ...], or None.
-    remat: what of a layer the backward pass recomputes.
+    remat: what the backward pass recomputes of each layer.
 
   Returns:
-    What leaves the last layer, and the new caches [L, ...].
+    The output of the last layer, and the new caches [L, ...].
   """
   graph, params = nnx.split(layers)
 
@@ -256,6 +256,6 @@ def scan(
     return constraints.spread(x), cache
 
   if remat != "none":
-    # prevent_cse: the scan does that already.
+    # prevent_cse=False: inside a scan nothing else is needed.
     one = jax.checkpoint(one, prevent_cse=False, policy=_KEPT[remat])
   return jax.lax.scan(one, x, (params, cache))

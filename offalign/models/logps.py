@@ -1,7 +1,7 @@
-"""From hidden states to sequence log-probs.
+"""Log-probs of tokens and sequences, from hidden states.
 
-The [B, K, T, V] logits exist whole only where they are small; otherwise a
-piece of the vocabulary at a time, see `offalign.models.chunked_softmax`.
+The whole [B, K, T, V] logits are formed only where they are small; otherwise
+a piece of the vocabulary at a time, see `offalign.models.chunked_softmax`.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _POSITIONS = 128  # of T whose logits `log_collisions` holds at one time
 
 
 class TokenStats(NamedTuple):
-  """What the policy thinks of every completion token.
+  """Log-prob and entropy at every completion token.
 
   Attributes:
     logps: [B, K, T] log p(token | prefix); nats.
@@ -31,7 +31,7 @@ class TokenStats(NamedTuple):
 
 
 def logps_from_logits(logits: Array, targets: Array) -> Array:
-  """log p(target) at every position.
+  """Computes log p(target) at every position from logits.
 
   Args:
     logits: [..., V], of any float type; computed in float32 or wider.
@@ -55,22 +55,23 @@ def token_logps(
   chunk: int | None = None,
   layout: chunked_softmax.Layout = chunked_softmax.Layout(),  # noqa: B008, it is frozen
 ) -> Array:
-  """log p(token | prefix) for every completion token.
+  """Computes log p(token | prefix) for every completion token.
 
-  Where the logits do not fit `vocab.BUDGET`, they are formed in pieces, once
-  more in the backward pass; reverse mode alone is then supported, as often as
-  wanted. Padding costs as much as tokens do: pieces are of the vocabulary.
+  Logits that do not fit `chunked_softmax.BUDGET` are computed in pieces, and
+  again in the backward pass; then only reverse-mode derivatives are
+  supported, of any order. Since pieces are cut from the vocabulary, padding
+  costs as much as tokens.
 
   Args:
-    hidden: [B, K, T, d] states that predict each token. bfloat16 states have
-      their products summed in float32, and in pieces their gradients formed
-      from dlogits in bfloat16.
+    hidden: [B, K, T, d] states that predict each token. For bfloat16 states,
+      products are summed in float32; in pieces, gradients are computed from
+      dlogits in bfloat16.
     unembedding: [d, V].
     targets: int [B, K, T].
     softcap: the model's bound on logits; None for none.
     chunk: tokens of the vocabulary whose logits exist at one time on each
-      device; None for as many as `vocab.BUDGET` holds.
-    layout: which devices have which logits; changes no results.
+      device; None for as many as `chunked_softmax.BUDGET` holds.
+    layout: which devices hold which logits; changes no results.
 
   Returns:
     [B, K, T] in float32 (float64 for float64 states); nats.
@@ -97,9 +98,9 @@ def token_stats(
   chunk: int | None = None,
   layout: chunked_softmax.Layout = chunked_softmax.Layout(),  # noqa: B008, it is frozen
 ) -> TokenStats:
-  """`token_logps` and the entropies with it, from the same pass.
+  """Computes log-probs and entropies of every token in one pass.
 
-  Both have gradients. The arguments are those of `token_logps`.
+  Both are differentiable. For the arguments see `token_logps`.
   """
   plan = chunked_softmax.plan(
     targets.size,
@@ -130,7 +131,7 @@ def log_collisions(
   *,
   softcap: float | None = None,
 ) -> Array:
-  """log sum_v p(v | prefix)^2 at every position: how sure the policy is.
+  """Computes log sum_v p(v | prefix)^2, the policy's certainty, everywhere.
 
   Args:
     hidden: [B, K, T, d] states that predict each token.
@@ -160,7 +161,7 @@ def log_collisions(
 
 
 def sequence_logps(token_logps: Array, mask: Array) -> Array:
-  """Sums over completion tokens, EOS included.
+  """Sums token log-probs over each completion, EOS included.
 
   Args:
     token_logps: [B, K, T].

@@ -1,13 +1,13 @@
 """LoRA: low-rank adapters on frozen weights (arXiv:2106.09685).
 
-What trains is a tree of its own, {..., module: {"a": [L, n, r], "b":
-[L, r, m]}}, one pair for each linear map of the layers that is adapted. The
+The adapters are a params tree of their own, {..., module: {"a": [L, n, r],
+"b": [L, r, m]}}, with one pair for each adapted linear map of the layers. The
 frozen weights are those that the run started from, so the reference is the
 same arrays with the adapters off: there is no second copy.
 
-Neither is there ever a matrix W + A B while training: `combine` puts a
-`LowRank` where W was, and models multiply by `x @ kernel`, which is all that
-it can do.
+The matrix W + A B is never formed in training: `combine` puts a `LowRank`
+in place of W, and models only ever compute `x @ kernel`, which `LowRank`
+supports.
 """
 
 import dataclasses
@@ -28,14 +28,14 @@ _GROUPS = {"attention": ("query", "key", "value", "out")}
 
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
-  """Which adapters.
+  """LoRA options: the adapters' rank, scale and places.
 
   Attributes:
     rank: r, the rank of each adapter.
     alpha: an adapter's product is multiplied by alpha / rank.
-    targets: which linear maps of the layers have one, with commas: their
-      names ("query", "key", "value", "out", "gate", "up", "down"; in every
-      tower that has one), "attention" for the first four, or "all".
+    targets: which linear maps of the layers get an adapter, with commas:
+      names of maps ("query", "key", "value", "out", "gate", "up", "down"; in
+      encoder and decoder alike), "attention" for the first four, or "all".
   """
 
   rank: int = 16
@@ -55,7 +55,7 @@ class LoraConfig:
 
   @property
   def scale(self) -> float:
-    """What A B is multiplied by."""
+    """The factor on A B, alpha / rank."""
     return self.alpha / self.rank
 
 
@@ -66,7 +66,7 @@ class LoraConfig:
 )
 @dataclasses.dataclass(frozen=True)
 class LowRank:
-  """The matrix W + scale A B, to multiply by and never formed.
+  """The matrix W + scale A B, kept as factors to multiply by.
 
   Attributes:
     kernel: W, [n, m]; with layers stacked, [L, n, m].
@@ -86,14 +86,14 @@ class LowRank:
 
 
 def targets(config: LoraConfig, params: Params) -> dict[tuple[str, ...], Any]:
-  """The adapted kernels, by the path of their module.
+  """Finds the kernels to adapt, by the path of their module.
 
   Args:
-    config: which adapters.
-    params: a model's, or their shapes.
+    config: the LoRA options.
+    params: a model's params, or their shapes.
 
   Raises:
-    UserError: for a name that no map has; lists those there are.
+    UserError: for a name that no map has; lists the valid names.
   """
   found = {
     path[:-1]: leaf
@@ -123,10 +123,10 @@ def targets(config: LoraConfig, params: Params) -> dict[tuple[str, ...], Any]:
 
 
 def init(config: LoraConfig, rng: Array, params: Params) -> Params:
-  """Adapters that change nothing yet: b is 0, a uniform within 1/sqrt(n).
+  """Initialises adapters: a uniform within 1/sqrt(n), b 0 (no effect yet).
 
   Args:
-    config: which adapters.
+    config: the LoRA options.
     rng: a key.
     params: the frozen weights, or their shapes.
 
@@ -151,17 +151,17 @@ def init(config: LoraConfig, rng: Array, params: Params) -> Params:
 def combine(
   config: LoraConfig, params: Params | None, adapters: Params
 ) -> Params:
-  """Params to give to a model: the frozen ones, and adapters beside them.
+  """Combines frozen weights and adapters into params for the model.
 
   Nothing is copied. Adapters are used in the dtype of the weights.
 
   Args:
-    config: which adapters.
+    config: the LoRA options.
     params: the frozen weights.
-    adapters: from `init`; {} = none, which gives `params`.
+    adapters: from `init`; {} = no adapters, which returns `params`.
 
   Raises:
-    UserError: where there are no frozen weights.
+    UserError: where `params` is None.
   """
   if params is None:
     raise UserError(
@@ -176,7 +176,7 @@ def combine(
 
 
 def merge(config: LoraConfig, params: Params, adapters: Params) -> Params:
-  """Params of the plain model: W + scale A B, in the dtype of W."""
+  """Merges adapters into the weights: W + scale A B, in the dtype of W."""
 
   def add(kernel: Array, a: Array, b: Array) -> Array:
     product = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
@@ -196,16 +196,16 @@ def _replace(params: Params, adapters: Params, make: Any) -> Params:
 
 
 def over(model: Model, config: LoraConfig, base: Params | None) -> Model:
-  """The model as functions of its adapters alone.
+  """Wraps a model so that its params are the adapters alone.
 
   Args:
     model: the plain model.
-    config: which adapters.
+    config: the LoRA options.
     base: the frozen weights.
 
   Returns:
-    A model whose params are adapters; {} is the plain model at `base`. Its
-    `init` is still the plain model's.
+    A model whose params are adapters; {} is the plain model at `base`. The
+    `init` of the result is still that of the plain model.
   """
 
   def on_adapters(function: Any) -> Any:

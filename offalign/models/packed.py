@@ -1,4 +1,4 @@
-"""What families share about packed tokens; see `offalign.types.Packed`."""
+"""Reshaping and indexing of packed batches; see `offalign.types.Packed`."""
 
 import jax
 import jax.numpy as jnp
@@ -9,27 +9,30 @@ from offalign.types import Array, Packed
 
 
 def rows(tokens: Array) -> Array:
-  """[G, R, S] -> [G * R, S]."""
+  """Flattens groups of rows: [G, R, S] -> [G * R, S]."""
   return rearrange(tokens, "g r s -> (g r) s")
 
 
 def groups(states: Array, packed: Packed) -> Array:
-  """[G * R, S, d] -> [G, R, S, d]."""
+  """Groups the rows again: [G * R, S, d] -> [G, R, S, d]."""
   return rearrange(states, "(g r) s d -> g r s d", g=packed.prompts.shape[0])
 
 
 def owners(packed: Packed) -> Array:
-  """[G, R, C], the prompt of each completion token, as `prompt_owner`."""
+  """The prompt that each completion token belongs to, int [G, R, C].
+
+  Prompts are numbered as in `Packed.prompt_owner`.
+  """
   return (packed.segment - 1) // packed.begin.shape[1] + 1
 
 
 def same(queries: Array, keys: Array) -> Array:
-  """[N, T], [N, S] -> bool [N, 1, T, S]: whether both are of one sequence."""
+  """Mask of one sequence: ids [N, T], [N, S] -> bool [N, 1, T, S]."""
   return queries[:, None, :, None] == keys[:, None, None, :]
 
 
 def by_group(packed: Packed, column: Array) -> Array:
-  """[B, ...] -> [G, B / G, ...]."""
+  """Splits a column into groups: [B, ...] -> [G, B / G, ...]."""
   return rearrange(
     column,
     "(s e m) ... -> (s m) e ...",
@@ -39,15 +42,15 @@ def by_group(packed: Packed, column: Array) -> Array:
 
 
 def by_row(packed: Packed, column: Array) -> Array:
-  """[G, B / G, ...] -> [B, ...]."""
+  """Joins the groups of a column: [G, B / G, ...] -> [B, ...]."""
   return rearrange(column, "(s m) e ... -> (s e m) ...", m=packed.microbatches)
 
 
 def cut(packed: Packed, microbatches: int) -> Packed:
-  """Leaves [M, ...]: the tokens of each microbatch.
+  """Cuts a packed batch into M microbatches; leaves become [M, ...].
 
   Raises:
-    UserError: where they were packed for another number of microbatches.
+    UserError: where it was packed for another number of microbatches.
   """
   if packed.microbatches != microbatches:
     raise UserError(
@@ -61,16 +64,20 @@ def cut(packed: Packed, microbatches: int) -> Packed:
 
 
 def pick(packed: Packed, states: Array, places: Array) -> Array:
-  """[G, R, S, d] and places [B] among the R * S of the groups -> [B, d]."""
+  """Picks one state a prompt: [G, R, S, d] at places [B] -> [B, d].
+
+  A place counts the R * S tokens of the prompt's group.
+  """
   states = rearrange(states, "g r s d -> g (r s) d")
   index = by_group(packed, places)[..., None]
   return by_row(packed, jnp.take_along_axis(states, index, axis=1))
 
 
 def unpack(packed: Packed, numbers: Array, length: int) -> Array:
-  """[G, R, C] -> [B, K, T]: of each completion's tokens.
+  """Unpacks one number a token: [G, R, C] -> [B, K, T].
 
-  After its end, of tokens that follow it in the rows.
+  Past the end of a completion come numbers of the tokens that follow it in
+  its row; mask them.
   """
   flat = rearrange(numbers, "g r c -> g (r c)")
   places = packed.begin[..., None] + jnp.arange(length)[None, None]

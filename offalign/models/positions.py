@@ -1,4 +1,4 @@
-"""Where tokens are: from masks, as rotations, and as relative biases."""
+"""Positions of tokens: from masks, as rotations (RoPE), as relative biases."""
 
 import dataclasses
 import math
@@ -13,17 +13,17 @@ from offalign.types import Array
 
 
 def from_mask(mask: Array) -> Array:
-  """[B, P] 0, 1, ... over the real tokens, wherever they lie."""
+  """Numbers the real tokens 0, 1, ..., wherever padding lies; int [B, P]."""
   return jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
 
 
 def lengths(mask: Array) -> Array:
-  """[B] real tokens."""
+  """Counts the real tokens of each row, [B]."""
   return mask.sum(axis=1)
 
 
 def last_real(states: Array, mask: Array) -> Array:
-  """[B, P, d] -> [B, d] at the last real token."""
+  """Takes the state at the last real token: [B, P, d] -> [B, d]."""
   last = jnp.max(jnp.where(mask, jnp.arange(mask.shape[1])[None], 0), axis=1)
   return jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
 
@@ -31,7 +31,7 @@ def last_real(states: Array, mask: Array) -> Array:
 def near(
   mask: Array, queries: Array, keys: Array, window: Array | None
 ) -> Array:
-  """Takes from a mask the keys that are `window` or more before the query.
+  """Limits a mask to a sliding window: the last `window` keys of each query.
 
   Args:
     mask: bool [B, 1, T or 1, S].
@@ -50,15 +50,15 @@ def near(
 
 @dataclasses.dataclass(frozen=True)
 class Rope:
-  """How fast each pair of a head's coordinates turns (arXiv:2104.09864).
+  """RoPE: how fast each pair of a head's coordinates turns (arXiv:2104.09864).
 
   Attributes:
-    theta: pair i of n turns by theta^(-i / n) a token.
-    factor: what the rates are divided by: linear scaling (arXiv:2306.15595).
+    theta: pair i of n turns by theta^(-i / n) radians a token.
+    factor: divisor of the rates: linear scaling (arXiv:2306.15595).
     smooth: (low, high, length) of Llama 3: pairs that turn more than `high`
-      times within `length` tokens keep their rate, those that turn fewer
-      than `low` times have it divided by `factor`, and in between the share
-      of each falls linearly. None: all are divided.
+      times within `length` tokens keep their rate, pairs that turn fewer than
+      `low` times have it divided by `factor`, and pairs in between have a
+      linear mix of the two rates. None: all rates are divided.
   """
 
   theta: float = 10_000.0
@@ -66,7 +66,7 @@ class Rope:
   smooth: tuple[float, float, float] | None = None
 
   def rates(self, head_dim: int) -> np.ndarray:
-    """float32 [D / 2], radians a token."""
+    """Rotation rates of a head's pairs, float32 [D / 2]; radians a token."""
     even = np.arange(0, head_dim, 2, dtype=np.float32)
     rates = 1 / np.float32(self.theta) ** (even / np.float32(head_dim))
     if self.smooth is None:
@@ -78,7 +78,7 @@ class Rope:
 
 
 class Rotation(NamedTuple):
-  """Turns pairs of a head's coordinates by angles that grow with position.
+  """Rotary position embedding: turns pairs of a head's coordinates.
 
   Attributes:
     cos: [B, S, 1, D / 2].
@@ -90,14 +90,14 @@ class Rotation(NamedTuple):
 
   @classmethod
   def each(cls, positions: Array, rates: list[np.ndarray]) -> "Rotation":
-    """Rotations at each of [B, S] positions, stacked: one for each [D / 2]."""
+    """Rotations at positions [B, S], stacked: one for each entry of `rates`."""
     angles = jnp.einsum(
       "bs,nr->nbsr", positions.astype(jnp.float32), np.stack(rates)
     )[..., None, :]
     return cls(jnp.cos(angles), jnp.sin(angles))
 
   def pick(self, which: Array | None) -> "Rotation":
-    """One of those stacked; the only one for None."""
+    """Picks one of the stacked rotations; None picks the only one."""
     index = 0 if which is None else which
     return Rotation(self.cos[index], self.sin[index])
 
@@ -109,9 +109,9 @@ class Rotation(NamedTuple):
 
 
 class RelativeBias(nnx.Module):
-  """A number for each head and bucket of distances, added to the scores.
+  """Relative position bias of T5 (arXiv:1910.10683, section 2.1).
 
-  From T5 (arXiv:1910.10683, section 2.1).
+  A number for each head and bucket of distances, added to the scores.
   """
 
   def __init__(
@@ -130,7 +130,7 @@ class RelativeBias(nnx.Module):
     self.embedding = layers.Embedding(buckets, heads, std, rngs=rngs)
 
   def __call__(self, queries: Array, keys: Array) -> Array:
-    """Indices [T] and [S] -> [1, H, T, S], in float32 or wider."""
+    """Indices [T] and [S] -> biases [1, H, T, S], in float32 or wider."""
     which = bucket(
       keys[None, :] - queries[:, None],
       bidirectional=self.bidirectional,
@@ -144,11 +144,11 @@ class RelativeBias(nnx.Module):
 def bucket(
   distance: Array, *, bidirectional: bool, buckets: int, max_distance: int
 ) -> Array:
-  """The bucket of key position - query position.
+  """The bucket of a distance, which is key position - query position.
 
   Half of the buckets hold one distance each; the others grow in size up to
   `max_distance`, and the last holds everything beyond. If bidirectional, keys
-  after the query have buckets of their own; else they are at distance 0.
+  after the query have buckets of their own; else they count as distance 0.
   """
   offset = jnp.zeros_like(distance)
   if bidirectional:

@@ -1,9 +1,9 @@
-"""How the devices along the mesh's "tensor" axis share a transformer.
+"""Tensor parallelism: how devices on the "tensor" axis share a transformer.
 
-One table serves every family, since they name their projections alike. What
-enters a head or a hidden unit is split by columns, what leaves it by rows, so
-that a block needs one sum over the devices after attention and one after the
-MLP (arXiv:1909.08053, section 3).
+One table serves every family, since all name their projections alike.
+Projections into heads or hidden units are split by columns, projections out
+of them by rows, so that a block needs one sum over the devices after
+attention and one after the MLP (arXiv:1909.08053, section 3).
 """
 
 from offalign.distributed.sharding import Split
@@ -12,10 +12,10 @@ from offalign.distributed.sharding import Split
 def transformer(
   *, heads: int, groups: int, head_size: int, inner: int, vocab_size: int
 ) -> dict[str, Split]:
-  """The table of a transformer; ends of paths -> how to split.
+  """Makes the table of a transformer: ends of paths -> how to split.
 
   Args:
-    heads: of the queries.
+    heads: heads of the queries.
     groups: heads of the keys and values.
     head_size: D.
     inner: width of the MLP.

@@ -1,1 +1,1 @@
-"""What `python -m offalign.plan` is made of."""
+"""Planning: memory, FLOPs and traffic of a train step before it runs."""

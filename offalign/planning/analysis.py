@@ -1,4 +1,4 @@
-"""A compiled train step in figures: memory, FLOPs, collectives, a bound."""
+"""Figures of a compiled train step: memory, FLOPs, collectives, least time."""
 
 import dataclasses
 import re
@@ -15,18 +15,18 @@ from offalign.planning.traffic import Traffic
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-  """Bytes on each device while a step runs.
+  """Memory of a step: bytes on each device while it runs.
 
   Attributes:
-    parameters: that train.
-    frozen: weights that LoRA's adapters belong to.
-    optimizer: its state.
-    batch: the rows of the device.
+    parameters: trained params.
+    frozen: frozen weights under LoRA's adapters.
+    optimizer: the optimiser's state.
+    batch: the device's rows.
     kept: activations that layers keep for the backward pass.
     temporaries: other temporaries: gradients, weights in the compute dtype,
-      gathered weights, logits, and what lies in between.
-    program: code, results that are new, and padding of the above.
-    total: of the compiler's account; None where it gave up.
+      gathered weights, logits, and other intermediate results.
+    program: code, new results, and padding of all the above.
+    total: the compiler's total; None where it gave up.
   """
 
   parameters: int
@@ -41,13 +41,13 @@ class Memory:
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-  """Seconds below which a step cannot be, each at the published rate.
+  """Lower bounds on a step's time, in seconds at the chip's published rates.
 
   Attributes:
-    compute: all matrix products.
-    memory: inputs and temporaries read once, results and temporaries written
-      once.
-    network: all collectives.
+    compute: time of all matrix products.
+    memory: time to read inputs and temporaries once, and to write results and
+      temporaries once.
+    network: time of all collectives.
   """
 
   compute: float
@@ -56,29 +56,29 @@ class Bound:
 
   @property
   def seconds(self) -> float:
-    """The largest, as if all went on at the same time."""
+    """The largest of the three bounds, as if all overlapped."""
     return max(self.compute, self.memory, self.network)
 
   @property
   def by(self) -> str:
-    """Which that is."""
+    """The name of the largest bound."""
     return max(dataclasses.asdict(self).items(), key=lambda item: item[1])[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-  """What is known of a step before it runs.
+  """Figures of a step before it runs.
 
   Attributes:
-    fits: whether the compiler could place it in a chip's memory.
-    reason: what the compiler said where it could not.
-    memory: bytes of a device.
-    hbm: bytes that a device has.
-    flops: of a step as written, over all devices.
-    device_flops: of one device as compiled; as written and evenly shared
-      where it does not fit.
-    collectives: by kind; empty where it does not fit.
-    bound: of the step's time.
+    fits: whether the step fits into a chip's memory, by the compiler.
+    reason: what the compiler said where it does not fit.
+    memory: bytes that the step needs on a device.
+    hbm: bytes of memory that a device has.
+    flops: FLOPs of the step as written, over all devices.
+    device_flops: FLOPs of one device as compiled; where the step does not
+      fit, an even share of `flops`.
+    collectives: traffic by kind of collective; empty where it does not fit.
+    bound: lower bounds on the step's time.
     compile_seconds: how long the compiler took.
   """
 
@@ -99,11 +99,11 @@ class Figures:
 
 
 def figures(program: Program, place: Slice) -> Figures:
-  """Compiles a step and reads it.
+  """Compiles a step and reads its figures from the compiled program.
 
   Args:
-    program: on a mesh of the slice's devices.
-    place: the chips.
+    program: the step, on a mesh of the slice's devices.
+    place: the slice of chips to compile for.
   """
   known = Memory(
     parameters=bytes_per_device(program.state.params),
@@ -139,7 +139,7 @@ def figures(program: Program, place: Slice) -> Figures:
 def read(
   compiled: Any, known: Memory, place: Slice, written: float, seconds: float
 ) -> Figures:
-  """The figures of a step that the compiler found room for."""
+  """Reads the figures of a compiled step, which fits."""
   module = hlo.parse(compiled.as_text())
   stats = compiled.memory_analysis()
   temporary = stats.temp_size_in_bytes
@@ -182,7 +182,7 @@ def read(
 
 
 def short(error: str) -> str:
-  """What the compiler says about memory, in a sentence."""
+  """Shortens the compiler's error about memory to a sentence."""
   text = error.split("RESOURCE_EXHAUSTED:")[-1].strip().splitlines()[0]
   used = re.search(r"Used (\S+) of (\S+) hbm", error)
   return f"{used[1]} needed of {used[2]}" if used else text.rstrip(".")

@@ -1,4 +1,4 @@
-"""Published rates of TPU chips, and topologies of them without a machine."""
+"""TPU chips: their published rates, and topologies to compile for."""
 
 import dataclasses
 import importlib.util
@@ -15,17 +15,19 @@ from offalign.errors import UserError, suggest
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """A TPU chip, by what its maker publishes.
+  """A TPU chip with the rates that its maker publishes.
 
   Attributes:
-    name: as a topology begins with it.
+    name: the chip's name at the beginning of a topology, e.g. "v5e".
     flops: peak bfloat16 FLOP/s.
     hbm: bytes of memory.
     hbm_rate: bytes/s between memory and cores.
-    ici_rate: bytes/s that it can send to other chips, over all its links
-      together: half of the published figure where that is of both ways.
-    example: a topology.
-    config: what libtpu has to be told to show a chip as jax does on it.
+    ici_rate: bytes/s that the chip can send to other chips, over all its
+      links together: half of the published figure where that counts both
+      directions.
+    example: an example of a topology.
+    config: libtpu options under which the chip has the devices that jax shows
+      on a real one.
   """
 
   name: str
@@ -54,13 +56,13 @@ CHIPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-  """Chips with links between them.
+  """A slice: TPU chips of one kind that are linked.
 
   Attributes:
-    name: "v5e:4x4".
-    chip: what they are.
-    chips: how many.
-    devices: as jax sees them; two to a chip on tpu7x.
+    name: the topology, e.g. "v5e:4x4".
+    chip: the kind of chip.
+    chips: number of chips.
+    devices: the slice's devices in jax; two a chip on tpu7x.
   """
 
   name: str
@@ -70,15 +72,16 @@ class Slice:
 
   @property
   def per_chip(self) -> int:
-    """Devices to a chip."""
+    """Devices per chip."""
     return len(self.devices) // self.chips
 
 
 def find(topology: str) -> Chip:
-  """The chip of a topology.
+  """Finds the chip of a topology.
 
   Raises:
-    UserError: for a chip that is not in `CHIPS`, or no topology at all.
+    UserError: for a chip that is not in `CHIPS`, or a text that is no
+      topology.
   """
   match = re.fullmatch(r"([A-Za-z0-9]+):\d+x\d+(x\d+)?", topology)
   examples = ", ".join(chip.example for chip in CHIPS.values())
@@ -97,7 +100,7 @@ def find(topology: str) -> Chip:
 
 
 def slice_of(topology: str) -> Slice:
-  """The devices of a topology, to compile for and not to run on.
+  """Makes the devices of a topology; programs compile for them, not run.
 
   Raises:
     UserError: for an unknown topology, or without libtpu.
@@ -108,8 +111,8 @@ def slice_of(topology: str) -> Slice:
       "plans are made by the TPU's compiler, which is not here: pip install "
       "'offalign[tpu]' (or libtpu, in the version that jax[tpu] names)"
     )
-  # No machine to ask what it is, none to keep other processes from, and a
-  # log of libtpu's own that is about machines.
+  # There is no machine to query or to lock against other processes, and
+  # libtpu's log would only speak of machines.
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
   os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
   os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-1")

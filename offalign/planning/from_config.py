@@ -1,4 +1,4 @@
-"""The model of a plan, from a config.json alone."""
+"""Build the model of a plan from a config.json, without weights."""
 
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ def model_of(name: str) -> Model:
   """Builds a model without weights.
 
   Args:
-    name: a folder, a config.json, a name in `SHAPES`, or one on the hub.
+    name: a folder, a config.json, a name in `SHAPES`, or a name on the hub.
 
   Raises:
-    UserError: where there is none of these, or it is not implemented.
+    UserError: where `name` is none of these, or the architecture is not
+      implemented.
   """
   config, where = _config(name)
   tied = bool(config.get("tie_word_embeddings", True))
@@ -25,7 +26,7 @@ def model_of(name: str) -> Model:
 
 
 def _config(name: str) -> tuple[dict[str, Any], str]:
-  """A config.json and where it is from, for errors."""
+  """Reads a config.json; also says where it is from, for error messages."""
   path = Path(name).expanduser()
   if path.is_dir():
     return read_config(path), str(path / CONFIG)

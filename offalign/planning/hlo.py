@@ -1,8 +1,8 @@
-"""Reading a compiled program: how often each part of it runs.
+"""HLO: parse a compiled program and count how often each part of it runs.
 
 XLA prints a program as computations, which are lists of instructions. An
 instruction may call other computations; a loop calls its body many times,
-and what lies in the body counts as often.
+so each instruction of the body counts as many times.
 """
 
 import dataclasses
@@ -39,16 +39,16 @@ _CALLS = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-  """One line.
+  """An HLO instruction, one line of a computation.
 
   Attributes:
-    name: without the "%".
+    name: the instruction's name without "%".
     type: a shape, or several in parentheses.
     op: "dot", "while", "all-gather-start" and so on.
-    operands: names.
-    attributes: what follows the operands; for a parameter or a constant,
-      what is between its parentheses comes first.
-    root: whether it is what the computation returns.
+    operands: names of the operands.
+    attributes: the text after the operands; for a parameter or a constant it
+      begins with the text between the parentheses.
+    root: whether this is the result of the computation.
   """
 
   name: str
@@ -60,7 +60,7 @@ class Instruction:
 
   @property
   def called(self) -> list[str]:
-    """Computations that it runs, but for the functions of reductions."""
+    """Computations that this instruction calls, reduction functions aside."""
     found = _CALLS.findall(self.attributes)
     if self.op == "call":
       found += re.findall(r"to_apply=(%[^\s,]+)", self.attributes)
@@ -68,13 +68,13 @@ class Instruction:
 
   @property
   def index(self) -> int:
-    """Of a get-tuple-element."""
+    """The index of a get-tuple-element."""
     match = re.search(r"index=(\d+)", self.attributes)
     return int(match[1]) if match else -1
 
   @property
   def size(self) -> float:
-    """Bytes."""
+    """Size of the result in bytes."""
     return sum(
       _BYTES.get(dtype, 0) * math.prod(dims) for dtype, dims in shapes(self)
     )
@@ -85,25 +85,25 @@ Computation = dict[str, Instruction]
 
 @dataclasses.dataclass(frozen=True)
 class Module:
-  """A program.
+  """A compiled program.
 
   Attributes:
-    computations: by name.
-    entry: the one that runs first.
+    computations: computations by name.
+    entry: name of the computation that runs first.
   """
 
   computations: dict[str, Computation]
   entry: str
 
   def runs(self) -> dict[str, float]:
-    """How often each computation runs in a run of the program."""
+    """Counts how often each computation runs in a run of the program."""
     counts: dict[str, float] = {}
 
     def visit(name: str, times: float) -> None:
       counts[name] = counts.get(name, 0) + times
       for line in self.computations[name].values():
         each = times * (trips(self, name, line) if line.op == "while" else 1)
-        # The later halves of what is asynchronous name the same computation.
+        # An asynchronous operation names its computation in each half.
         if not line.op.endswith(("-done", "-update")):
           for called in line.called:
             visit(called, each)
@@ -112,13 +112,13 @@ class Module:
     return counts
 
   def each(self) -> Iterator[tuple[str, Instruction, float]]:
-    """(computation, instruction, how often it runs) of all that runs."""
+    """Yields (computation, instruction, how often it runs) for each one."""
     for name, times in self.runs().items():
       for line in self.computations[name].values():
         yield name, line, times
 
   def fusions(self) -> set[str]:
-    """The computations that run as one kernel."""
+    """Names of fused computations, which run as one kernel."""
     return {
       called
       for computation in self.computations.values()
@@ -129,7 +129,7 @@ class Module:
 
 
 def parse(text: str) -> Module:
-  """Reads what `compiled.as_text()` gives."""
+  """Parses the text that `compiled.as_text()` returns."""
   computations: dict[str, Computation] = {}
   entry, current = "", None
   for line in text.splitlines():
@@ -153,7 +153,7 @@ def parse(text: str) -> Module:
 
 
 def _take(text: str) -> tuple[str, str]:
-  """Splits after the first word, or after the parenthesis that it opens."""
+  """Splits text after its first word, or after its first (...) group."""
   if not text.startswith("("):
     word, _, rest = text.partition(" ")
     return word, rest
@@ -166,7 +166,7 @@ def _take(text: str) -> tuple[str, str]:
 
 
 def shapes(line: Instruction) -> list[tuple[str, tuple[int, ...]]]:
-  """(dtype, sizes) of what an instruction gives; several for a tuple."""
+  """(dtype, sizes) of an instruction's result; several for a tuple."""
   return [
     (dtype, tuple(int(n) for n in dims.split(",") if n))
     for dtype, dims in _SHAPE.findall(line.type)
@@ -174,24 +174,24 @@ def shapes(line: Instruction) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def root(computation: Computation) -> Instruction:
-  """What a computation returns."""
+  """The instruction whose result a computation returns."""
   return next(line for line in computation.values() if line.root)
 
 
 def trips(module: Module, name: str, loop: Instruction) -> int:
-  """How often a loop's body runs.
+  """Counts how often a loop's body runs.
 
-  Taken from XLA's note where there is one, which the TPU's compiler drops.
-  Then from the loop itself, as jax and the partitioner write them: while
-  i < limit, i += step.
+  The number is read from XLA's annotation if there is one; the TPU's compiler
+  drops it. Else it follows from the loop itself, in the form that jax and the
+  partitioner write: while i < limit, i += step.
 
   Args:
     module: the program.
-    name: of the computation that the loop is in.
-    loop: the while.
+    name: the computation that the loop is in.
+    loop: the "while" instruction.
 
   Raises:
-    ValueError: for a loop that is written otherwise.
+    ValueError: for a loop of another form.
   """
   known = re.search(r'known_trip_count\D+"n":"(\d+)"', loop.attributes)
   if known:
@@ -232,7 +232,7 @@ def _constant(computation: Computation, name: str) -> int | None:
 
 
 def _step(module: Module, body: Computation, name: str) -> int:
-  """What is added to a loop's counter."""
+  """The step that is added to a loop's counter."""
   line = body[name]
   while line.op in ("copy", "bitcast"):
     line = body[line.operands[0]]

@@ -1,4 +1,4 @@
-"""The meshes to plan for."""
+"""Meshes to plan for: parse --mesh, and the candidates of "auto"."""
 
 import re
 
@@ -9,7 +9,7 @@ from offalign.models.base import Model
 
 
 def parse(text: str, devices: int) -> MeshConfig:
-  """Reads --mesh, when it is not "auto".
+  """Parses --mesh, unless it is "auto".
 
   >>> parse("fsdp=4,tensor=2", 8)
   MeshConfig(data=1, fsdp=4, tensor=2)
@@ -17,11 +17,11 @@ def parse(text: str, devices: int) -> MeshConfig:
   MeshConfig(data=2, fsdp=4, tensor=1)
 
   Args:
-    text: axes with their sizes; "fsdp" alone is all along fsdp.
-    devices: how many there are.
+    text: axes with their sizes; "fsdp" alone puts all devices along fsdp.
+    devices: number of devices.
 
   Raises:
-    UserError: for another spelling, or a product that is not `devices`.
+    UserError: for any other spelling, or a product that is not `devices`.
   """
   sizes = dict.fromkeys(sharding.AXES, 1)
   parts = ["fsdp=-1"] if text == "fsdp" else text.split(",")
@@ -51,10 +51,10 @@ def parse(text: str, devices: int) -> MeshConfig:
 def candidates(devices: int) -> list[MeshConfig]:
   """The meshes that --mesh=auto tries.
 
-  One copy of the state over all devices; two copies; copies over 16 each,
-  since slivers of a weight are dear to gather; a copy on each; and, for small
-  batches and large layers, tensor of 2, 4 and 8 with one copy of the state
-  over the rest.
+  One copy of the state over all devices; two copies; copies over 16 devices
+  each, since small slices of a weight are expensive to gather; a copy on each
+  device; and, for small batches and large layers, tensor=2, 4 and 8 with one
+  copy of the state over the other axis.
   """
   found = [MeshConfig(1, devices, 1), MeshConfig(devices, 1, 1)]
   if devices % 2 == 0:
@@ -68,7 +68,7 @@ def candidates(devices: int) -> list[MeshConfig]:
 
 
 def spell(mesh: MeshConfig) -> str:
-  """As --mesh takes it."""
+  """Formats a mesh as --mesh takes it."""
   axes = [f"{a}={getattr(mesh, a)}" for a in sharding.AXES]
   return ",".join(axis for axis in axes if not axis.endswith("=1")) or "data=1"
 

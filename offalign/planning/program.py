@@ -1,4 +1,4 @@
-"""The train step of a run that is only planned: shapes in place of arrays."""
+"""The train step of a planned run, with shapes in place of arrays."""
 
 import dataclasses
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from offalign.types import Batch, Kind, Params
 
 @dataclasses.dataclass(frozen=True)
 class PlanConfig:
-  """What is planned.
+  """Options of a plan; every field is a flag.
 
   Attributes:
     model: required; a name on the Hugging Face hub (of which config.json
@@ -32,17 +32,17 @@ class PlanConfig:
     prompt: tokens of every prompt.
     completion: tokens of every completion.
     group_size: completions a prompt (K), for losses on groups; default 4.
-    mesh: e.g. data=2,fsdp=8,tensor=1, where what is left out is 1 and -1 is
-      all that are left; "fsdp" for all along fsdp; or "auto" to try several
-      and rank them.
+    mesh: e.g. data=2,fsdp=8,tensor=1, where an axis left out is 1 and -1
+      takes all devices left; "fsdp" for all devices along fsdp; or "auto" to
+      try several meshes and rank them.
     microbatches: pieces that the batch is cut into to save memory.
     compute_dtype: precision of the activations; params stay in float32, but
       for weights that LoRA freezes.
     optimizer: adam, or adafactor as in the DRO paper.
-    value: network of the value function, for losses that have one; default
+    value: network of the value function, for losses that need one; default
       separate.
     lora: adapters that train instead of the weights.
-    out: a file for all figures, as JSON.
+    out: a file to write all figures to, as JSON.
   """
 
   model: str = ""
@@ -62,7 +62,7 @@ class PlanConfig:
 
 
 def check(config: PlanConfig) -> None:
-  """Refuses flags that no model is needed to refuse.
+  """Checks the flags as far as that needs no model.
 
   Raises:
     UserError: naming the flag.
@@ -79,10 +79,10 @@ def check(config: PlanConfig) -> None:
 
 
 def completions(config: PlanConfig) -> int:
-  """K, which the loss's kind of feedback decides.
+  """K, the completions a prompt, which the loss's kind of feedback decides.
 
   Raises:
-    UserError: for a size of groups that the loss would not use.
+    UserError: for a group size that the loss would not use.
   """
   kind = losses.get(config.loss).kind
   if kind is Kind.GROUP:
@@ -103,9 +103,9 @@ class Program:
   """A train step and what goes into it, as shapes with shardings.
 
   Attributes:
-    learner: whose `train_step` it is.
-    state: `TrainState`.
-    batch: B prompts.
+    learner: the learner that the `train_step` belongs to.
+    state: the `TrainState`, as shapes.
+    batch: the batch of B prompts, as shapes.
     ref_params: the weights that LoRA freezes; None without it, since
       log-probs under the reference are columns of the batch.
   """
@@ -116,19 +116,19 @@ class Program:
   ref_params: Params | None
 
   def trace(self) -> Any:
-    """The step as jax sees it; `.lower().compile()` compiles it."""
+    """Traces the step; `.lower().compile()` on the result compiles it."""
     return self.learner.train_step.trace(
       self.state, self.batch, self.ref_params
     )
 
 
 def build(config: PlanConfig, model: Model, mesh: Mesh) -> Program:
-  """The step that training would compile on these devices.
+  """Builds the step that training would compile on these devices.
 
   Args:
     config: the flags.
-    model: what trains.
-    mesh: of any devices, also those that are not there.
+    model: the model to train.
+    mesh: a mesh over real devices or over those of a `Slice`.
 
   Raises:
     UserError: for options that the loss or the model does not take, or a
@@ -177,7 +177,7 @@ _SUMS = {
   "ref_mismatched_logps": "kl",
   "behaviour_logps": "behaviour_logps",
 }
-"""Column of the batch -> what a loss declares that is computed from it."""
+"""Column of the batch -> the entry of a loss's `needs` that requires it."""
 
 
 def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
@@ -206,7 +206,7 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
 
 
 def bytes_per_device(tree: Any) -> int:
-  """Of a tree of shapes with shardings: what one device holds, unpadded."""
+  """Bytes that one device holds of a tree of sharded shapes, unpadded."""
   total = 0
   for leaf in jax.tree.leaves(tree):
     size = leaf.dtype.itemsize

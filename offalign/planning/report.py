@@ -1,4 +1,4 @@
-"""Plans in words and tables."""
+"""Print a plan: tables, a verdict, a ranking of meshes, JSON."""
 
 import dataclasses
 from typing import Any
@@ -24,7 +24,7 @@ _BY = {
 
 
 def text(figures: Figures, place: Slice) -> str:
-  """All of a plan; what there is of each device."""
+  """Formats a whole plan; sizes are per device."""
   unit = "chip" if place.per_chip == 1 else "device (half a chip)"
   memory, bound = figures.memory, figures.bound
   total = memory.total
@@ -60,7 +60,7 @@ def text(figures: Figures, place: Slice) -> str:
 
 
 def verdict(figures: Figures) -> str:
-  """Yes or no, and by how much."""
+  """Says whether the step fits, and by how much."""
   total = figures.memory.total
   if total is None:
     return f"no ({figures.reason})"
@@ -68,7 +68,7 @@ def verdict(figures: Figures) -> str:
 
 
 def ranking(rows: list[tuple[str, Figures]], left_out: dict[str, str]) -> str:
-  """The meshes that were tried, best first, and those that were not."""
+  """Formats the ranking of meshes, best first, and those left out."""
   lines = ["mesh                       memory, GB  sent, GB  at least, ms  by"]
   for name, figures in rows:
     total = figures.memory.total
@@ -86,7 +86,7 @@ def ranking(rows: list[tuple[str, Figures]], left_out: dict[str, str]) -> str:
 
 
 def as_json(figures: Figures) -> dict[str, Any]:
-  """All figures; bytes and seconds."""
+  """All figures as JSON, in bytes and seconds."""
   bound = dataclasses.asdict(figures.bound)
   bound |= {"seconds": figures.bound.seconds, "by": figures.bound.by}
   return {**dataclasses.asdict(figures), "bound": bound, "sent": figures.sent}

@@ -66,4 +66,4 @@ SHAPES: dict[str, dict[str, Any]] = {
     "eos_token_id": 151_643,
   },
 }
-"""Hub name -> config.json, as far as it says how the model is built."""
+"""Hub name -> the entries of its config.json that shape the model."""

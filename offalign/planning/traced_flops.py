@@ -1,4 +1,4 @@
-"""FLOPs of a step as written, whatever a compiler makes of it."""
+"""FLOPs of a step as written, counted before the compiler changes it."""
 
 import math
 from typing import Any
@@ -7,10 +7,10 @@ from jax.extend import core
 
 
 def flops(jaxpr: Any) -> float:
-  """FLOPs of the matrix products in a jaxpr, over all devices.
+  """Counts FLOPs of the matrix products in a jaxpr, over all devices.
 
-  A multiplication with an addition are two; the body of a scan counts as
-  often as it runs. What is recomputed in the backward pass counts twice.
+  A multiplication with an addition counts as two; the body of a scan counts
+  as often as it runs. Products recomputed in the backward pass count twice.
 
   Args:
     jaxpr: closed or not; without loops of unknown length.

@@ -1,4 +1,4 @@
-"""What a compiled program sends between chips, and what it multiplies."""
+"""Collectives, FLOPs and kept activations of a compiled program."""
 
 import dataclasses
 import math
@@ -19,11 +19,11 @@ KINDS = (
 
 @dataclasses.dataclass
 class Traffic:
-  """Of one kind of collective, in one run of the program.
+  """Traffic of one kind of collective in one run of the program.
 
   Attributes:
-    calls: how often it runs.
-    sent: bytes that each device sends, if none is sent twice.
+    calls: how often a collective of this kind runs.
+    sent: bytes that each device sends, if no byte is sent twice.
   """
 
   calls: float = 0
@@ -31,7 +31,7 @@ class Traffic:
 
 
 def collectives(module: hlo.Module, devices: int) -> dict[str, Traffic]:
-  """What a run of the program sends, by kind.
+  """Counts the traffic of a run of the program, by kind of collective.
 
   Of n devices, each sends (n - 1) times its part in an all-gather, (n - 1)/n
   of what it holds in a reduce-scatter or an all-to-all, twice that in an
@@ -40,11 +40,12 @@ def collectives(module: hlo.Module, devices: int) -> dict[str, Traffic]:
 
   Args:
     module: the program.
-    devices: of the mesh; a collective that names no groups is over all.
+    devices: number of devices in the mesh; a collective that names no groups
+      is over all of them.
   """
   found: dict[str, Traffic] = {}
-  # One that is spread over several fusions, to run beside what is in them, is
-  # in each of them, under one number of a channel.
+  # A collective that is spread over several fusions, to run beside their
+  # work, appears in each of them under the same channel number.
   fusions = module.fusions()
   seen: set[tuple[str, str]] = set()
   for name, line, times in module.each():
@@ -76,8 +77,8 @@ def _share(kind: str, n: int) -> float:
 
 
 def _group(attributes: str, devices: int) -> int:
-  """How many devices take part together."""
-  # mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}; [2,4]<=[8];
+  """How many devices take part in each group of a collective."""
+  # Forms: mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}; [2,4]<=[8];
   # {{0,1},{2,3}}; and {} for all.
   if mesh := re.search(
     r"replica_groups=mesh\[(.*?)\][^{]*\{([^}]*)\}", attributes
@@ -95,10 +96,11 @@ def _group(attributes: str, devices: int) -> int:
 
 
 def flops(module: hlo.Module) -> float:
-  """FLOPs of the matrix products of a run, of one device.
+  """Counts FLOPs of matrix products on one device in a run of the program.
 
-  XLA's own count has the body of a loop once. A multiplication with an
-  addition are two. What is not a product of matrices is left out.
+  Unlike XLA's own count, the body of a loop counts as often as it runs. A
+  multiplication with an addition counts as two. Anything but matrix products
+  is left out.
   """
   total = 0.0
   for name, line, times in module.each():
@@ -120,9 +122,10 @@ def _dot(computation: hlo.Computation, line: hlo.Instruction) -> float:
 
 
 def _convolution(computation: hlo.Computation, line: hlo.Instruction) -> float:
-  """As which the TPU's compiler writes products, batched ones with windows.
+  """FLOPs of a convolution, which is how the TPU's compiler writes products.
 
-  Products with padding, or with holes between elements, are not counted.
+  Batched products have windows. Products with padding, or with holes between
+  elements, are not counted.
   """
   labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", line.attributes)
   assert labels is not None, line
@@ -158,10 +161,11 @@ def _convolution(computation: hlo.Computation, line: hlo.Instruction) -> float:
 
 
 def kept(module: hlo.Module) -> float:
-  """Bytes of activations that the layers keep for the backward pass.
+  """Counts bytes of activations that layers keep for the backward pass.
 
-  What loops of the forward pass write one layer (or one chunk of logits)
-  after the other, but for what is in a core's own memory.
+  These are the stacked results that loops of the forward pass write layer by
+  layer (or one chunk of logits after the other), except for those in a core's
+  own memory.
   """
   total = 0.0
   for name, computation in module.computations.items():

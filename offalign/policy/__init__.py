@@ -1,1 +1,1 @@
-"""Policies: what a run leaves in its folder, opened, scored and exported."""
+"""Policies: open, score and export what a run leaves in its folder."""

@@ -1,4 +1,4 @@
-"""Runs that trained adapters: what their folders say and hold."""
+"""LoRA adapters in a run folder: their config, restore, merge."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from offalign.types import Params
 
 
 def config_of(about: dict[str, Any]) -> lora.LoraConfig | None:
-  """Which adapters a run.json tells of; None if the run has none."""
+  """Reads the LoRA options from a run.json; None if the run had no LoRA."""
   known = about.get("config", {})
   names = [field.name for field in dataclasses.fields(lora.LoraConfig)]
   if f"lora.{names[0]}" not in known:
@@ -31,7 +31,7 @@ def restore(
   mesh: Mesh,
   step: int | None = None,
 ) -> Params:
-  """The adapters of a run's checkpoint, by default the newest."""
+  """Restores the adapters of a run's checkpoint; default: the newest."""
   key = jax.random.key(0)
   shapes = jax.eval_shape(
     functools.partial(lora.init, config),
@@ -48,7 +48,7 @@ def restore(
 
 
 def merge(config: lora.LoraConfig, base: Params, adapters: Params) -> Params:
-  """`lora.merge`, where the weights are; they are used up."""
+  """Merges adapters into weights on their devices; `base` is donated."""
   merged = jax.jit(
     functools.partial(lora.merge, config),
     donate_argnums=0,

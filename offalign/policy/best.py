@@ -1,7 +1,7 @@
-"""Which checkpoint of a run is the best, by a metric on held-out rows.
+"""The best checkpoint of a run, by a metric on held-out rows.
 
-What each step earned is read from the run's metrics, so it is known to every
-reader of the folder.
+The metric of each step is read from the run's metrics.jsonl, so every reader
+of the folder finds the same best checkpoint.
 """
 
 import math
@@ -12,16 +12,16 @@ from offalign.errors import UserError, option, suggest
 from offalign.policy.folder import read_metrics
 
 WIN_RATE = "eval_win_rate/sft"
-"""See `offalign.training.selection`."""
+"""The metric that selection by a judge logs; `offalign.training.selection`."""
 
 _LOWER, _HIGHER = ("loss",), ("accuracies", "accuracy", "margins")
 
 
 class Best:
-  """The best of some steps.
+  """Finds the best of some steps by a logged metric.
 
   Attributes:
-    metric: a name as it is logged, "eval_..." .
+    metric: the metric's name as it is logged, "eval_...".
   """
 
   def __init__(self, folder: pathlib.Path, metric: str):
@@ -37,30 +37,30 @@ class Best:
       self.note(line["step"], line)
 
   def note(self, step: int, held: dict[str, float]) -> None:
-    """Takes a step's held-out metrics; without this one, they say nothing."""
+    """Adds a step's held-out metrics; ignored if `metric` is not among them."""
     value = held.get(self.metric, math.nan)
     if math.isfinite(value):
       self._earned[step] = _sign(self.metric) * value
 
   def among(self, steps: Iterable[int]) -> int | None:
-    """The best step; of equals, the first. None if none was evaluated."""
+    """The best of these steps; of equals the first. None if none has one."""
     known = [step for step in sorted(steps) if step in self._earned]
     return max(known, key=lambda step: self._earned[step], default=None)
 
   def is_best(self, step: int, steps: Iterable[int]) -> bool:
-    """Whether a step is better than all of some others."""
+    """Whether a step is better than all of the others in `steps`."""
     return self.among({step, *steps}) == step
 
 
 def check(metric: str, logged: Collection[str]) -> None:
-  """Sees that a metric can be best.
+  """Checks that checkpoints can be ranked by a metric.
 
   Args:
-    metric: the option `keep_best` of the run.
+    metric: the value of keep_best.
     logged: names of the held-out metrics that the run will log.
 
   Raises:
-    UserError: listing those that can be.
+    UserError: listing the metrics that will do.
   """
   can = sorted(name for name in logged if _sign(name))
   if metric in can:

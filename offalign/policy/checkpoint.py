@@ -1,9 +1,9 @@
 """Checkpoints: orbax, with policy, value and optimiser as separate items.
 
-A checkpoint directory that was not completed is ignored by orbax; the newest
-complete one is what a run resumes from. Beside the state it has the metrics
-of the steps since the last line that was logged, so that a run may stop
-anywhere and still log the same means.
+A run resumes from the newest complete checkpoint; orbax ignores a directory
+that was not completed. Besides the state, a checkpoint has the metrics of the
+steps since the last logged line, so that a run may stop anywhere and still
+log the same means.
 """
 
 import dataclasses
@@ -38,9 +38,9 @@ class Checkpoints:
 
     Args:
       folder: the run folder.
-      keep: how many of the newest checkpoints to keep; None = only reads, and
-        leaves the folder of a run that may still be going on untouched.
-      best: keeps the best one too.
+      keep: how many of the newest checkpoints to keep; None = read only, and
+        leave the folder untouched, since its run may still be going on.
+      best: decides which checkpoint is best, and to be kept too.
     """
     self._path = pathlib.Path(folder).absolute() / "checkpoints"
     options = ocp.CheckpointManagerOptions(create=False)
@@ -64,7 +64,7 @@ class Checkpoints:
 
   @property
   def steps(self) -> list[int]:
-    """Those of all complete checkpoints."""
+    """The steps of all complete checkpoints."""
     return sorted(self._manager.all_steps())
 
   def save(
@@ -79,8 +79,8 @@ class Checkpoints:
 
     Args:
       state: the state.
-      about: kept beside it; JSON.
-      window: metrics of the steps that no line was logged for yet.
+      about: JSON to keep beside the state.
+      window: metrics of the steps since the last logged line.
     """
     items = {
       name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()
@@ -95,11 +95,11 @@ class Checkpoints:
     )
 
   def about(self) -> dict[str, Any]:
-    """What `save` was given beside the newest state."""
+    """The `about` that `save` wrote with the newest state."""
     return self._json("about")
 
   def window(self) -> list[dict[str, float]]:
-    """The metrics that `save` was given beside the newest state."""
+    """The metrics that `save` wrote with the newest state."""
     return self._json("window")
 
   def _json(self, name: str) -> Any:
@@ -162,7 +162,7 @@ class Checkpoints:
       ) from error
 
   def _check_shapes(self, step: int | None, name: str, tree: Params) -> None:
-    """Looks before orbax does, whose own error is hard to read."""
+    """Checks shapes before orbax does, whose own error is hard to read."""
     where = self._path / str(step) / name
     try:
       stored = ocp.StandardCheckpointHandler().metadata(epath.Path(where))
@@ -180,15 +180,15 @@ class Checkpoints:
 
 
 def choose(folder: pathlib.Path, which: str, keep_best: str | None) -> int:
-  """The step that is meant by "newest", "best" or a number.
+  """Finds the step that "newest", "best" or a number stands for.
 
   Args:
-    folder: of a run with a checkpoint.
-    which: one of these.
-    keep_best: the option of the run.
+    folder: a run folder with a checkpoint.
+    which: "newest", "best" or a number.
+    keep_best: the run's keep_best.
 
   Raises:
-    UserError: where there is none.
+    UserError: where there is no such checkpoint.
   """
   with Checkpoints(folder) as checkpoints:
     steps = checkpoints.steps
@@ -218,7 +218,7 @@ def _listed(steps: list[int]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Keep(checkpoint_managers.PreservationPolicy):
-  """The newest, and the best."""
+  """Preserves the newest checkpoints, and the best."""
 
   newest: int
   best: Best | None
@@ -229,7 +229,7 @@ class _Keep(checkpoint_managers.PreservationPolicy):
     *,
     context: checkpoint_managers.PreservationContext,
   ) -> list[bool]:
-    """For each checkpoint, in the order of the steps."""
+    """Whether to preserve each checkpoint, in the order of their steps."""
     steps = [checkpoint.step for checkpoint in checkpoints]
     kept: set[int | None] = set(steps[-self.newest :])
     if self.best is not None:

@@ -1,4 +1,4 @@
-"""What lies in a run folder: run.json, the tokenizer, metrics.jsonl."""
+"""The files of a run folder: run.json, the tokenizer, metrics.jsonl."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ _RECORDED = ("config", "model", "vocab_size", "tokenizer", "start", "data")
 
 
 def read_about(folder: pathlib.Path) -> dict[str, Any] | None:
-  """The run.json of a folder, or None."""
+  """Reads the run.json of a folder; None if there is none."""
   path = folder / ABOUT
   if not path.exists():
     return None
@@ -27,7 +27,7 @@ def read_about(folder: pathlib.Path) -> dict[str, Any] | None:
 
 
 def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
-  """The lines of a run's metrics; not one that was cut off half-written."""
+  """Reads the lines of a run's metrics, less one that was cut off."""
   lines: list[dict[str, Any]] = []
   if not (folder / METRICS).exists():
     return lines

@@ -1,7 +1,7 @@
-"""The Hugging Face model that a run began with, as its run folder keeps it.
+"""The Hugging Face model that a run started from, as its run folder keeps it.
 
 RUN/model holds config.json and the tokenizer's files, so that the run can be
-exported, or started from, when the original folder is gone; and origin.json:
+exported or started from when the original folder is gone, and origin.json:
 
   {"name": as the user gave it, "fingerprint": of its weights,
    "tied": whether its head is the embedding}
@@ -32,14 +32,14 @@ _PREFIX = "hf:"
 
 
 def is_named(model: str) -> bool:
-  """Whether `model` names a folder or a hub's model, and is no spec."""
+  """Whether model names a folder or a model on the hub, not a spec."""
   if model in models.names():
     return False
   return "/" in model or Path(model).is_dir()
 
 
 def spec(name: str) -> str:
-  """What `Model.spec` is for a folder or a hub's model."""
+  """The `Model.spec` of a folder or of a model on the hub."""
   return _PREFIX + name
 
 
@@ -55,14 +55,15 @@ def load(
 
   Args:
     name: a folder, or a name on the hub.
-    mesh: where the params go.
-    dtype: of the params; see `hf.load`.
+    mesh: the mesh to place the params on.
+    dtype: dtype of the params; see `offalign.models.hf.checkpoint.load`.
 
   Returns:
-    The model, its params, and what names its weights.
+    The model, its params, and a fingerprint of the weights.
 
   Raises:
-    UserError: see `hub.find` and `hf.load`.
+    UserError: see `offalign.models.hf.hub.find` and
+      `offalign.models.hf.checkpoint.load`.
   """
   folder = hub.find(name)
   model, params = hf.load(folder, mesh=mesh, dtype=dtype, spec=spec(name))
@@ -70,13 +71,13 @@ def load(
 
 
 def keep(name: str, run: Path, *, tied: bool, tokenizer: bool) -> None:
-  """Keeps in a run folder what is needed to export the run.
+  """Copies into a run folder what is needed to export the run.
 
   Args:
-    name: as for `load`.
+    name: a folder, or a name on the hub.
     run: the run folder.
     tied: whether the model's head is the embedding.
-    tokenizer: whether the run uses the tokenizer beside the model too.
+    tokenizer: whether the run also uses the model's tokenizer.
   """
   folder = hub.find(name)
   about = {
@@ -92,7 +93,7 @@ def keep(name: str, run: Path, *, tied: bool, tokenizer: bool) -> None:
 
 
 def describe(run: Path) -> Model:
-  """The model of a run that began with one, without weights."""
+  """Builds the model of a run that started from Hugging Face, no weights."""
   kept = run / FOLDER
   file = kept / _ABOUT
   if not file.is_file():
@@ -107,5 +108,5 @@ def describe(run: Path) -> Model:
 
 
 def hand_on(parent: Path, run: Path) -> None:
-  """Gives a run what its parent keeps."""
+  """Copies the kept Hugging Face model from a parent run to a run."""
   shutil.copytree(parent / FOLDER, run / FOLDER, dirs_exist_ok=True)

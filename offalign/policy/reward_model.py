@@ -1,4 +1,4 @@
-"""Rewards of a reward model that a run here has trained."""
+"""Reward models: score completions with the reward model of a run."""
 
 import pathlib
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Rewards:
   """The reward model of a run's checkpoint, on one device.
 
   Attributes:
-    step: of the checkpoint.
+    step: the step of the checkpoint.
   """
 
   def __init__(self, folder: pathlib.Path, step: str, batch_size: int):
@@ -36,7 +36,8 @@ class Rewards:
       batch_size: completions scored at a time.
 
     Raises:
-      UserError: where it is no run, or one that trained no reward model.
+      UserError: where the folder is no run, or its run trained no reward
+        model.
     """
     about = read_about(folder)
     if about is None:
@@ -80,13 +81,14 @@ class Rewards:
   def of(
     self, pairs: Sequence[tuple[Any, str]]
   ) -> tuple[np.ndarray, dict[str, int]]:
-    """The reward of each (prompt, completion), and how many were cut.
+    """Computes the reward of each (prompt, completion).
 
     Args:
-      pairs: n of them.
+      pairs: n pairs of prompt and completion.
 
     Returns:
-      float32 [n], and "cut_prompts" and "cut_completions".
+      Rewards float32 [n], and how many texts were cut: "cut_prompts" and
+      "cut_completions".
 
     Raises:
       UserError: for a conversation that the tokenizer has no template for.
@@ -105,7 +107,7 @@ class Rewards:
     for begin in range(0, len(pairs), self._size):
       rows = np.arange(begin, begin + self._size)
       real = rows < len(pairs)
-      rows = np.minimum(rows, len(pairs) - 1)  # the last batch's filling
+      rows = np.minimum(rows, len(pairs) - 1)  # pads the last batch
       batch = self._batch(x, y, asked[rows], rows)
       values = self._learner.reward(self._params, batch, self._frozen)
       rewards[rows[real]] = np.asarray(values)[real, 0]
@@ -131,7 +133,7 @@ class Rewards:
 
 
 def _value(config: dict[str, Any]) -> ValueConfig | None:
-  """The value options of a run.json; None where none were given."""
+  """Reads the value options of a run.json; None where none were given."""
   if "value.network" not in config:
     return None
   return ValueConfig(network=config["value.network"], per=config["value.per"])

@@ -1,4 +1,4 @@
-"""Where a run starts: a fresh model, or the policy of another run."""
+"""The start of a run: a fresh model, or the policy of another run."""
 
 import dataclasses
 import hashlib
@@ -23,18 +23,18 @@ from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Array, Params
 
-MODEL = "decoder"  # where no flag names one
+MODEL = "decoder"  # the default of --cfg.model
 _PRIMES = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)  # of xxHash; they mix bits
 
 
 @dataclasses.dataclass(frozen=True)
 class Parent:
-  """Another run's folder, to start from.
+  """The run that another run starts from.
 
   Attributes:
-    folder: the run folder.
-    about: its run.json.
-    step: of the checkpoint to start from.
+    folder: the parent's run folder.
+    about: the parent's run.json.
+    step: the step of the checkpoint to start from.
   """
 
   folder: pathlib.Path
@@ -43,10 +43,11 @@ class Parent:
 
 
 def find_parent(config: Config) -> Parent | None:
-  """Looks at the run that `init` names.
+  """Finds the parent run that init names; None if not given.
 
   Raises:
-    UserError: where it is no run folder, or other options contradict it.
+    UserError: where init is no run folder, or other flags contradict
+      it.
   """
   if config.init is None:
     if config.init_step is not None:
@@ -91,7 +92,7 @@ def find_parent(config: Config) -> Parent | None:
 
 
 def canonical(spec: str) -> str:
-  """A model's spec as `Model.spec` prints it."""
+  """Spells a model's spec as `Model.spec` does."""
   with concerning(option("model")):
     if origin.is_named(spec):
       return origin.spec(spec)
@@ -101,13 +102,13 @@ def canonical(spec: str) -> str:
 def tokenizer(
   config: Config, parent: Parent | None, known: bool, texts: list[str]
 ) -> Tokenizer:
-  """The parent's tokenizer, this run's from before, or a new one.
+  """Loads the tokenizer of the parent or of this run, or makes a new one.
 
   Args:
     config: the flags.
     parent: the run to start from.
-    known: whether this run was begun before.
-    texts: to train a new one on.
+    known: whether this run was begun before, and so has a tokenizer.
+    texts: texts to train a new tokenizer on.
   """
   if parent is not None:
     return Tokenizer.load(parent.folder / TOKENIZER)
@@ -128,18 +129,19 @@ def tokenizer(
 def policy(
   config: Config, parent: Parent | None, vocab_size: int, mesh: Mesh
 ) -> tuple[Model, Params, str]:
-  """The model, its first weights on the mesh, and what names them.
+  """Makes or loads the policy that a run starts from.
 
   Args:
     config: the flags.
     parent: the run to start from.
-    vocab_size: tokens of the tokenizer. A model from a folder may have more,
-      which then are never in the data.
+    vocab_size: tokens of the tokenizer. A model from a folder may have more
+      tokens, which then never occur in the data.
     mesh: the devices.
 
   Returns:
-    The weights are in float32; under LoRA, which freezes them, they are in
-    the dtype that they are computed with.
+    The model, its weights on the mesh, and an identity of the weights. The
+    weights are in float32; under LoRA, which freezes them, they are in the
+    compute dtype.
 
   Raises:
     UserError: where the model cannot be made, or has too few tokens.
@@ -165,12 +167,12 @@ def policy(
 
 
 def keep(config: Config, parent: Parent | None, params: Params) -> None:
-  """Keeps in the run folder what the Hugging Face model was, if it was one.
+  """Keeps in the run folder which Hugging Face model the run started from.
 
   Args:
     config: the flags.
     parent: the run that this one started from.
-    params: the policy's.
+    params: the policy's params.
   """
   out = pathlib.Path(config.out)
   if parent is not None:
@@ -186,7 +188,7 @@ def keep(config: Config, parent: Parent | None, params: Params) -> None:
 
 
 def model_of(folder: pathlib.Path, about: dict[str, Any]) -> Model:
-  """The model of a run, without weights."""
+  """Builds the model of a run, without weights."""
   if origin.is_kept(about["model"]):
     return origin.describe(folder)
   return models.make(about["model"], vocab_size=about["vocab_size"])
@@ -195,13 +197,13 @@ def model_of(folder: pathlib.Path, about: dict[str, Any]) -> Model:
 def restore(
   folder: pathlib.Path, model: Model, mesh: Mesh, step: int | None = None
 ) -> Params:
-  """The policy of a run's checkpoint, adapters merged; float32.
+  """Restores the policy of a run's checkpoint, adapters merged; float32.
 
   Args:
     folder: the run folder.
     model: from `model_of`.
-    mesh: where the params go.
-    step: of the checkpoint; default: the newest.
+    mesh: the mesh to place the params on.
+    step: the step of the checkpoint; default: the newest.
   """
   about = read_about(folder) or {}
   config = adapted.config_of(about)
@@ -219,7 +221,10 @@ def restore(
 
 
 def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:
-  """The weights that a run's adapters belong to; it does not keep them."""
+  """Loads the frozen weights under a run's adapters from their own source.
+
+  The run folder does not hold them.
+  """
   known = about["config"]
   config = Config(
     model=known["model"],

@@ -1,1 +1,1 @@
-"""The reference as data: its log-probs, computed once and stored."""
+"""Reference log-probs as data: computed once and stored."""

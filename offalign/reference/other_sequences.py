@@ -1,9 +1,10 @@
-"""Reference log-probs of other sequences than the rows' own, as data.
+"""Reference log-probs of mismatched pairs (KTO) and of prefixes (LD-DPO).
 
-A loss may declare more of the reference than `ref_logps`: KTO's KL term wants
-the prompts of a batch with the completions of other rows, LD-DPO wants the
-beginnings of completions. Which these are is known before the first step, so
-they are scored with the rest, and training holds no reference weights.
+A loss may need more of the reference than `ref_logps`: KTO's KL term needs
+the prompts of a batch with the completions of other rows, LD-DPO needs the
+beginnings of completions. These sequences are known before the first step, so
+they are scored along with the rows' own completions, and training holds no
+reference weights.
 """
 
 import dataclasses
@@ -17,17 +18,17 @@ from offalign.data.batches.ragged import Ragged
 from offalign.types import Batch
 
 Score = Callable[[TokenRows, str], TokenRows]
-"""(rows, what they are) -> the rows with `ref_logps`."""
+"""(rows, their description for the progress bar) -> rows with `ref_logps`."""
 
 
 def sequences(
   rows: TokenRows, prompts: np.ndarray, completions: list[np.ndarray]
 ) -> TokenRows:
-  """Rows of one completion each, without feedback.
+  """Makes rows of one completion each, without feedback.
 
   Args:
-    rows: whose prompts are meant.
-    prompts: int [M], of the distinct prompts.
+    rows: the rows that the prompts are taken from.
+    prompts: int [M], indices into the distinct prompts of `rows`.
     completions: M token arrays.
   """
   each = np.arange(len(prompts))
@@ -44,9 +45,10 @@ def sequences(
 def with_prefixes(
   rows: TokenRows, wanted: np.ndarray, score: Score
 ) -> TokenRows:
-  """Gives rows their `ref_prefix_logps`.
+  """Adds `ref_prefix_logps` to rows: log-probs of cut completions.
 
-  The log-prob of a completion's first tokens does not depend on the rest.
+  They are known before training, since the log-prob of a completion's first
+  tokens does not depend on the tokens after them.
 
   Args:
     rows: N rows.
@@ -74,7 +76,7 @@ def with_prefixes(
 
 
 class Mismatched:
-  """The prompts of batches with the completions of other rows."""
+  """Reference log-probs of prompts with the completions of other rows."""
 
   def __init__(
     self,
@@ -82,7 +84,7 @@ class Mismatched:
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
     score: Score,
   ):
-    """Scores all that some batches will need.
+    """Scores every mismatched pair that the batches will need.
 
     Args:
       rows: the data.
@@ -104,7 +106,7 @@ class Mismatched:
       self._logps = found.ref_logps[:, 0]
 
   def _pairs(self, indices: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """[B, K] numbers of the (prompt, completion) pairs of a batch."""
+    """Numbers the (prompt, completion) pairs of a batch, [B, K]."""
     other = indices[next_valid(weight)]
     prompts = self._rows.prompt_index[indices][:, None]
     return (
@@ -119,13 +121,13 @@ class Mismatched:
     weight: np.ndarray,
     mine: np.ndarray | slice = slice(None),
   ) -> Batch:
-    """A batch with its `ref_mismatched_logps`.
+    """Adds `ref_mismatched_logps` to a batch.
 
     Args:
-      batch: the rows `mine` of it.
-      indices: [B] all its rows.
-      weight: [B] all its weights.
-      mine: which of them `batch` has.
+      batch: the rows of the global batch that this process has.
+      indices: [B], the rows of the whole global batch.
+      weight: [B], the weights of the whole global batch.
+      mine: which of the B rows `batch` holds; default: all.
     """
     pairs = self._pairs(indices, weight)[mine]
     places = np.searchsorted(self._codes, pairs)

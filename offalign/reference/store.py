@@ -1,13 +1,14 @@
 """Reference log-probs as data: computed once, kept beside the run.
 
 Offline, the reference never changes, so its log-probs are a column. They are
-stored by the hash of the tokens they belong to, so a resumed run finds them
-whatever the order of its rows, and only what is missing is computed: a row
-that another tokenizer, template or truncation made is another row.
+stored under the hash of the tokens they belong to, so a resumed run finds
+them whatever the order of its rows, and only those that are missing are
+computed: another tokenizer, template or truncation gives other tokens, and so
+another row.
 
-While they are computed they are written every few seconds, so a pass that is
-cut off loses no more than that. It goes on with whole batches, and so with
-the bits that it would have had.
+The log-probs are written to disk every few seconds while they are computed,
+so a pass that is cut off loses no more than that. It resumes at the start of
+a batch, so the bits are those of a pass that was never cut off.
 """
 
 import dataclasses
@@ -30,28 +31,28 @@ from offalign.errors import UserError, option
 from offalign.learner import Learner
 from offalign.types import Params
 
-SECONDS = 10.0  # between two files, while log-probs are computed
+SECONDS = 10.0  # between two writes, while log-probs are computed
 
 
 class Store:
   """Log-probs of one reference, in the files of a folder.
 
-  Files are only ever added, whole, under the hash of what is in them, so
-  several may be written at a time.
+  Files are only ever added, each complete and named by the hash of its
+  content, so several processes may write at the same time.
 
   Attributes:
     known: hash of prompt and completion tokens -> log-prob; nats.
   """
 
   def __init__(self, folder: pathlib.Path, identity: str):
-    """Reads what the folder holds; it need not be there.
+    """Reads the log-probs in a folder, if there is one.
 
     Args:
-      folder: of .npz files.
-      identity: says which weights the reference has.
+      folder: a folder of .npz files, or one yet to be made.
+      identity: names the reference's weights.
 
     Raises:
-      UserError: where a file holds those of another reference.
+      UserError: where a file holds log-probs of another reference.
     """
     self._folder, self._identity = folder, identity
     self.known: dict[str, float] = {}
@@ -80,7 +81,7 @@ class Store:
     return zip(keys.astype("U32").tolist(), logps.tolist(), strict=True)
 
   def add(self, keys: list[str], logps: np.ndarray) -> None:
-    """Takes log-probs float32 [N]; writes them if it is time to."""
+    """Adds log-probs float32 [N]; writes them every `SECONDS`."""
     new = dict(zip(keys, logps.tolist(), strict=True))
     self.known |= new
     self._new |= new
@@ -88,7 +89,7 @@ class Store:
       self.flush()
 
   def flush(self) -> None:
-    """Writes what is new; the first process does."""
+    """Writes the log-probs added since the last file, in one process."""
     new, self._new = self._new, {}
     self._written = time.monotonic()
     if not new or not hosts.is_first():
@@ -120,25 +121,25 @@ def attach(
   title: str,
   stop: Stop | None = None,
 ) -> TokenRows:
-  """Gives rows their `ref_logps`.
+  """Adds `ref_logps` to rows, computing those that are not stored.
 
   Args:
     rows: N rows of U distinct sequences.
     wanted: int, the rows that will be used; the others get NaN, so that one
       used by mistake stops the run.
-    store: what is known; gains what was missing, as far as it was computed.
+    store: known log-probs; those that are computed here are added to it.
     learner: scores batches.
     params: the reference's weights.
     batch_size: prompts scored at a time.
     title: of the progress bar.
-    stop: looked at after each batch.
+    stop: asked after each batch whether to stop.
 
   Raises:
-    Stopped: where it was asked for.
+    Stopped: where `stop` says so.
   """
   keys = rows.keys()
   used = np.unique(rows.completion_index[wanted])
-  # Of sequences with equal keys, the first.
+  # Of sequences with equal keys, score the first.
   unknown = {keys[u]: u for u in used[::-1] if keys[u] not in store.known}
   missing = np.sort(np.array(list(unknown.values()), int))
   if len(missing):
@@ -159,7 +160,7 @@ def attach(
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-  """`attach` for the rows of one run; its arguments, but for the rows."""
+  """`attach` with all its arguments but the rows, for one run."""
 
   store: Store
   learner: Learner
@@ -170,7 +171,7 @@ class Scorer:
   def attach(
     self, rows: TokenRows, what: str, wanted: np.ndarray | None = None
   ) -> TokenRows:
-    """Gives rows their `ref_logps`; all of them, if not told which."""
+    """Adds `ref_logps` to the `wanted` rows; None = to all."""
     return attach(
       rows,
       np.arange(len(rows)) if wanted is None else wanted,
@@ -191,15 +192,15 @@ def distinct_logps(
   *,
   batch_size: int,
 ) -> np.ndarray:
-  """Scores distinct sequences, each once.
+  """Computes log-probs of distinct sequences, each once.
 
-  The same sequences under the same weights give the same bits, which is why
-  an untrained policy has log-ratios of exactly 0 on rows that were scored by
-  this function, together, for the reference too.
+  The same sequences in the same call, under the same weights, give the same
+  bits. So an untrained policy has log-ratios of exactly 0 on rows for which
+  this function computed the reference's log-probs as well.
 
   Args:
     rows: rows of U distinct sequences.
-    which: int [M], of the U.
+    which: int [M], the sequences to score, as indices below U.
     learner: scores batches.
     params: the policy's weights.
     batch_size: sequences scored at a time.
@@ -220,18 +221,18 @@ def scored(
   batch_size: int,
   title: str | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """`distinct_logps`, batch by batch.
+  """Computes log-probs of distinct sequences, batch by batch.
 
   Args:
-    rows: as there.
-    which: as there.
-    learner: as there.
-    params: as there.
-    batch_size: as there.
-    title: of a progress bar; None = no bar.
+    rows: rows of U distinct sequences.
+    which: int [M], the sequences to score, as indices below U.
+    learner: scores batches.
+    params: the policy's weights.
+    batch_size: sequences scored at a time.
+    title: of the progress bar; None = no bar.
 
   Yields:
-    At most `batch_size` of `which`, and their log-probs.
+    At most `batch_size` entries of `which`, and their log-probs.
   """
   mine = sharding.local_rows(learner.mesh, batch_size)
   batches = tqdm.tqdm(

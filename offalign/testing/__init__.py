@@ -1,4 +1,4 @@
-"""Tools to hold a loss against numbers of one's own, and its contracts."""
+"""Test a loss: evaluate it on your own numbers, and check its contracts."""
 
 from offalign.testing.arrays import Evaluation, evaluate
 from offalign.testing.contracts import CONTRACTS, check_loss

@@ -1,4 +1,4 @@
-"""Tools to hold a loss against numbers of one's own."""
+"""Evaluate a loss and its gradients on plain arrays."""
 
 import dataclasses
 from typing import Any
@@ -39,13 +39,13 @@ _MEAN_OF = {
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What `evaluate` returns, as float64 numpy arrays.
+  """The result of `evaluate`, as float64 numpy arrays.
 
   Attributes:
     values: [B] unreduced losses.
-    grads: "logps" [B, K] and, where the loss declares them, "prefix_logps"
-      and "values" in the shape they were given: the gradient of the batch
-      mean of `values`.
+    grads: gradients of the batch mean of `values`: of "logps" [B, K] and,
+      where the loss declares them, of "prefix_logps" and "values", in the
+      shape they were given.
     metrics: name -> [B] or [B, K].
   """
 
@@ -75,8 +75,8 @@ def evaluate(
   """Evaluates any registered loss on plain arrays, with its gradients.
 
   Statistics over the batch that a loss declares (`reward_mean`, ...) are
-  computed from the rows given. Columns that the loss does not need are left
-  aside, so that one table serves every loss.
+  computed from the rows given. Columns that the loss does not need are
+  ignored, so that one table serves every loss.
 
   >>> evaluate("dpo", logps=[[-1., -2.]], ref_logps=[[-1., -2.]]).values
   array([0.69314718])
@@ -84,19 +84,21 @@ def evaluate(
   Args:
     spec: a loss or its spec string.
     logps: [B, K] summed log-probs under the policy.
-    ref_logps: [B, K] the same under the reference.
-    behaviour_logps: [B, K] the same under the policy that wrote them.
-    prefix_logps: [B, K] as `logps`, of as many tokens as the shortest has.
-    ref_prefix_logps: [B, K] the same under the reference.
+    ref_logps: [B, K] summed log-probs under the reference.
+    behaviour_logps: [B, K] summed log-probs under the policy that wrote the
+      completions.
+    prefix_logps: [B, K] as `logps`, but each completion cut to the length of
+      the shortest in its row.
+    ref_prefix_logps: [B, K] `prefix_logps` under the reference.
     log_collisions: [B, K] sums over tokens of log sum_v p(v)^2.
     lengths: [B, K] completion tokens.
     rewards: [B, K].
     labels: [B, K] bool.
     values: [B] (one V(x) a prompt) or [B, K].
     kl: scalar, the mismatched-pair estimate, clamped or not.
-    weight: [B]; ones where left out. Batch means and losses that declare it
-      see it; `grads` are of the plain mean of `values` all the same.
-    state: what the loss remembers; its first state where left out.
+    weight: [B]; default: ones. Used by batch means and by losses that declare
+      it; `grads` are of the unweighted mean of `values` all the same.
+    state: the loss's state; default: its initial state.
     dtype: the precision to compute in; float64, or narrower.
 
   Raises:
@@ -139,7 +141,7 @@ def evaluate(
 def _columns(
   loss: losses.Loss, logps: Any, given: dict[str, Any], dtype: Any
 ) -> dict[str, Array]:
-  """The columns `loss` declares, checked and in `dtype`."""
+  """The columns that a loss declares, checked and in `dtype`."""
   logps = jnp.asarray(logps, dtype)
   if logps.ndim != 2:
     raise UserError(f"logps must be [B, K], not of shape {logps.shape}")

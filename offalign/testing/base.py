@@ -13,7 +13,7 @@ from offalign.types import LEARNED, Array, Kind, Scores
 Columns = dict[str, Any]
 Result = dict[str, np.ndarray]
 
-ROWS = 6  # B of the inputs on which losses are checked
+ROWS = 6  # B of the inputs that losses are checked on
 
 
 def require(holds: Any, message: str) -> None:
@@ -23,10 +23,10 @@ def require(holds: Any, message: str) -> None:
 
 
 def sample(loss: Loss, *, k: int | None = None) -> Columns:
-  """Every column but the batch means, on generic inputs, in float64.
+  """Makes generic inputs: every column but the batch means, in float64.
 
   Args:
-    loss: decides K where `k` is not given.
+    loss: the loss to check; decides K where `k` is not given.
     k: completions of a prompt.
   """
   rng = np.random.default_rng(0)
@@ -60,10 +60,10 @@ def sample(loss: Loss, *, k: int | None = None) -> Columns:
 def with_means(
   loss: Loss, columns: Columns, weight: np.ndarray | None = None
 ) -> Columns:
-  """Adds weights, 1 by default, and what is known of the batch as a whole.
+  """Adds weights (default 1), batch means, and the loss's state.
 
-  That is the batch means that the loss declares, and its state after this
-  batch if it has one.
+  The batch means are those that the loss declares; its state, if it has one,
+  is that after this batch.
   """
   if weight is None:
     weight = np.ones(len(columns["logps"]), columns["rewards"].dtype)
@@ -88,17 +88,17 @@ def run(
   weight: np.ndarray | None = None,
   jit: bool = False,
 ) -> Result:
-  """Losses, and gradients of their weighted sum.
+  """Computes losses, and gradients of their weighted sum.
 
   Args:
     loss: the loss.
-    columns: all that it needs, batch means included.
-    weight: [B]; ones where left out.
+    columns: all columns that the loss needs, batch means included.
+    weight: [B]; default: ones.
     jit: compile, or run operation by operation.
 
   Returns:
-    "values" [B], "grad/logps" [B, K], those of other learned columns that the
-    loss declares, and "metric/..." [B] or [B, K].
+    "values" [B], "grad/logps" [B, K], "grad/..." of the other learned columns
+    that the loss declares, and "metric/..." [B] or [B, K].
   """
   learned = {
     name: jnp.asarray(columns[name])
@@ -131,7 +131,7 @@ def learning(result: Result) -> Result:
 
 
 def take(columns: Columns, rows: Any) -> Columns:
-  """Some rows of each column; scalars as they are."""
+  """Takes some rows of each column; scalars stay as they are."""
   return {
     k: v if k == "state" or not v.ndim else v[rows] for k, v in columns.items()
   }
@@ -140,7 +140,7 @@ def take(columns: Columns, rows: Any) -> Columns:
 def difference(
   a: Result, b: Result, rtol: float = 1e-9, atol: float = 1e-11
 ) -> str:
-  """The name of the first entry of `a` that `b` does not share, or ""."""
+  """Names the first entry in which `a` and `b` differ; "" if none."""
   for name, x in a.items():
     y = b.get(name)
     if y is None or x.shape != y.shape:

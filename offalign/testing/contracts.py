@@ -1,7 +1,8 @@
-"""What every loss owes the learner, checked on arrays alone.
+"""Contracts: what every loss owes the learner, checked on arrays alone.
 
-A contract is a function of a loss that raises AssertionError where the loss
-breaks it. A loss that `check_loss` passes needs no test of its own for any.
+A contract is a function that takes a loss and raises AssertionError where the
+loss breaks it. A loss that passes `check_loss` needs no tests of its own for
+any of the contracts.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ CONTRACTS: dict[str, Callable[[Loss], None]] = {
     direction.direction,
   )
 }
-"""Name -> check, in the order in which `check_loss` runs them."""
+"""Name of a contract -> its check, in the order of `check_loss`."""
 
 
 def check_loss(spec: str | Loss) -> None:

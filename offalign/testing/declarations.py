@@ -1,4 +1,4 @@
-"""Declarations: a loss reads what it declares, all of it and no more."""
+"""Contracts on declarations: a loss reads all that it declares, and no more."""
 
 import typing
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from offalign.types import COLUMNS
 
 
 def undeclared(loss: Loss) -> None:
-  """It runs on the declared columns alone, and they are columns."""
+  """A loss runs on its declared columns alone, and all of them exist."""
   for name in loss.needs:
     require(name in COLUMNS, f"it declares {name!r}, which is not a column")
   columns = with_means(loss, sample(loss))
@@ -38,7 +38,7 @@ def undeclared(loss: Loss) -> None:
 
 
 def declared(loss: Loss) -> None:
-  """Each declared column and state changes something; values are trained."""
+  """Each declared column and state has an effect; values get gradients."""
   columns = with_means(loss, sample(loss))
   base = learning(run(loss, columns))
   rng = np.random.default_rng(2)
@@ -65,7 +65,7 @@ def declared(loss: Loss) -> None:
 
 
 def options(loss: Loss) -> None:
-  """Each option changes something or is refused; none is ignored."""
+  """Each option of a loss has an effect or is refused; none is ignored."""
   columns = sample(loss, k=2)  # a K that every kind takes
   base = learning(run(loss, with_means(loss, columns)))
   for option in loss.options:
@@ -82,7 +82,7 @@ def options(loss: Loss) -> None:
 
 
 def _variants(loss: Loss, option: str) -> Iterator[Loss]:
-  """The loss with other values of one option, where it takes them."""
+  """The loss with other values of one option, where they are valid."""
   value = loss.options[option]
   hint = typing.get_type_hints(loss.definition.fn)[option]
   number = value if isinstance(value, int | float) else 1
@@ -105,14 +105,14 @@ def _variants(loss: Loss, option: str) -> Iterator[Loss]:
 
 
 def words(loss: Loss) -> None:
-  """The catalogue can say what it is, where it is from and when to use it."""
+  """A loss has the catalogue's texts: what it is, its source, when to use."""
   for name in ("formula", "paper", "when"):
     said = getattr(loss.definition, name)
     require(said.strip(), f"it is registered without a word for `{name}`")
 
 
 def spec(loss: Loss) -> None:
-  """Its spec string gives it back, and its reward scale is a number."""
+  """A loss's spec string makes the same loss; its reward scale is a number."""
   again = losses.get(str(loss))
   require(
     again == loss and hash(again) == hash(loss),

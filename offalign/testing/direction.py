@@ -1,4 +1,4 @@
-"""Direction: from the reference, a step raises the better completion."""
+"""Contract on direction: a first step raises the better completion."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from offalign.types import Kind
 
 
 def direction(loss: Loss) -> None:
-  """At pi = pi_ref better is pushed up and worse is pushed down.
+  """At pi = pi_ref the gradient raises better and lowers worse completions.
 
-  Where all completions are demonstrations all are pushed up. Without a
-  reference the worse may be left alone. Values are pushed to the rewards; of
-  a reward model it is they that rise and fall. A
-  definition that declares `pushes` must push as it says instead.
+  Where all completions are demonstrations, all are raised. Without a
+  reference, the worse may be left alone. Values move towards the rewards; in
+  a reward model it is the values that rise and fall. A definition that
+  declares `pushes` must push as declared instead.
   """
   columns = sample(loss)
   # The same mean log-prob everywhere: no margin yet, with or without lengths.

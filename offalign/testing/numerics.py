@@ -1,4 +1,4 @@
-"""Numerics: finite where a run may stray, and exact in float32."""
+"""Contracts on numerics: finite at the extremes, and exact in float32."""
 
 import itertools
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from offalign.testing.base import (
 
 
 def extremes(loss: Loss) -> None:
-  """Finite losses and gradients far out and at probability 1.
+  """Losses and gradients are finite at large margins and at probability 1.
 
   Margins of +-100 after scaling, and log-probs of 0, -1e-8 and -1e-3, in
   float32 and bfloat16.
@@ -31,7 +31,7 @@ def extremes(loss: Loss) -> None:
   for dtype, columns in itertools.product(
     (jnp.float32, jnp.bfloat16), _extremes(loss)
   ):
-    # Without float64, as in training, where less overflows.
+    # Without float64, as in training; in float64, less would overflow.
     with jax.enable_x64(False):
       result = run(loss, with_means(loss, _cast(columns, dtype)))
     for name, column in result.items():
@@ -46,7 +46,7 @@ def extremes(loss: Loss) -> None:
 
 
 def _extremes(loss: Loss) -> Iterator[Columns]:
-  """Columns that are extreme in every row."""
+  """Makes columns that are extreme in every row."""
   k = sample(loss)["logps"].shape[1]
   near = np.array(list(itertools.product([0.0, -1e-8, -1e-3], repeat=k)))
   far = np.concatenate([np.eye(k), -np.eye(k)]) * 100.0 / loss.scale
@@ -72,7 +72,7 @@ def _extremes(loss: Loss) -> Iterator[Columns]:
     columns["values"] = far[np.arange(len(logps)) % len(far)] * loss.scale
   labels = (True, False) if "labels" in loss.needs else (True,)
   kls = (-1.0, 0.0, 1.0) if "kl" in loss.needs else (0.0,)
-  starts = range(0, len(logps), ROWS)  # pieces of a size compiled already
+  starts = range(0, len(logps), ROWS)  # a size that is compiled already
   for start, desirable, kl in itertools.product(starts, labels, kls):
     piece = take(columns, np.arange(start, start + ROWS) % len(logps))
     yield {

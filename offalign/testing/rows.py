@@ -1,4 +1,4 @@
-"""Rows: one loss a row, on its own, wherever it stands."""
+"""Contracts on rows: one loss a row, whatever the batch and the order."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def shape(loss: Loss) -> None:
 
 
 def unreduced(loss: Loss) -> None:
-  """A row's loss is the same whatever rows stand beside it."""
+  """A row's loss is the same whatever other rows are in the batch."""
   if loss.whole_batch:
     return
   columns = with_means(loss, sample(loss))
@@ -67,9 +67,9 @@ def unreduced(loss: Loss) -> None:
 
 
 def permutation(loss: Loss) -> None:
-  """A row's loss is the same wherever in the batch it stands.
+  """A row's loss is the same wherever in the batch the row stands.
 
-  Of a loss that mixes rows the sum of the losses and the gradients are.
+  For a loss that mixes rows, it is the sum of the losses, and the gradients.
   """
   columns = with_means(loss, sample(loss))
   order = np.random.default_rng(1).permutation(ROWS)
@@ -86,7 +86,7 @@ def _summed(result: Result) -> Result:
 
 
 def padding(loss: Loss) -> None:
-  """Rows of weight 0, empty ones, are finite and change nothing."""
+  """Padding rows, empty and of weight 0, are finite and change nothing."""
   columns = sample(loss)
   weight = np.where(np.arange(ROWS) < _PART, 1.0, 0.0)
   padded = {name: x.copy() for name, x in columns.items()}
@@ -99,7 +99,7 @@ def padding(loss: Loss) -> None:
     require(np.isfinite(column), f"{name} of an empty row is not finite")
   part = slice(0, _PART)
   want = learning(run(loss, with_means(loss, take(columns, part))))
-  if loss.whole_batch:  # which row has which loss is its own affair
+  if loss.whole_batch:  # such a loss may assign its sum to rows as it likes
     total = (weight * got["values"]).sum()
     got, want = {**got, "values": total[None]}, _summed(want)
   name = difference(want, take(got, part))

@@ -1,4 +1,4 @@
-"""Where the tokens of a prompt end and those of its completion begin."""
+"""The token boundary between a prompt and its completion."""
 
 import dataclasses
 
@@ -13,12 +13,13 @@ class Laid:
 
   Attributes:
     prompt: the prompt.
-    before: tokens that survive a cut.
-    body: tokens of which the last survive.
-    after: tokens that survive a cut.
-    text: what completions are tokenised together with, as the user or a chat
-      template wrote it; None where they are tokenised apart, because a
-      special token comes between or an encoder reads the prompt alone.
+    before: tokens in front of the body; a cut leaves them.
+    body: tokens of the prompt's text; a cut keeps the last of them.
+    after: tokens behind the body; a cut leaves them.
+    text: the prompt's text, as the user or a chat template wrote it, that
+      completions are tokenised together with; None where completions are
+      tokenised separately, because a special token comes between or an
+      encoder reads the prompt alone.
   """
 
   prompt: Prompt
@@ -37,18 +38,18 @@ Followed = tuple[np.ndarray, int]
 
 @dataclasses.dataclass
 class Boundaries:
-  """Counts completions whose prompt's tokens are not how the whole begins.
+  """Counts completions for which prompt + completion loses the prompt's tokens.
 
-  Such a completion is tokenised apart and put after its prompt, so that the
-  prompt's tokens are a prefix in any case; but a model that was trained on
-  whole texts has seen other tokens there.
+  There, tokenising prompt + completion together does not start with the
+  prompt's own tokens. Such a completion is tokenised separately and appended,
+  so that the prompt's tokens are always a prefix; but a model that was trained
+  on whole texts has seen other tokens at the boundary.
 
   Attributes:
-    checked: all completions that were looked at.
-    template: of a conversation, which the chat template does not write as
-      its prompt and more.
-    across: with a token, of the whole, that lies across the end of the
-      prompt.
+    checked: all completions that were compared.
+    template: conversations that the chat template does not format as their
+      prompt followed by more text.
+    across: cases where one token spans the boundary.
   """
 
   checked: int = 0
@@ -56,11 +57,13 @@ class Boundaries:
   across: int = 0
 
   def after(self, prompt: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
-    """What follows the prompt; None, and counted, where `whole` has others.
+    """The tokens after the prompt, if `whole` starts with the prompt's tokens.
+
+    Otherwise counts the case in `across` and returns None.
 
     Args:
-      prompt: int32 tokens.
-      whole: of prompt and completion together.
+      prompt: int32 tokens of the prompt.
+      whole: int32 tokens of prompt and completion tokenised together.
     """
     self.checked += 1
     if np.array_equal(whole[: len(prompt)], prompt):
@@ -69,7 +72,7 @@ class Boundaries:
     return None
 
   def sentences(self) -> list[str]:
-    """What was found; nothing where every prompt is a prefix."""
+    """Sentences about what was found; empty if every prompt is a prefix."""
     after = "tokenised apart and put after the prompt"
     said = []
     if self.template:

@@ -1,8 +1,8 @@
-"""Who sees whom in a decoder, for prompts with several completions.
+"""Decoder attention for prompts with several completions: who sees whom.
 
 Attention to the prompts and attention within the completions are computed
-apart and merged, so that no mask of the whole length squared is made, and
-completions are not compared with each other where they are not one stream.
+separately and merged, so no mask of the whole length squared is made and, but
+for packed rows, no completion is compared with another.
 """
 
 import functools
@@ -16,17 +16,17 @@ from offalign.models.packed import owners, rows, same
 from offalign.types import Array, Packed
 
 Attend = Callable[[Array, Array, Array, Array], layers.Attended]
-"""(q, k, v, mask), with a model's scale and bound."""
+"""(q, k, v, mask) -> attention with the model's scale and bound on scores."""
 Attention = Callable[..., tuple[Array, Any]]
-"""(window, then as `layers.Attention`)."""
+"""`layers.Attention` with the layer's window as its first argument."""
 
 
 def prompt_view(seen: Array, *, prefix_lm: bool) -> Array:
-  """What each prompt token sees of the prompts.
+  """Mask of the prompt tokens that each prompt token sees.
 
   Args:
-    seen: bool [B, 1, P or 1, P], the real tokens of its own prompt.
-    prefix_lm: whether those after it too.
+    seen: bool [B, 1, P or 1, P], the real tokens of the token's own prompt.
+    prefix_lm: whether a token also sees those after itself.
   """
   if prefix_lm:
     return seen
@@ -34,10 +34,10 @@ def prompt_view(seen: Array, *, prefix_lm: bool) -> Array:
 
 
 def of_prompts(attend: Attend, view: Array, where: Array) -> Attention:
-  """Attention of prompts alone; returns the keys and values too.
+  """Makes the attention of prompts alone, which also returns keys and values.
 
   Args:
-    attend: computes it.
+    attend: computes attention.
     view: from `prompt_view`.
     where: [B, P] positions.
   """
@@ -54,18 +54,18 @@ def of_prompts(attend: Attend, view: Array, where: Array) -> Attention:
 def _over_prompts(
   attend: Attend, view: Array, real: Array, inside: Array, after: Array
 ) -> Callable[[Array | None, Array, Array, Array, layers.Attended], Array]:
-  """The part that sees prompts, and its merger with what completions see.
+  """Makes attention to the prompts, merged with that within completions.
 
   Args:
-    attend: computes it.
-    view: what each prompt token sees of the prompts.
-    real: what each completion token sees of them.
-    inside: [B, P] positions of the prompts.
-    after: [B, C] those of the completions.
+    attend: computes attention.
+    view: mask of the prompt tokens that each prompt token sees.
+    real: mask of the prompt tokens that each completion token sees.
+    inside: [B, P] positions of the prompt tokens.
+    after: [B, C] positions of the completion tokens.
 
   Returns:
-    (window, queries, keys, values of P + C tokens, the completions' attention
-    to themselves) -> what is mixed for all of them.
+    (window, queries, keys and values of P + C tokens, the completions'
+    attention to themselves) -> the mixed values of all P + C tokens.
   """
   p = inside.shape[1]
 
@@ -90,10 +90,10 @@ def shared_prompt(
   *,
   prefix_lm: bool,
 ) -> Attention:
-  """Attention of [prompt | y_1 | ... | y_K], which costs P^2 + KT(P + T).
+  """Makes the attention of [prompt | y_1 | ... | y_K]: P^2 + KT(P + T) scores.
 
   Args:
-    attend: computes it.
+    attend: computes attention.
     prompt_mask: [B, P].
     where: [B, P + K * T] positions.
     k: completions of a prompt.
@@ -126,10 +126,10 @@ def shared_prompt(
 def packed_rows(
   attend: Attend, packed: Packed, *, prefix_lm: bool
 ) -> Attention:
-  """Attention of rows of prompts and, after them, their completions.
+  """Makes the attention of packed rows: prompts, then their completions.
 
   Args:
-    attend: computes it.
+    attend: computes attention.
     packed: the rows.
     prefix_lm: see `prompt_view`.
   """

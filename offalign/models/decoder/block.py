@@ -1,4 +1,4 @@
-"""A layer of a decoder: attention and MLP."""
+"""A decoder block: attention and MLP."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from offalign.types import Array
 
 
 class Block(nnx.Module):
-  """Attention and MLP, each on the norm of the stream and added to it."""
+  """A decoder block: attention and MLP, each normed before and added."""
 
   def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
     d, inner = config.width, config.inner
@@ -73,7 +73,7 @@ class Block(nnx.Module):
 def norm(
   config: DecoderConfig, width: int
 ) -> layers.RMSNorm | layers.LayerNorm:
-  """The norm of a decoder, over the last axis."""
+  """Makes the norm that a decoder uses, over the last axis."""
   if config.norm == "layer":
     return layers.LayerNorm(width, config.epsilon)
   return layers.RMSNorm(width, config.epsilon, plus_one=config.plus_one)

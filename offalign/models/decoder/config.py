@@ -8,7 +8,7 @@ from offalign.models.positions import Rope
 
 
 def _switch(default: Any) -> Any:
-  """A field that a checkpoint sets, and no spec string can."""
+  """A field that only a checkpoint can set, never a spec string."""
   return dataclasses.field(default=default, metadata={"spec": False})
 
 
@@ -20,36 +20,36 @@ class DecoderConfig:
     vocab_size: V.
     width: d.
     layers: L, blocks.
-    heads: H, attention heads; without `head_dim` they divide the width.
+    heads: H, attention heads; must divide the width unless `head_dim` is set.
     mlp_ratio: width of the MLP / d; unused where `mlp_width` is given.
     positions: "rope" (rotary, arXiv:2104.09864), or "learned" vectors added
       to the embeddings.
     max_positions: rows of the learned table: the longest prompt and
       completion together, padding included.
-    prefix_lm: whether the tokens of a prompt see those after them too.
+    prefix_lm: whether the tokens of a prompt also see those after themselves.
     tied: whether the embedding is also the unembedding.
     family: the model_type of the checkpoint, which names its tensors.
-    kv_heads: G, heads of keys and values; they divide the heads. None: H.
+    kv_heads: G, heads of keys and values; must divide H. None: H.
     head_dim: D. None: width / heads.
     mlp_width: width of the MLP.
-    activation: of the MLP; one of `layers.ACTIVATIONS`.
+    activation: activation of the MLP; one of `layers.ACTIVATIONS`.
     gated: whether the MLP is down(act(gate(x)) * up(x)), not
       down(act(up(x))).
     norm: "rms" or "layer".
     epsilon: what norms add to the mean square.
-    plus_one: whether a norm's param is its scale less one.
-    post_norms: whether what attention and MLP return has a norm too.
-    qk_norm: whether each head's query and key have a norm, before RoPE.
-    biases: the linear maps that have one, of query, key, value, out, gate,
-      up and down.
+    plus_one: whether a norm's param is its scale minus one.
+    post_norms: whether the outputs of attention and MLP are normed too.
+    qk_norm: whether each head's query and key are normed, before RoPE.
+    biases: the linear maps that have a bias, among query, key, value, out,
+      gate, up and down.
     embedding_scale: whether embeddings are multiplied by sqrt(d), rounded to
       their dtype.
     score_scale: what attention scores are multiplied by. None: 1 / sqrt(D).
-    score_cap: the bound of attention scores, see `scoring.soft_cap`.
-    logit_cap: the bound of the logits.
-    ropes: one for all layers, or one for each.
+    score_cap: the bound on attention scores, see `chunked_softmax.soft_cap`.
+    logit_cap: the bound on the logits.
+    ropes: RoPE settings, one for all layers or one for each.
     windows: how many tokens a query sees, itself included, or None for all
-      before it; one for all layers, or one for each.
+      tokens before; one for all layers, or one for each.
   """
 
   vocab_size: int

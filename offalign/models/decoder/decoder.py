@@ -1,8 +1,8 @@
-"""A decoder-only transformer; `DecoderConfig` says which of its kind.
+"""A decoder-only transformer; `DecoderConfig` has the switches of families.
 
-The K completions of a prompt are one sequence with it, [prompt | y_1 | ... |
-y_K], in which each completion sees the prompt and its own past. The prompt is
-therefore processed once; `decoder_attention` has who sees whom.
+A prompt and its K completions are one sequence, [prompt | y_1 | ... | y_K],
+in which each completion sees the prompt and its own past, so the prompt is
+processed once. Who sees whom is decided in `offalign.models.decoder.attention`.
 """
 
 import functools
@@ -25,15 +25,16 @@ from offalign.models.decoder.block import Block, norm
 from offalign.models.decoder.config import DecoderConfig
 from offalign.types import Array, Packed
 
-_FAR = np.iinfo(np.int32).max  # a window without an end
+_FAR = np.iinfo(np.int32).max  # a window without a limit
 
 
 class Layer(NamedTuple):
-  """In what a layer differs from the others, beside its weights.
+  """What differs from layer to layer, besides the weights.
 
   Attributes:
-    window: int32 [], see `DecoderConfig.windows`; None if none has one.
-    rope: int32 [], which of the rotations; None if there is one at most.
+    window: int32 [], see `DecoderConfig.windows`; None if no layer has one.
+    rope: int32 [], index of the layer's rotation; None if there is at most
+      one.
   """
 
   window: Array | None
@@ -41,7 +42,7 @@ class Layer(NamedTuple):
 
 
 class Cache(NamedTuple):
-  """What decoding remembers: the prompt, then the new tokens.
+  """The decoding cache: keys and values of the prompt and the new tokens.
 
   Attributes:
     past: keys and values, each [L, B, P + max_new, G, D].
@@ -57,7 +58,7 @@ class Cache(NamedTuple):
 
 
 class Decoder(nnx.Module):
-  """The model; its methods are those of `Model`, less the params."""
+  """A decoder; its methods are those of `Model` without the params."""
 
   def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
     self.config = config
@@ -96,7 +97,7 @@ class Decoder(nnx.Module):
     completion_mask: Array,
   ) -> Hidden:
     """See `offalign.models.base.HiddenFn`."""
-    del completion_mask  # on the right: no real token would look there
+    del completion_mask  # padding is on the right, where no real token looks
     b, k, t = completions.shape
     p = prompts.shape[1]
     self._check_length(p + t)
@@ -124,7 +125,7 @@ class Decoder(nnx.Module):
     return Hidden(prompt, jnp.concatenate([first, later], axis=2))
 
   def prompt_state(self, prompts: Array, prompt_mask: Array) -> Array:
-    """[B, P], [B, P] -> [B, d]."""
+    """State after each prompt: [B, P], [B, P] -> [B, d]."""
     self._check_length(prompts.shape[1])
     where, seen = positions.from_mask(prompt_mask), prompt_mask[:, None, None]
     states, _ = self._run_prompt(prompts, where, seen)
@@ -165,7 +166,7 @@ class Decoder(nnx.Module):
     return packing.pick(packed, states, packed.prompt_end)
 
   def unembedding(self) -> Array:
-    """[d, V]."""
+    """The unembedding matrix, [d, V]."""
     if self.config.tied:
       return self.embedding.table[...].T
     return self.head.kernel[...]
@@ -173,7 +174,7 @@ class Decoder(nnx.Module):
   def prefill(
     self, prompts: Array, prompt_mask: Array, max_new: int
   ) -> tuple[Cache, Array]:
-    """Runs the prompts; leaves room for `max_new` tokens."""
+    """Runs the prompts; the cache has room for `max_new` tokens."""
     self._check_length(prompts.shape[1] + max_new)
     where, seen = positions.from_mask(prompt_mask), prompt_mask[:, None, None]
     states, past = self._run_prompt(prompts, where, seen)
@@ -187,7 +188,7 @@ class Decoder(nnx.Module):
     return cache, positions.last_real(states, prompt_mask)
 
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
-    """[B] -> [B, d]; to be called at most `max_new` times."""
+    """Decodes one token a row: [B] -> [B, d]; at most `max_new` times."""
     visible = cache.visible.at[:, cache.slot].set(True)
     where, slots = cache.position[:, None], positions.from_mask(visible)
 
@@ -213,8 +214,8 @@ class Decoder(nnx.Module):
 
     Args:
       tokens: [B, S].
-      where: [B, S], their positions.
-      attention: see `decoder_attention`.
+      where: [B, S], positions of the tokens.
+      attention: from `offalign.models.decoder.attention`.
       cache: leaves [L, ...], or None.
 
     Returns:
@@ -247,19 +248,19 @@ class Decoder(nnx.Module):
   def _attend(
     self, q: Array, k: Array, v: Array, mask: Array
   ) -> layers.Attended:
-    """`layers.attend`, with this model's scale and bound."""
+    """`layers.attend` with this model's scale and bound on scores."""
     scale, cap = self.config.score_scale, self.config.score_cap
     return layers.attend(q, k, v, mask, scale=scale, cap=cap)
 
   def _run_prompt(
     self, prompts: Array, where: Array, seen: Array
   ) -> tuple[Array, Any]:
-    """Prompts alone: their states [B, P, d], and the keys and values.
+    """Runs prompts alone: their states [B, P, d], and keys and values.
 
     Args:
       prompts: [B, P].
-      where: [B, P], their positions.
-      seen: see `decoder_attention.prompt_view`.
+      where: [B, P], positions of the tokens.
+      seen: see `offalign.models.decoder.attention.prompt_view`.
     """
     view = look.prompt_view(seen, prefix_lm=self.config.prefix_lm)
     return self._run(prompts, where, look.of_prompts(self._attend, view, where))
@@ -275,12 +276,12 @@ class Decoder(nnx.Module):
 
 
 def _distinct(config: DecoderConfig) -> list[positions.Rope]:
-  """The ropes, each once."""
+  """The distinct ropes, in order."""
   return list(dict.fromkeys(config.ropes))
 
 
 def _per_layer(config: DecoderConfig) -> Layer:
-  """What `layers.scan` gives to each layer; leaves [L]."""
+  """The window and rope of each layer, for `layers.scan`; leaves [L]."""
   window = rope = None
   if any(w is not None for w in config.windows):
     ends = [_FAR if w is None else w for w in config.windows]

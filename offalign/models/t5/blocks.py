@@ -1,4 +1,4 @@
-"""The layers of T5's two towers."""
+"""The blocks of T5's encoder and decoder."""
 
 import functools
 from collections.abc import Callable
@@ -13,23 +13,23 @@ from offalign.models.t5.config import T5Config
 from offalign.types import Array
 
 attend = functools.partial(layers.attend, scale=1.0)
-"""T5's attention."""
+"""Softmax attention without 1/sqrt(D), as in T5."""
 
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-  "gelu": jax.nn.gelu,  # by tanh
+  "gelu": jax.nn.gelu,  # the tanh approximation
   "relu": jax.nn.relu,
   "silu": jax.nn.silu,
 }
 
 
 class Attention(nnx.Module):
-  """The projections of an attention layer, and its norm."""
+  """An attention layer: its projections and its norm."""
 
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
     d, inner = config.width, config.heads * config.head_dim
     self.heads = config.heads
     self.norm = layers.RMSNorm(d, config.epsilon)
-    # 1/sqrt(D) of the scores is here.
+    # The scores' 1/sqrt(D) is part of this initialisation.
     std = (d * config.head_dim) ** -0.5
     self.query = layers.Linear(d, inner, std, rngs=rngs)
     self.key = layers.Linear(d, inner, d**-0.5, rngs=rngs)
@@ -37,14 +37,14 @@ class Attention(nnx.Module):
     self.out = layers.Linear(inner, d, inner**-0.5, rngs=rngs)
 
   def keys_values(self, x: Array) -> tuple[Array, Array]:
-    """[B, S, d] -> two of [B, S, H, D]."""
+    """Keys and values: [B, S, d] -> two of [B, S, H, D]."""
     k, v = self.key(x), self.value(x)
     return layers.split_heads(k, self.heads), layers.split_heads(v, self.heads)
 
   def over_itself(
     self, x: Array, attention: layers.Attention, cache: Any
   ) -> tuple[Array, Any]:
-    """[B, S, d] -> [B, S, d], and the new cache."""
+    """Self-attention: [B, S, d] -> [B, S, d], and the new cache."""
     h = self.norm(x)
     q = layers.split_heads(self.query(h), self.heads)
     mixed, cache = attention(q, *self.keys_values(h), cache)
@@ -53,9 +53,12 @@ class Attention(nnx.Module):
   def over_memory(
     self, x: Array, memory: tuple[Array, Array], mask: Array
   ) -> Array:
-    """[B, S, d] -> [B, S, d], looking at two of [B, P, H, D].
+    """Cross-attention: [B, S, d] -> [B, S, d].
 
-    The mask is bool, broadcastable to [B, H, S, P].
+    Args:
+      x: [B, S, d].
+      memory: keys and values of the encoder, [B, P, H, D] each.
+      mask: bool, broadcastable to [B, H, S, P].
     """
     q = layers.split_heads(self.query(self.norm(x)), self.heads)
     mixed = attend(q, *memory, mask).mixed
@@ -63,7 +66,7 @@ class Attention(nnx.Module):
 
 
 class MLP(nnx.Module):
-  """act(x W), or act(x W) * (x U), projected back. With its norm."""
+  """The MLP and its norm: act(x W), or act(x W) * (x U), projected back."""
 
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
     d, inner = config.width, config.inner
@@ -119,7 +122,7 @@ class DecoderBlock(nnx.Module):
 
 
 class Tower(nnx.Module):
-  """The blocks of one side, with the position bias that all of them use."""
+  """The encoder's or the decoder's blocks, which share one position bias."""
 
   def __init__(
     self,

@@ -14,23 +14,23 @@ class T5Config:
     vocab_size: V.
     width: d; d_model.
     layers: blocks of the encoder, and of the decoder; num_layers.
-    decoder_layers: blocks of the decoder, if it has another number of them;
+    decoder_layers: blocks of the decoder, if not as many as the encoder's;
       num_decoder_layers.
     heads: attention heads.
     head_dim: D; d_kv. heads * head_dim need not be the width.
     mlp_ratio: width of the MLP / d.
     mlp_width: width of the MLP where it is no multiple of d; d_ff.
-    activation: of the MLP; "gelu" is the one by tanh.
+    activation: activation of the MLP; "gelu" is its tanh approximation.
     gated: whether a second projection is multiplied with the activation.
     buckets: distances that the position biases tell apart;
       relative_attention_num_buckets.
     max_distance: tokens from which on all distances share a bucket;
       relative_attention_max_distance.
     tied: whether the embedding is also the unembedding.
-    scaled: whether the last states are multiplied by d**-0.5, as v1.0's are.
+    scaled: whether the last states are multiplied by d**-0.5, as in v1.0.
     epsilon: added to the mean square in norms; layer_norm_epsilon.
-    start: the decoder's first input; decoder_start_token_id. A checkpoint
-      sets it, no spec string does.
+    start: the decoder's first input; decoder_start_token_id. Only a
+      checkpoint sets it, never a spec string.
   """
 
   vocab_size: int

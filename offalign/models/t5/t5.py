@@ -26,11 +26,12 @@ from offalign.types import Array, Packed
 
 
 class Cache(NamedTuple):
-  """What decoding remembers: keys and values, and where it is.
+  """The decoding cache: keys and values, and the next token's place.
 
   Attributes:
-    own: two of [L, B, 1 + max_new, H, D]: the start token, then the new ones.
-    memory: two of [L, B, P, H, D]: the prompt.
+    own: keys and values of the decoder, [L, B, 1 + max_new, H, D] each: the
+      start token, then the new tokens.
+    memory: keys and values of the prompt, [L, B, P, H, D] each.
     prompt_mask: bool [B, P].
     slot: int [], where the next token goes.
   """
@@ -42,13 +43,13 @@ class Cache(NamedTuple):
 
 
 class T5(nnx.Module):
-  """The model; its methods are those of `Model`, less the params."""
+  """A T5; its methods are those of `Model` without the params."""
 
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
     self.config = config
     v, d = config.vocab_size, config.width
     self.start = config.start
-    # What the logits are made of: the last states times this.
+    # Scales the last states before the unembedding.
     self.scale = d**-0.5 if config.scaled else 1.0
     self.embedding = layers.Embedding(v, d, 1.0, rngs=rngs)
     self.encoder = Tower(
@@ -81,7 +82,7 @@ class T5(nnx.Module):
     completion_mask: Array,
   ) -> Hidden:
     """See `offalign.models.base.HiddenFn`."""
-    del completion_mask  # on the right: no real token would look there
+    del completion_mask  # padding is on the right, where no real token looks
     b, n, t = completions.shape
     start = jnp.full((b, n, 1), self.start, completions.dtype)
     inputs = jnp.concatenate([start, completions[:, :, :-1]], axis=2)
@@ -100,7 +101,7 @@ class T5(nnx.Module):
     return Hidden(states[:, 0, 0], states)
 
   def prompt_state(self, prompts: Array, prompt_mask: Array) -> Array:
-    """[B, P], [B, P] -> [B, d]."""
+    """State after each prompt: [B, P], [B, P] -> [B, d]."""
     start = jnp.full((prompts.shape[0], 1, 1), self.start, prompts.dtype)
     real = jnp.ones_like(start, bool)
     return self.hidden(prompts, prompt_mask, start, real).prompt
@@ -108,8 +109,8 @@ class T5(nnx.Module):
   def hidden_packed(self, packed: Packed) -> Hidden:
     """See `Model`.
 
-    Distances within a row's sequences are those of their tokens, so the
-    biases are the same as for rows of one sequence.
+    Within each sequence of a packed row, distances are those between its
+    tokens, so the biases are the same as for rows of one sequence.
     """
     prompts, segments = (
       packing.rows(x) for x in (packed.prompt_owner, packed.segment)
@@ -139,8 +140,8 @@ class T5(nnx.Module):
     encoded = self._encode(
       packing.rows(packed.prompts), packing.same(owner, owner)
     )
-    # One start token for each prompt, all of a group in one row, which looks
-    # at all prompts of the group.
+    # One start token for each prompt; those of a group are one row, which
+    # attends to all prompts of the group.
     g, e = packing.by_group(packed, packed.prompt_end).shape
     encoded = encoded.reshape(g, -1, encoded.shape[-1])
     numbers = jnp.broadcast_to(jnp.arange(1, e + 1)[None], (g, e))
@@ -154,7 +155,7 @@ class T5(nnx.Module):
     return packing.by_row(packed, states)
 
   def unembedding(self) -> Array:
-    """[d, V]."""
+    """The unembedding matrix, [d, V]."""
     if self.tied:
       return self.embedding.table[...].T
     return self.head.kernel[...]
@@ -162,7 +163,7 @@ class T5(nnx.Module):
   def prefill(
     self, prompts: Array, prompt_mask: Array, max_new: int
   ) -> tuple[Cache, Array]:
-    """Runs the prompts; leaves room for `max_new` tokens."""
+    """Runs the prompts; the cache has room for `max_new` tokens."""
     encoded = self._encode(prompts, prompt_mask[:, None, None])
     _, memory = layers.scan(
       self.decoder.layers,
@@ -175,7 +176,7 @@ class T5(nnx.Module):
     return self.decode(cache, jnp.full(b, self.start, prompts.dtype))
 
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
-    """[B] -> [B, d]; to be called at most `max_new` times."""
+    """Decodes one token a row: [B] -> [B, d]; at most `max_new` times."""
     slots = jnp.arange(cache.own[0].shape[2])
     bias = self.decoder.bias(cache.slot[None], slots)
     seen = (slots <= cache.slot)[None, None, None]
@@ -201,13 +202,14 @@ class T5(nnx.Module):
     encoded: Array,
     mask: Array,
   ) -> Array:
-    """What predicts the token after each of the inputs.
+    """Runs the decoder: states that predict the token after each input.
 
     Args:
       inputs: [B, S].
-      attention: of the inputs, among themselves.
-      encoded: [B, P, d].
-      mask: bool, broadcastable to [B, H, S, P]: which of it each may see.
+      attention: self-attention of the inputs.
+      encoded: [B, P, d], states of the encoder.
+      mask: bool, broadcastable to [B, H, S, P]: the encoder's states that
+        each input may see.
 
     Returns:
       [B, S, d].
@@ -220,7 +222,10 @@ class T5(nnx.Module):
     return self.decoder(self._embed(inputs), step)[0] * self.scale
 
   def _encode(self, prompts: Array, mask: Array) -> Array:
-    """[B, P], and a mask broadcastable to [B, H, P, P] -> [B, P, d]."""
+    """Runs the encoder: [B, P] -> [B, P, d].
+
+    The mask is bool, broadcastable to [B, H, P, P].
+    """
     # Distances within a prompt are the same wherever its padding lies, so
     # one bias serves all prompts.
     indices = jnp.arange(prompts.shape[1])
@@ -235,5 +240,5 @@ class T5(nnx.Module):
     return self.encoder(self._embed(prompts), step)[0]
 
   def _embed(self, tokens: Array) -> Array:
-    """[B, S] -> [B, S, d]."""
+    """Embeds tokens: [B, S] -> [B, S, d]."""
     return constraints.spread(self.embedding(tokens))
