@@ -28,6 +28,7 @@ if TYPE_CHECKING:
   from offalign.data.reading.table import Table, load, split_by_prompt
   from offalign.data.text.tokenizer import Tokenizer
   from offalign.data.text.tokenizer import make as make_tokenizer
+  from offalign.data.views.options import ViewOptions
   from offalign.data.views.provenance import Origin, origins
   from offalign.data.views.rows import Row
   from offalign.data.views.view import View, view
@@ -43,6 +44,7 @@ _MODULES = {
   "reading.table": ("Table", "load", "split_by_prompt"),
   "text.tokenizer": ("Tokenizer", "make_tokenizer"),
   "batches.token_rows": ("TokenRows", "tokenize"),
+  "views.options": ("ViewOptions",),
   "views.view": ("View", "view"),
 }
 _MODULE_OF = {name: m for m, names in _MODULES.items() for name in names}
@@ -64,6 +66,7 @@ __all__ = [
   "TokenRows",
   "Tokenizer",
   "View",
+  "ViewOptions",
   "batch",
   "eval_batches",
   "eval_rows",

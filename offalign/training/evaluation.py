@@ -10,7 +10,7 @@ from offalign.distributed import sharding
 from offalign.distributed.signals import Stop
 from offalign.learner import Learner, TrainState
 from offalign.training.accuracy import reward_accuracy
-from offalign.training.batches import Referenced
+from offalign.training.batches import Batches
 from offalign.training.metrics import finish
 from offalign.types import Params
 
@@ -21,7 +21,7 @@ _ACCURACY = ("chosen", "rejected", "margins", "accuracies")
 def evaluate(
   learner: Learner,
   state: TrainState,
-  data: Referenced,
+  data: Batches,
   ref: Params | None,
   batch_size: int,
   stop: Stop,

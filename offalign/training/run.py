@@ -12,7 +12,7 @@ import numpy as np
 from offalign import losses
 from offalign.config import Config
 from offalign.config.config import blaming, check, flat, refuse_changes
-from offalign.data import TokenRows, batch, read_scales
+from offalign.data import batch, read_scales
 from offalign.data.batches import reward_scales
 from offalign.data.batches.packing.run import Cut
 from offalign.distributed import hosts, sharding
@@ -27,7 +27,7 @@ from offalign.policy.checkpoint import Checkpoints
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about, read_metrics
 from offalign.reference import store
 from offalign.training import compile_cache, evaluation, header, inputs
-from offalign.training.batches import Referenced
+from offalign.training.batches import Batches
 from offalign.training.evaluation import PREFIX
 from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
@@ -42,7 +42,7 @@ class Run:
     config: the flags.
     folder: the run folder.
     learner: the learner.
-    inputs: the rows.
+    inputs: the rows, and batches of them.
   """
 
   def __init__(self, config: Config):
@@ -90,7 +90,7 @@ class Run:
       self._selection = Selection(config, loss, self.inputs)
     elif config.keep_best is not None:
       logged = evaluation.names(
-        self.learner, self._first, self._held_out(), config.batch_size
+        self.learner, self._first, self.inputs.rows, config.batch_size
       )
       check_best(config.keep_best, logged)
     self._about = {
@@ -218,7 +218,8 @@ class Run:
     if begin == 0:
       return True
     config, select = self.config, self.config.select
-    due = bool(self._held_out()) and is_due(begin, config.eval_every, config)
+    held = self.inputs.held_out is not None
+    due = held and is_due(begin, config.eval_every, config)
     if select is not None:
       due = due or is_due(begin, select.every, config)
     if not due or begin > config.steps:
@@ -232,12 +233,10 @@ class Run:
     )
     return _held(self.folder) or {}
 
-  def _with_reference(self, begin: int, stop: Stop) -> Referenced:
+  def _with_reference(self, begin: int, stop: Stop) -> Batches:
     """The rows, with what is wanted of the reference, packed if asked for."""
     config, mesh = self.config, self.learner.mesh
-    data = Referenced.score(
-      self.inputs.train,
-      self._held_out(),
+    data = self.inputs.with_reference(
       self.sampler,
       range(begin, config.steps),
       store.Scorer(
@@ -255,10 +254,6 @@ class Run:
     return data.packed(
       self.learner.loss, self.sampler, config.steps, config.batch_size, cut
     )
-
-  def _held_out(self) -> dict[str, TokenRows]:
-    found = {"judged": self.inputs.judged, "held_out": self.inputs.held_out}
-    return {name: rows for name, rows in found.items() if rows is not None}
 
 
 def _learner_config(config: Config) -> LearnerConfig:
