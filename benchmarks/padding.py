@@ -26,7 +26,7 @@ import numpy as np
 
 from offalign import data, losses
 from offalign.data import Sampler, TokenRows
-from offalign.data.batches.packing.run import Cut, Packing
+from offalign.data.batches.packing.packing import Cut, Packing
 
 SETS = (
   ("alpaca_eval/traj_train.parquet", "dro_v"),

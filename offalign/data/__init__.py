@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     eval_rows,
   )
   from offalign.data.batches.mixture import Mixture, MixtureSampler
-  from offalign.data.batches.reward_scales import RewardScales
+  from offalign.data.batches.reward_scales import (
+    RewardScale,
+    RewardScales,
+    normalize,
+  )
   from offalign.data.batches.reward_scales import read as read_scales
-  from offalign.data.batches.scale import RewardScale, normalize
   from offalign.data.batches.token_rows import TokenRows, tokenize
   from offalign.data.reading.records import Message, Problem, Prompt, Record
   from offalign.data.reading.table import Table, load, split_by_prompt
@@ -39,8 +42,12 @@ _MODULES = {
   "views.provenance": ("Origin", "origins"),
   "reading.records": ("Message", "Problem", "Prompt", "Record"),
   "views.rows": ("Row",),
-  "batches.scale": ("RewardScale", "normalize"),
-  "batches.reward_scales": ("RewardScales", "read_scales"),
+  "batches.reward_scales": (
+    "RewardScale",
+    "RewardScales",
+    "normalize",
+    "read_scales",
+  ),
   "reading.table": ("Table", "load", "split_by_prompt"),
   "text.tokenizer": ("Tokenizer", "make_tokenizer"),
   "batches.token_rows": ("TokenRows", "tokenize"),

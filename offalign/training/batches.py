@@ -18,11 +18,11 @@ from offalign.data import (
   batch,
   eval_rows,
 )
-from offalign.data.batches.packing.run import Cut, Packing
+from offalign.data.batches.packing.packing import Cut, Packing
 from offalign.distributed import hosts
 from offalign.losses import Loss
 from offalign.reference.other_sequences import Mismatched, with_prefixes
-from offalign.reference.store import Scorer
+from offalign.reference.scoring import Scorer
 from offalign.types import Batch
 
 

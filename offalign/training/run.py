@@ -14,7 +14,7 @@ from offalign.config import Config
 from offalign.config.config import blaming, check, flat, refuse_changes
 from offalign.data import batch, read_scales
 from offalign.data.batches import reward_scales
-from offalign.data.batches.packing.run import Cut
+from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError
@@ -25,7 +25,8 @@ from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about, read_metrics
-from offalign.reference import store
+from offalign.reference.scoring import Scorer
+from offalign.reference.store import Store
 from offalign.training import compile_cache, evaluation, header, inputs
 from offalign.training.batches import Batches
 from offalign.training.evaluation import PREFIX
@@ -239,8 +240,8 @@ class Run:
     data = self.inputs.with_reference(
       self.sampler,
       range(begin, config.steps),
-      store.Scorer(
-        store=store.Store(self.folder / "reference", self._identity),
+      Scorer(
+        store=Store(self.folder / "reference", self._identity),
         learner=self.learner,
         params=self._first,
         batch_size=config.batch_size,
