@@ -1,9 +1,8 @@
-"""Score sequences under the reference, but for those whose log-probs are kept.
+"""Reference log-probs as data: computed once, before the first step.
 
-Offline, the reference never changes, so its log-probs are a column: `attach`
-computes what the store lacks and gives rows their `ref_logps`. A pass that is
-cut off goes on with whole batches, and so with the bits that it would have
-had.
+Offline, the reference never changes, so its log-probs are a column. `attach`
+computes those that the store lacks. A pass that was cut off resumes at the
+start of a batch, so the bits are those of a pass that was never cut off.
 """
 
 import dataclasses
@@ -32,25 +31,25 @@ def attach(
   title: str,
   stop: Stop | None = None,
 ) -> TokenRows:
-  """Gives rows their `ref_logps`.
+  """Adds `ref_logps` to rows, computing those that are not stored.
 
   Args:
     rows: N rows of U distinct sequences.
     wanted: int, the rows that will be used; the others get NaN, so that one
       used by mistake stops the run.
-    store: what is known; gains what was missing, as far as it was computed.
+    store: known log-probs; those that are computed here are added to it.
     learner: scores batches.
     params: the reference's weights.
     batch_size: prompts scored at a time.
     title: of the progress bar.
-    stop: looked at after each batch.
+    stop: asked after each batch whether to stop.
 
   Raises:
-    Stopped: where it was asked for.
+    Stopped: where `stop` says so.
   """
   keys = rows.keys()
   used = np.unique(rows.completion_index[wanted])
-  # Of sequences with equal keys, the first.
+  # Of sequences with equal keys, score the first.
   unknown = {keys[u]: u for u in used[::-1] if keys[u] not in store.known}
   missing = np.sort(np.array(list(unknown.values()), int))
   if len(missing):
@@ -71,14 +70,14 @@ def attach(
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-  """Gives the rows of one run their reference log-probs; see `attach`.
+  """`attach` with all its arguments but the rows, for one run.
 
   Attributes:
-    store: what is known; gains what was missing.
+    store: known log-probs; those that are computed are added to it.
     learner: scores batches.
     params: the reference's weights.
     batch_size: prompts scored at a time.
-    stop: looked at after each batch.
+    stop: asked after each batch whether to stop.
   """
 
   store: Store
@@ -90,7 +89,7 @@ class Scorer:
   def attach(
     self, rows: TokenRows, what: str, wanted: np.ndarray | None = None
   ) -> TokenRows:
-    """Gives rows their `ref_logps`; all of them, if not told which."""
+    """Adds `ref_logps` to the `wanted` rows; None = to all."""
     return attach(
       rows,
       np.arange(len(rows)) if wanted is None else wanted,
@@ -111,15 +110,15 @@ def distinct_logps(
   *,
   batch_size: int,
 ) -> np.ndarray:
-  """Scores distinct sequences, each once.
+  """Computes log-probs of distinct sequences, each once.
 
-  The same sequences under the same weights give the same bits, which is why
-  an untrained policy has log-ratios of exactly 0 on rows that were scored by
-  this function, together, for the reference too.
+  The same sequences in the same call, under the same weights, give the same
+  bits. So an untrained policy has log-ratios of exactly 0 on rows for which
+  this function computed the reference's log-probs as well.
 
   Args:
     rows: rows of U distinct sequences.
-    which: int [M], of the U.
+    which: int [M], the sequences to score, as indices below U.
     learner: scores batches.
     params: the policy's weights.
     batch_size: sequences scored at a time.
@@ -140,19 +139,18 @@ def scored(
   batch_size: int,
   title: str | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Scores distinct sequences, each once, batch by batch.
+  """Computes log-probs of distinct sequences, batch by batch.
 
   Args:
     rows: rows of U distinct sequences.
-    which: int [M], of the U.
+    which: int [M], the sequences to score, as indices below U.
     learner: scores batches.
     params: the policy's weights.
     batch_size: sequences scored at a time.
-    title: of a progress bar; None = no bar.
+    title: of the progress bar; None = no bar.
 
   Yields:
-    At most `batch_size` of `which`, in order, and the float32 log-prob of
-    each; nats.
+    At most `batch_size` entries of `which`, and their log-probs.
   """
   mine = sharding.local_rows(learner.mesh, batch_size)
   batches = tqdm.tqdm(

@@ -1,10 +1,12 @@
-"""Reference log-probs on the disk, kept beside the run.
+"""Stored reference log-probs, in files beside the run.
 
-They are stored by the hash of the tokens they belong to, so a resumed run
-finds them whatever the order of its rows, and only what is missing is
-computed: a row that another tokenizer, template or truncation made is another
-row. While they are computed they are written every few seconds, so a pass
-that is cut off loses no more than that.
+They are stored under the hash of the tokens they belong to, so a resumed run
+finds them whatever the order of its rows, and only those that are missing are
+computed: another tokenizer, template or truncation gives other tokens, and so
+another row.
+
+The log-probs are written to disk every few seconds while they are computed,
+so a pass that is cut off loses no more than that.
 """
 
 import hashlib
@@ -20,28 +22,28 @@ import numpy as np
 from offalign.distributed import hosts
 from offalign.errors import UserError
 
-SECONDS = 10.0  # between two files, while log-probs are computed
+SECONDS = 10.0  # between two writes, while log-probs are computed
 
 
 class Store:
   """Log-probs of one reference, in the files of a folder.
 
-  Files are only ever added, whole, under the hash of what is in them, so
-  several may be written at a time.
+  Files are only ever added, each complete and named by the hash of its
+  content, so several processes may write at the same time.
 
   Attributes:
     known: hash of prompt and completion tokens -> log-prob; nats.
   """
 
   def __init__(self, folder: pathlib.Path, identity: str):
-    """Reads what the folder holds; it need not be there.
+    """Reads the log-probs in a folder, if there is one.
 
     Args:
-      folder: of .npz files.
-      identity: says which weights the reference has.
+      folder: a folder of .npz files, or one yet to be made.
+      identity: names the reference's weights.
 
     Raises:
-      UserError: where a file holds those of another reference.
+      UserError: where a file holds log-probs of another reference.
     """
     self._folder, self._identity = folder, identity
     self.known: dict[str, float] = {}
@@ -69,7 +71,7 @@ class Store:
     return zip(keys.astype("U32").tolist(), logps.tolist(), strict=True)
 
   def add(self, keys: list[str], logps: np.ndarray) -> None:
-    """Takes log-probs float32 [N]; writes them if it is time to."""
+    """Adds log-probs float32 [N]; writes them every `SECONDS`."""
     new = dict(zip(keys, logps.tolist(), strict=True))
     self.known |= new
     self._new |= new
@@ -77,7 +79,7 @@ class Store:
       self.flush()
 
   def flush(self) -> None:
-    """Writes what is new; the first process does."""
+    """Writes the log-probs added since the last file, in one process."""
     new, self._new = self._new, {}
     self._written = time.monotonic()
     if not new or not hosts.is_first():
