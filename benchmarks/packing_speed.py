@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.padding import Limits, pack, read
 from offalign import data, models
-from offalign.data.batches.packing.run import Cut
+from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import sharding
 from offalign.learner import Learner
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from offalign import data, losses
 from offalign.data import Sampler, TokenRows
-from offalign.data.batches.packing.run import Cut, Packing
+from offalign.data.batches.packing.packing import Cut, Packing
 
 SETS = (
   ("alpaca_eval/traj_train.parquet", "dro_v"),
@@ -62,12 +62,9 @@ def read(path: Path, spec: str, limits: Limits) -> TokenRows:
   """The rows that a loss takes of a file."""
   loss = losses.get(spec)
   grouped = loss.kind.value == "group"
-  view = data.view(
-    data.load(str(path)).records,
-    loss.kind,
-    loss.needs,
-    group_size=GROUP if grouped else None,
-  )
+  options = data.ViewOptions(group_size=GROUP if grouped else None)
+  records = data.load(str(path)).records
+  view = data.view(records, loss.kind, loss.needs, options)
   texts: dict[str, None] = {}
   for row in view.rows:
     prompt = row.prompt

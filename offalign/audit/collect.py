@@ -1,7 +1,7 @@
 """Records -> entries, and what is said of texts and tokens on the way."""
 
 from offalign.audit import spill
-from offalign.audit.odd_texts import Texts
+from offalign.audit.odd_texts import OddTexts
 from offalign.audit.spill import Entry, Spill
 from offalign.audit.tokens import Tokens
 from offalign.data.reading.records import Record
@@ -26,7 +26,7 @@ class Collector:
     self,
     names: list[str],
     entries: Spill,
-    texts: Texts | None = None,
+    texts: OddTexts | None = None,
     tokens: Tokens | None = None,
   ):
     """What is None is not collected."""

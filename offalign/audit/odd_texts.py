@@ -84,7 +84,7 @@ _KINDS: dict[str, tuple[Severity, str, str, str]] = {
 }
 
 
-class Texts:
+class OddTexts:
   """Counts texts that are legal but worth a look."""
 
   def __init__(self) -> None:

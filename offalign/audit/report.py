@@ -14,7 +14,7 @@ from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.leakage import Leakage
 from offalign.audit.measures import Measures
 from offalign.audit.methods import Fit
-from offalign.audit.odd_texts import Texts
+from offalign.audit.odd_texts import OddTexts
 from offalign.audit.scan import Scan, scan
 from offalign.audit.spill import Spill
 from offalign.audit.tokens import Tokens
@@ -132,7 +132,7 @@ def _audit(
   tokens: Tokens | None,
   folder: pathlib.Path,
 ) -> Report:
-  entries, texts = Spill(folder / "data"), Texts()
+  entries, texts = Spill(folder / "data"), OddTexts()
   names: list[str] = []
   seen = Collector(names, entries, texts, tokens)
   met = scan(path, config.form, config.int_labels, seen.see, names)

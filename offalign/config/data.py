@@ -4,11 +4,15 @@ import dataclasses
 from typing import Literal
 
 from offalign.data.reading.records import FormName
+from offalign.data.views.options import ViewOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
-  """Where the feedback is and how it is read.
+class DataConfig(ViewOptions):
+  """Where the feedback is, how it is read, and what a view makes of it.
+
+  `label_rule` lacks the rule "given" of a view, which is what data with
+  labels or pairs gets by default.
 
   Attributes:
     path: required; the training feedback: .parquet, .jsonl or .jsonl.gz
@@ -26,20 +30,8 @@ class DataConfig:
     int_labels: accept the numbers 0 and 1 as labels.
     bad_rows: what to do about rows that cannot be read: "error" lists them
       and stops, "skip" lists them in bad_rows.jsonl and goes on.
-    pairs: how scored completions of a prompt are paired, for losses on
-      pairs; default all.
-    min_margin: least difference between the rewards of a pair, for losses on
-      pairs; closer pairs are dropped and counted.
     label_rule: how rewards become labels, for losses that need labels where
       none are logged; default global_mean.
-    label_threshold: the reward above which a completion is labelled true, in
-      place of the mean of the data.
-    group_size: completions a prompt (K) for losses on groups.
-    best_of_n: train on the best of n completions of each prompt, drawn by
-      the seed; 0 = the best of all its completions. For losses that read no
-      feedback.
-    top_fraction: train on this share of the completions, those with the
-      highest rewards. For losses that read no feedback.
     normalize_rewards: bring rewards to mean 0 and variance 1 over the
       training rows; default true for losses that need rewards.
     normalize_by: which rows together get mean 0 and variance 1: all training
@@ -62,15 +54,7 @@ class DataConfig:
   form: FormName | None = None
   int_labels: bool = False
   bad_rows: Literal["error", "skip"] = "error"
-  pairs: (
-    Literal["all", "best_worst", "best_random", "adjacent", "random"] | None
-  ) = None
-  min_margin: float | None = None
   label_rule: Literal["global_mean", "prompt_mean"] | None = None
-  label_threshold: float | None = None
-  group_size: int | None = None
-  best_of_n: int | None = None
-  top_fraction: float | None = None
   normalize_rewards: bool | None = None
   normalize_by: Literal["dataset", "source", "prompt"] | None = None
   max_prompt: int = 256

@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     eval_rows,
   )
   from offalign.data.batches.mixture import Mixture, MixtureSampler
-  from offalign.data.batches.reward_scales import RewardScales
+  from offalign.data.batches.reward_scales import (
+    RewardScale,
+    RewardScales,
+    normalize,
+  )
   from offalign.data.batches.reward_scales import read as read_scales
-  from offalign.data.batches.scale import RewardScale, normalize
   from offalign.data.batches.token_rows import TokenRows, tokenize
   from offalign.data.reading.records import Message, Problem, Prompt, Record
   from offalign.data.reading.table import Table, load, split_by_prompt
   from offalign.data.text.tokenizer import Tokenizer
   from offalign.data.text.tokenizer import make as make_tokenizer
+  from offalign.data.views.options import ViewOptions
   from offalign.data.views.provenance import Origin, origins
   from offalign.data.views.rows import Row
   from offalign.data.views.view import View, view
@@ -38,11 +42,16 @@ _MODULES = {
   "views.provenance": ("Origin", "origins"),
   "reading.records": ("Message", "Problem", "Prompt", "Record"),
   "views.rows": ("Row",),
-  "batches.scale": ("RewardScale", "normalize"),
-  "batches.reward_scales": ("RewardScales", "read_scales"),
+  "batches.reward_scales": (
+    "RewardScale",
+    "RewardScales",
+    "normalize",
+    "read_scales",
+  ),
   "reading.table": ("Table", "load", "split_by_prompt"),
   "text.tokenizer": ("Tokenizer", "make_tokenizer"),
   "batches.token_rows": ("TokenRows", "tokenize"),
+  "views.options": ("ViewOptions",),
   "views.view": ("View", "view"),
 }
 _MODULE_OF = {name: m for m, names in _MODULES.items() for name in names}
@@ -64,6 +73,7 @@ __all__ = [
   "TokenRows",
   "Tokenizer",
   "View",
+  "ViewOptions",
   "batch",
   "eval_batches",
   "eval_rows",

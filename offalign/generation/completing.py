@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from offalign.data import Message, Tokenizer
+from offalign.data import Tokenizer
 from offalign.data.batches.ragged import Ragged
+from offalign.data.reading.records import messages_of
 from offalign.errors import UserError
 from offalign.generation.sampling import sample
 from offalign.models.base import Model
@@ -47,13 +48,7 @@ def encode(
       refuses.
   """
   made, cut = tokenizer.encode_prompts(
-    [
-      prompt
-      if isinstance(prompt, str)
-      else tuple(Message(*turn) for turn in prompt)
-      for prompt in prompts
-    ],
-    max_prompt,
+    [messages_of(prompt) for prompt in prompts], max_prompt
   )
   if not all(map(len, made)):
     raise UserError("a prompt has no token; remove empty prompts")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from offalign import losses
+from offalign.data.views.rows import Needs
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
@@ -188,8 +189,7 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
     return jax.ShapeDtypeStruct((b, *sizes), dtype, sharding=rows)
 
   needs = learner.loss.needs
-  reads_rewards = bool({"rewards", "reward_mean"} & set(needs))
-  reads_labels = bool({"labels", "desirable_length_mean"} & set(needs))
+  reads = Needs.of(needs)
   sums: dict[str, Any] = {
     name: column("float32", k) for name, need in _SUMS.items() if need in needs
   }
@@ -199,8 +199,8 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
     completions=column("int32", k, config.completion),
     completion_mask=column("bool", k, config.completion),
     weight=column("float32"),
-    rewards=column("float32", k) if reads_rewards else None,
-    labels=column("bool", k) if reads_labels else None,
+    rewards=column("float32", k) if reads.rewards else None,
+    labels=column("bool", k) if reads.labels else None,
     **sums,
   )
 

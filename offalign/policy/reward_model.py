@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from offalign import losses
-from offalign.data import Message, Tokenizer
+from offalign.data import Tokenizer
 from offalign.data.batches.ragged import Ragged
+from offalign.data.reading.records import messages_of
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
@@ -96,7 +97,7 @@ class Rewards:
     distinct = dict.fromkeys(prompt for prompt, _ in pairs)
     number = {prompt: i for i, prompt in enumerate(distinct)}
     found = self._tokenizer.encode_rows(
-      [_messages(prompt) for prompt in number],
+      [messages_of(prompt) for prompt in number],
       [(number[prompt], text) for prompt, text in pairs],
       max_prompt=self._config.get("data.max_prompt"),
       max_completion=self._config.get("data.max_completion"),
@@ -137,9 +138,3 @@ def _value(config: dict[str, Any]) -> ValueConfig | None:
   if "value.network" not in config:
     return None
   return ValueConfig(network=config["value.network"], per=config["value.per"])
-
-
-def _messages(prompt: Any) -> Any:
-  if isinstance(prompt, str):
-    return prompt
-  return tuple(Message(*turn) for turn in prompt)

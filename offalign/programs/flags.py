@@ -136,17 +136,18 @@ def require(argv: Sequence[str], names: Sequence[str], usage: str) -> None:
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-  """Field -> text of the "Attributes:" section of a docstring."""
-  doc = inspect.getdoc(cls) or ""
-  section = doc.partition("Attributes:\n")[2].split("\n\n")[0]
+  """Field -> text of the "Attributes:" sections of a class and its bases."""
   docs: dict[str, str] = {}
-  name = ""
-  for line in section.splitlines():
-    start = re.match(r"  (\w+): (.*)", line)
-    if start:
-      name, docs[start[1]] = start[1], start[2]
-    elif name:
-      docs[name] += " " + line.strip()
+  for each in reversed(cls.__mro__):
+    doc = inspect.cleandoc(each.__doc__ or "")
+    section = doc.partition("Attributes:\n")[2].split("\n\n")[0]
+    name = ""
+    for line in section.splitlines():
+      start = re.match(r"  (\w+): (.*)", line)
+      if start:
+        name, docs[start[1]] = start[1], start[2]
+      elif name:
+        docs[name] += " " + line.strip()
   return docs
 
 

@@ -1,17 +1,14 @@
-"""Reference log-probs as data: computed once, kept beside the run.
+"""Stored reference log-probs, in files beside the run.
 
-Offline, the reference never changes, so its log-probs are a column. They are
-stored under the hash of the tokens they belong to, so a resumed run finds
-them whatever the order of its rows, and only those that are missing are
+They are stored under the hash of the tokens they belong to, so a resumed run
+finds them whatever the order of its rows, and only those that are missing are
 computed: another tokenizer, template or truncation gives other tokens, and so
 another row.
 
 The log-probs are written to disk every few seconds while they are computed,
-so a pass that is cut off loses no more than that. It resumes at the start of
-a batch, so the bits are those of a pass that was never cut off.
+so a pass that is cut off loses no more than that.
 """
 
-import dataclasses
 import hashlib
 import os
 import pathlib
@@ -20,16 +17,10 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import numpy as np
-import tqdm
 
-from offalign.data import TokenRows, eval_batches
-from offalign.distributed import hosts, sharding
-from offalign.distributed.signals import Stop
+from offalign.distributed import hosts
 from offalign.errors import UserError, option
-from offalign.learner import Learner
-from offalign.types import Params
 
 SECONDS = 10.0  # between two writes, while log-probs are computed
 
@@ -108,141 +99,3 @@ class Store:
       file.flush()
       os.fsync(file.fileno())
     part.replace(self._folder / f"{name}.npz")
-
-
-def attach(
-  rows: TokenRows,
-  wanted: np.ndarray,
-  store: Store,
-  learner: Learner,
-  params: Params,
-  *,
-  batch_size: int,
-  title: str,
-  stop: Stop | None = None,
-) -> TokenRows:
-  """Adds `ref_logps` to rows, computing those that are not stored.
-
-  Args:
-    rows: N rows of U distinct sequences.
-    wanted: int, the rows that will be used; the others get NaN, so that one
-      used by mistake stops the run.
-    store: known log-probs; those that are computed here are added to it.
-    learner: scores batches.
-    params: the reference's weights.
-    batch_size: prompts scored at a time.
-    title: of the progress bar.
-    stop: asked after each batch whether to stop.
-
-  Raises:
-    Stopped: where `stop` says so.
-  """
-  keys = rows.keys()
-  used = np.unique(rows.completion_index[wanted])
-  # Of sequences with equal keys, score the first.
-  unknown = {keys[u]: u for u in used[::-1] if keys[u] not in store.known}
-  missing = np.sort(np.array(list(unknown.values()), int))
-  if len(missing):
-    hosts.say(f"{title}: {len(missing):,} of {len(used):,} sequences to score")
-    try:
-      for which, found in scored(
-        rows, missing, learner, params, batch_size=batch_size, title=title
-      ):
-        store.add([keys[u] for u in which], found)
-        if stop is not None:
-          stop.check()
-    finally:
-      store.flush()
-  logps = np.full(len(keys), np.nan, np.float32)
-  logps[used] = [store.known[keys[u]] for u in used]
-  return dataclasses.replace(rows, ref_logps=logps[rows.completion_index])
-
-
-@dataclasses.dataclass(frozen=True)
-class Scorer:
-  """`attach` with all its arguments but the rows, for one run."""
-
-  store: Store
-  learner: Learner
-  params: Params
-  batch_size: int
-  stop: Stop | None = None
-
-  def attach(
-    self, rows: TokenRows, what: str, wanted: np.ndarray | None = None
-  ) -> TokenRows:
-    """Adds `ref_logps` to the `wanted` rows; None = to all."""
-    return attach(
-      rows,
-      np.arange(len(rows)) if wanted is None else wanted,
-      self.store,
-      self.learner,
-      self.params,
-      batch_size=self.batch_size,
-      title=f"reference, {what}",
-      stop=self.stop,
-    )
-
-
-def distinct_logps(
-  rows: TokenRows,
-  which: np.ndarray,
-  learner: Learner,
-  params: Params,
-  *,
-  batch_size: int,
-) -> np.ndarray:
-  """Computes log-probs of distinct sequences, each once.
-
-  The same sequences in the same call, under the same weights, give the same
-  bits. So an untrained policy has log-ratios of exactly 0 on rows for which
-  this function computed the reference's log-probs as well.
-
-  Args:
-    rows: rows of U distinct sequences.
-    which: int [M], the sequences to score, as indices below U.
-    learner: scores batches.
-    params: the policy's weights.
-    batch_size: sequences scored at a time.
-
-  Returns:
-    float32 [M] summed log-probs; nats.
-  """
-  parts = scored(rows, which, learner, params, batch_size=batch_size)
-  return np.concatenate([logps for _, logps in parts])
-
-
-def scored(
-  rows: TokenRows,
-  which: np.ndarray,
-  learner: Learner,
-  params: Params,
-  *,
-  batch_size: int,
-  title: str | None = None,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Computes log-probs of distinct sequences, batch by batch.
-
-  Args:
-    rows: rows of U distinct sequences.
-    which: int [M], the sequences to score, as indices below U.
-    learner: scores batches.
-    params: the policy's weights.
-    batch_size: sequences scored at a time.
-    title: of the progress bar; None = no bar.
-
-  Yields:
-    At most `batch_size` entries of `which`, and their log-probs.
-  """
-  mine = sharding.local_rows(learner.mesh, batch_size)
-  batches = tqdm.tqdm(
-    eval_batches(rows.unique().take(which), batch_size, mine),
-    total=-(-len(which) // batch_size),
-    desc=title,
-    disable=None if title and hosts.is_first() else True,
-  )
-  for i, batch in enumerate(batches):
-    part = which[i * batch_size :][:batch_size]
-    placed = sharding.put_batch(learner.mesh, batch)
-    logps = jax.device_get(learner.score(params, placed))[:, 0]
-    yield part, logps[: len(part)]

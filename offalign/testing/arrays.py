@@ -9,7 +9,7 @@ import numpy as np
 
 from offalign import losses
 from offalign.errors import UserError
-from offalign.learner.statistics import batch_statistics
+from offalign.learner.columns import batch_statistics
 from offalign.testing.contracts import CONTRACTS, check_loss
 from offalign.types import LEARNED, Array, Scores
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from offalign.learner.statistics import batch_statistics
+from offalign.learner.columns import batch_statistics
 from offalign.losses import Loss
 from offalign.types import LEARNED, Array, Kind, Scores
 

@@ -1,76 +1,103 @@
-"""Rows with everything that a loss wants to know of the reference."""
+"""The rows of a run, and the batches that are made of them."""
 
 import dataclasses
+import hashlib
 from typing import Any
 
 import numpy as np
 
-from offalign.data import Sampler, TokenRows, batch, eval_rows
-from offalign.data.batches.packing.run import Cut, Packing
+from offalign.data import (
+  Mixture,
+  MixtureSampler,
+  Problem,
+  Prompt,
+  RewardScales,
+  Sampler,
+  Tokenizer,
+  TokenRows,
+  batch,
+  eval_rows,
+)
+from offalign.data.batches.packing.packing import Cut, Packing
 from offalign.distributed import hosts
 from offalign.losses import Loss
 from offalign.reference.other_sequences import Mismatched, with_prefixes
-from offalign.reference.store import Scorer
+from offalign.reference.scoring import Scorer
 from offalign.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
-class Referenced:
-  """The rows of a run, and their batches.
+class Batches:
+  """Everything a run reads, and its batches.
+
+  `inputs.read` makes one of the data flags; `with_reference` and `packed` add
+  what is computed before the first step.
 
   Attributes:
-    rows: "train", and "judged" and "held_out" where there are any.
+    rows: "train", in the loss's own view. Where there are any: "held_out",
+      held-out prompts in the same view; "judged", held-out pairs, better
+      completion first, for reward accuracy.
+    tokenizer: which made the tokens.
+    scales: what the rewards were normalised by, or None.
+    mixture: how the training rows of several sources are drawn; None where
+      there is one.
+    held_prompts: the distinct prompts that are held out, in order.
+    problems: bad rows that were left out.
+    sentences: what was done, in order.
     mismatched: prompts with the completions of other rows, of "train" and
       "held_out", where the loss declares a KL term.
     packings: of "train" and "held_out", where batches are packed.
   """
 
   rows: dict[str, TokenRows]
+  tokenizer: Tokenizer
+  scales: RewardScales | None
+  mixture: Mixture | None
+  held_prompts: tuple[Prompt, ...]
+  problems: tuple[Problem, ...]
+  sentences: tuple[str, ...]
   mismatched: dict[str, Mismatched] = dataclasses.field(default_factory=dict)
   packings: dict[str, Packing] = dataclasses.field(default_factory=dict)
 
-  @classmethod
-  def score(
-    cls,
-    train: TokenRows,
-    held_out: dict[str, TokenRows],
-    sampler: Sampler,
-    steps: range,
-    scorer: Scorer,
-  ) -> "Referenced":
-    """Computes what is not stored yet.
+  @property
+  def train(self) -> TokenRows:
+    """The training rows."""
+    return self.rows["train"]
 
-    Args:
-      train: the training rows.
-      held_out: the others.
-      sampler: draws the training rows.
-      steps: the steps to come, from 0; rows that they do not draw get NaN.
-      scorer: scores sequences under the reference.
+  @property
+  def held_out(self) -> TokenRows | None:
+    """The held-out rows of the same view, if there are any."""
+    return self.rows.get("held_out")
+
+  @property
+  def fingerprint(self) -> str:
+    """16 hex digits that change with any row, or the order of the rows."""
+    content = hashlib.sha256()
+    for rows in (self.train, self.held_out):
+      if rows is None:
+        continue
+      content.update("".join(rows.keys()).encode())
+      for column in (
+        rows.completion_index,
+        rows.rewards,
+        rows.labels,
+        rows.behaviour_logps,
+      ):
+        content.update(b"" if column is None else column.tobytes())
+    if self.mixture is not None:
+      content.update(self.mixture.of_row.tobytes())
+    return content.hexdigest()[:16]
+
+  def sampler(self, batch_size: int, seed: int) -> Sampler:
+    """Draws the training rows; from a mixture by its weights.
 
     Raises:
-      Stopped: see `reference.attach`.
+      UserError: for a batch size that does not fit the rows.
     """
-    needs = scorer.learner.loss.needs
-    # In this order on all hosts, and each time: sequences that batches share
-    # get the same bits. The judged rows first, whole; see `distinct_logps`.
-    rows = {**held_out, "train": train}
-    wanted = {name: np.arange(len(found)) for name, found in held_out.items()}
-    wanted["train"] = _drawn(sampler, steps)
-    for name in rows:
-      if "ref_logps" in needs or name == "judged":
-        what = f"{name.replace('_', ' ')} rows"
-        rows[name] = scorer.attach(rows[name], what, wanted[name])
-    mismatched = {}
-    for name in rows:
-      if "ref_prefix_logps" in needs and name != "judged":
-        rows[name] = with_prefixes(rows[name], wanted[name], scorer.attach)
-      if "kl" in needs and name != "judged":
-        batches: Any = eval_rows(rows[name], scorer.batch_size)
-        if name == "train":
-          drawn = map(sampler.indices, steps)
-          batches = ((i, train.weight[i]) for i in drawn)
-        mismatched[name] = Mismatched(rows[name], batches, scorer.attach)
-    return cls(rows, mismatched)
+    n = len(self.train)
+    if self.mixture is None:
+      return Sampler(n, batch_size, seed)
+    return MixtureSampler(n, batch_size, seed, self.mixture)
 
   def batch(
     self, name: str, picked: np.ndarray, weight: np.ndarray, mine: np.ndarray
@@ -91,6 +118,44 @@ class Referenced:
       host = self.packings[name].onto(host, picked, weight, mine)
     return host
 
+  def with_reference(
+    self, sampler: Sampler, steps: range, scorer: Scorer
+  ) -> "Batches":
+    """The same, with all that the loss wants to know of the reference.
+
+    Computes what is not stored yet.
+
+    Args:
+      sampler: draws the training rows.
+      steps: the steps to come, from 0; rows that they do not draw get NaN.
+      scorer: scores sequences under the reference.
+
+    Raises:
+      Stopped: where it was asked for.
+    """
+    needs = scorer.learner.loss.needs
+    # In this order on all hosts, and each time: sequences that batches share
+    # get the same bits. The judged rows first, whole; see `distinct_logps`.
+    order = ("judged", "held_out", "train")
+    rows = {name: self.rows[name] for name in order if name in self.rows}
+    wanted = {name: np.arange(len(found)) for name, found in rows.items()}
+    wanted["train"] = _drawn(sampler, steps)
+    for name in rows:
+      if "ref_logps" in needs or name == "judged":
+        what = f"{name.replace('_', ' ')} rows"
+        rows[name] = scorer.attach(rows[name], what, wanted[name])
+    mismatched = {}
+    for name in rows:
+      if "ref_prefix_logps" in needs and name != "judged":
+        rows[name] = with_prefixes(rows[name], wanted[name], scorer.attach)
+      if "kl" in needs and name != "judged":
+        batches: Any = eval_rows(rows[name], scorer.batch_size)
+        if name == "train":
+          drawn = map(sampler.indices, steps)
+          batches = ((i, self.train.weight[i]) for i in drawn)
+        mismatched[name] = Mismatched(rows[name], batches, scorer.attach)
+    return dataclasses.replace(self, rows=rows, mismatched=mismatched)
+
   def packed(
     self,
     loss: Loss,
@@ -98,7 +163,7 @@ class Referenced:
     steps: int,
     batch_size: int,
     cut: Cut,
-  ) -> "Referenced":
+  ) -> "Batches":
     """The same, in packed batches; says of what shape.
 
     Args:

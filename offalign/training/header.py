@@ -10,13 +10,13 @@ from offalign.distributed import sharding
 from offalign.errors import spoken
 from offalign.files import write_atomically
 from offalign.learner import Learner
-from offalign.training.inputs import Inputs
+from offalign.training.batches import Batches
 from offalign.types import Params
 
 
 def report(
   folder: pathlib.Path,
-  inputs: Inputs,
+  inputs: Batches,
   learner: Learner,
   params: Params,
   begin: int,

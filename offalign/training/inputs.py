@@ -1,7 +1,5 @@
 """From the data flags to the rows that a run trains on and is judged by."""
 
-import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -10,82 +8,14 @@ import numpy as np
 from offalign import data
 from offalign.config.config import blaming, in_flags
 from offalign.config.data import DataConfig
-from offalign.data import (
-  Mixture,
-  MixtureSampler,
-  Problem,
-  Prompt,
-  Record,
-  RewardScales,
-  Sampler,
-  Tokenizer,
-  TokenRows,
-)
+from offalign.data import Mixture, Record, RewardScales, Tokenizer, TokenRows
 from offalign.errors import UserError
 from offalign.losses import Loss
 from offalign.training import rewards, sources
 from offalign.training import views as viewing
-from offalign.training.sources import Sources
-from offalign.training.views import Say, Views
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-  """Everything a run reads.
-
-  Attributes:
-    train: rows of the loss's own view.
-    held_out: the same view of held-out prompts, or None.
-    judged: held-out pairs, better completion first, for reward accuracy; or
-      None where no two completions of a prompt can be told apart.
-    tokenizer: which made the tokens.
-    scales: what the rewards were normalised by, or None.
-    problems: bad rows that were left out.
-    sentences: what was done, in order.
-    mixture: how the training rows of several sources are drawn; None where
-      there is one.
-    held_prompts: the distinct prompts that are held out, in order.
-  """
-
-  train: TokenRows
-  held_out: TokenRows | None
-  judged: TokenRows | None
-  tokenizer: Tokenizer
-  scales: RewardScales | None
-  problems: tuple[Problem, ...]
-  sentences: tuple[str, ...]
-  mixture: Mixture | None
-  held_prompts: tuple[Prompt, ...] = ()
-
-  def sampler(self, batch_size: int, seed: int) -> Sampler:
-    """Draws the training rows; from a mixture by its weights.
-
-    Raises:
-      UserError: for a batch size that does not fit the rows.
-    """
-    n = len(self.train)
-    if self.mixture is None:
-      return Sampler(n, batch_size, seed)
-    return MixtureSampler(n, batch_size, seed, self.mixture)
-
-  @property
-  def fingerprint(self) -> str:
-    """16 hex digits that change with any row, or the order of the rows."""
-    content = hashlib.sha256()
-    for rows in (self.train, self.held_out):
-      if rows is None:
-        continue
-      content.update("".join(rows.keys()).encode())
-      for column in (
-        rows.completion_index,
-        rows.rewards,
-        rows.labels,
-        rows.behaviour_logps,
-      ):
-        content.update(b"" if column is None else column.tobytes())
-    if self.mixture is not None:
-      content.update(self.mixture.of_row.tobytes())
-    return content.hexdigest()[:16]
+from offalign.training.batches import Batches
+from offalign.training.sources import Source
+from offalign.training.views import Say
 
 
 def read(
@@ -94,7 +24,7 @@ def read(
   make_tokenizer: Callable[[list[str]], Tokenizer],
   seed: int,
   known: RewardScales | None = None,
-) -> Inputs:
+) -> Batches:
   """Reads, views, tokenises and normalises.
 
   Args:
@@ -114,11 +44,11 @@ def read(
   def say(what: str, sentences: Sequence[str]) -> None:
     said.extend(f"{what}: {in_flags(sentence)}" for sentence in sentences)
 
-  found = sources.load(config, seed)
-  said += found.sentences
-  rewards.check(config, loss, found.is_mixture)
-  views = viewing.make(found, config, loss, seed, say)
-  tokenizer = make_tokenizer(_texts(found.train))
+  found = sources.load(config, seed, said)
+  rewards.check(config, loss, sources.is_mixture(found))
+  view, held_view, source_of = viewing.make(found, config, loss, seed, say)
+  records = [record for each in found for record in each.train]
+  tokenizer = make_tokenizer(_texts(records))
 
   def tokens(view: data.View, what: str) -> TokenRows:
     rows = _tokenize(view, tokenizer, config)
@@ -127,49 +57,52 @@ def read(
     say(what, [s for s in rows.summary if in_flags(s) not in before])
     return rows
 
-  train, scales = tokens(views.train, "training"), None
-  held_out = None if views.held is None else tokens(views.held, "held out")
-  mixture = _mixture(found, views, train, say)
+  train, scales = tokens(view, "training"), None
+  held_out = None if held_view is None else tokens(held_view, "held out")
+  mixture = _mixture(found, source_of, train, say)
   if rewards.is_wanted(config, loss):
-    made = rewards.apply(
+    train, held_out, scales = rewards.apply(
       config.normalize_by or "dataset",
       train,
       held_out,
-      rows=views.rows,
-      source_of=views.source_of,
+      rows=(*view.rows, *(held_view.rows if held_view else ())),
+      source_of=source_of,
       weights=None if mixture is None else mixture.row_weights,
       known=known,
+      said=said,
     )
-    train, held_out, scales = made.train, made.held, made.scales
-    said += made.sentences
-  judged = None
-  held = [*found.held, *(r for each in found.sources for r in each.held)]
+  rows = {"train": train}
   if held_out is not None:
-    held_out = _sample(held_out, config, seed, said)
+    rows["held_out"] = _sample(held_out, config, seed, said)
     judged = _judged(found, config, tokenizer, seed, said, say)
-  return Inputs(
-    train,
-    held_out,
-    judged,
+    if judged is not None:
+      rows["judged"] = judged
+  held = [record for each in found for record in each.held]
+  return Batches(
+    rows,
     tokenizer,
     scales,
-    found.problems,
-    tuple(said),
     mixture,
-    tuple(dict.fromkeys(record.prompt for record in held)),
+    held_prompts=tuple(dict.fromkeys(record.prompt for record in held)),
+    problems=tuple(problem for each in found for problem in each.problems),
+    sentences=tuple(said),
   )
 
 
 def _mixture(
-  found: Sources, views: Views, train: TokenRows, say: Say
+  found: Sequence[Source],
+  source_of: dict[tuple[str, ...], str],
+  train: TokenRows,
+  say: Say,
 ) -> Mixture | None:
   """How the rows that are left are drawn, where there are several sources."""
-  if not found.is_mixture:
+  if not sources.is_mixture(found):
     return None
-  names = tuple(each.name for each in found.sources)
+  drawn = [each for each in found if each.train]
+  names = tuple(each.name for each in drawn)
   number = {name: s for s, name in enumerate(names)}
-  of_row = [number[views.source_of[sources]] for sources in train.sources]
-  weights = tuple(each.weight for each in found.sources)
+  of_row = [number[source_of[places]] for places in train.sources]
+  weights = tuple(each.weight for each in drawn)
   with blaming("--cfg.data.path"):
     mixture = Mixture(names, weights, np.array(of_row))
   say("mixture", mixture.describe())
@@ -193,7 +126,7 @@ def _tokenize(
 
 
 def _judged(
-  found: Sources,
+  found: Sequence[Source],
   config: DataConfig,
   tokenizer: Tokenizer,
   seed: int,

@@ -12,7 +12,7 @@ from offalign.distributed.signals import Stop, Stopped
 from offalign.learner import Learner, TrainState
 from offalign.policy.best import Best
 from offalign.policy.checkpoint import Checkpoints
-from offalign.training.batches import Referenced
+from offalign.training.batches import Batches
 from offalign.training.evaluation import evaluate
 from offalign.training.logs import Logs, describe, mean_of
 from offalign.training.metrics import check_finite, finish
@@ -48,7 +48,7 @@ class Loop:
   config: Config
   learner: Learner
   sampler: Sampler
-  data: Referenced
+  data: Batches
   ref: Params | None
   checkpoints: Checkpoints
   logs: Logs

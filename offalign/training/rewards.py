@@ -9,6 +9,7 @@ from offalign.config.data import DataConfig
 from offalign.data import RewardScales, Row, TokenRows
 from offalign.data.batches import reward_scales
 from offalign.data.reading.records import count
+from offalign.data.views.rows import Needs
 from offalign.errors import UserError
 from offalign.losses import Loss
 
@@ -50,29 +51,12 @@ def check(config: DataConfig, loss: Loss, is_mixture: bool) -> None:
 
 def reads_rewards(loss: Loss) -> bool:
   """Whether rewards matter to a loss."""
-  return bool({"rewards", "reward_mean"} & set(loss.needs))
+  return Needs.of(loss.needs).rewards
 
 
 def is_wanted(config: DataConfig, loss: Loss) -> bool:
   """Whether rewards are to be normalised."""
   return reads_rewards(loss) and config.normalize_rewards is not False
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalised:
-  """Rows with rewards on the loss's scale.
-
-  Attributes:
-    train: the training rows.
-    held: the held-out rows, if there are any.
-    scales: what they were normalised by.
-    sentences: what was done.
-  """
-
-  train: TokenRows
-  held: TokenRows | None
-  scales: RewardScales
-  sentences: tuple[str, ...]
 
 
 def apply(
@@ -84,7 +68,8 @@ def apply(
   source_of: dict[tuple[str, ...], str],
   weights: np.ndarray | None,
   known: RewardScales | None,
-) -> Normalised:
+  said: list[str],
+) -> tuple[TokenRows, TokenRows | None, RewardScales]:
   """Brings rewards to mean 0 and variance 1.
 
   Held-out rows get the scale of the training rows. By prompt, those of
@@ -95,9 +80,13 @@ def apply(
     train: the training rows, with rewards.
     held: the held-out rows.
     rows: of the views that `train` and `held` were made of.
-    source_of: the source of each.
+    source_of: the name of a row's source by the row's `sources`.
     weights: [N], how often the training rows are drawn; None = alike.
     known: scales to use where they have them.
+    said: gains sentences on what was done.
+
+  Returns:
+    Both parts with rewards on that scale, and what they were normalised by.
 
   Raises:
     UserError: where all rewards are the same.
@@ -124,7 +113,7 @@ def apply(
       "the rewards cannot be normalised by prompt: no prompt has two different "
       "rewards, so there is nothing to learn from them"
     )
-  said = _describe(found)
+  said += _describe(found)
   if known is not None:
     found = known.with_new(found)
   train = scaled(train, keys)
@@ -133,7 +122,7 @@ def apply(
     if by == "prompt":
       found = found.with_new(fitted(held, keys))
     held = scaled(held, keys)
-  return Normalised(train, held, found, tuple(said))
+  return train, held, found
 
 
 def _describe(found: RewardScales) -> list[str]:

@@ -12,9 +12,9 @@ import numpy as np
 from offalign import losses
 from offalign.config import Config
 from offalign.config.config import blaming, check, flat, refuse_changes
-from offalign.data import TokenRows, batch, read_scales
+from offalign.data import batch, read_scales
 from offalign.data.batches import reward_scales
-from offalign.data.batches.packing.run import Cut
+from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError
@@ -25,9 +25,10 @@ from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about, read_metrics
-from offalign.reference import store
+from offalign.reference.scoring import Scorer
+from offalign.reference.store import Store
 from offalign.training import compile_cache, evaluation, header, inputs
-from offalign.training.batches import Referenced
+from offalign.training.batches import Batches
 from offalign.training.evaluation import PREFIX
 from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
@@ -42,7 +43,7 @@ class Run:
     config: the flags.
     folder: the run folder.
     learner: the learner.
-    inputs: the rows.
+    inputs: the rows, and batches of them.
   """
 
   def __init__(self, config: Config):
@@ -90,7 +91,7 @@ class Run:
       self._selection = Selection(config, loss, self.inputs)
     elif config.keep_best is not None:
       logged = evaluation.names(
-        self.learner, self._first, self._held_out(), config.batch_size
+        self.learner, self._first, self.inputs.rows, config.batch_size
       )
       check_best(config.keep_best, logged)
     self._about = {
@@ -218,7 +219,8 @@ class Run:
     if begin == 0:
       return True
     config, select = self.config, self.config.select
-    due = bool(self._held_out()) and is_due(begin, config.eval_every, config)
+    held = self.inputs.held_out is not None
+    due = held and is_due(begin, config.eval_every, config)
     if select is not None:
       due = due or is_due(begin, select.every, config)
     if not due or begin > config.steps:
@@ -232,16 +234,14 @@ class Run:
     )
     return _held(self.folder) or {}
 
-  def _with_reference(self, begin: int, stop: Stop) -> Referenced:
+  def _with_reference(self, begin: int, stop: Stop) -> Batches:
     """The rows, with what is wanted of the reference, packed if asked for."""
     config, mesh = self.config, self.learner.mesh
-    data = Referenced.score(
-      self.inputs.train,
-      self._held_out(),
+    data = self.inputs.with_reference(
       self.sampler,
       range(begin, config.steps),
-      store.Scorer(
-        store=store.Store(self.folder / "reference", self._identity),
+      Scorer(
+        store=Store(self.folder / "reference", self._identity),
         learner=self.learner,
         params=self._first,
         batch_size=config.batch_size,
@@ -255,10 +255,6 @@ class Run:
     return data.packed(
       self.learner.loss, self.sampler, config.steps, config.batch_size, cut
     )
-
-  def _held_out(self) -> dict[str, TokenRows]:
-    found = {"judged": self.inputs.judged, "held_out": self.inputs.held_out}
-    return {name: rows for name, rows in found.items() if rows is not None}
 
 
 def _learner_config(config: Config) -> LearnerConfig:

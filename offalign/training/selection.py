@@ -29,7 +29,7 @@ from offalign.judges.win_rates import win_rate
 from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.policy.best import WIN_RATE
-from offalign.training.inputs import Inputs
+from offalign.training.batches import Batches
 from offalign.types import Params
 
 FOLDER = "select"
@@ -63,7 +63,7 @@ class Selection:
     prompts: that are completed.
   """
 
-  def __init__(self, config: Config, loss: Loss, inputs: Inputs):
+  def __init__(self, config: Config, loss: Loss, inputs: Batches):
     """Makes the judge and draws the prompts; writes nothing.
 
     Args:

@@ -1,4 +1,4 @@
-"""The records of a run: its sources, and what of them is held out."""
+"""The records of a run by source, and what of them is held out."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from offalign import data
 from offalign.config.config import blaming
 from offalign.config.data import DataConfig
-from offalign.data import Problem, Record
+from offalign.data import Problem, Record, Table
 from offalign.data.batches import mixture
 from offalign.data.reading.records import count
 from offalign.errors import UserError
@@ -20,55 +20,40 @@ class Source:
   """Records that are read together and compared with each other.
 
   Attributes:
-    name: as the user wrote it; "" for the only one of a run.
+    name: as the user wrote it in a mixture; else "".
     weight: in proportion to which rows are drawn.
-    train: the records to train on.
+    train: the records to train on; none of those in `eval_path`.
     held: those held out, perhaps none.
+    problems: bad rows that were left out.
   """
 
   name: str
   weight: float
   train: Sequence[Record]
   held: Sequence[Record] = ()
+  problems: tuple[Problem, ...] = ()
 
   def label(self, what: str) -> str:
     """ "training", or "training, a.jsonl" in a mixture; for messages."""
     return f"{what}, {self.name}" if self.name else what
 
 
-@dataclasses.dataclass(frozen=True)
-class Sources:
-  """What a run reads.
-
-  Attributes:
-    sources: at least one; several are a mixture.
-    held: the records of `eval_path`, which are of no source; or none.
-    problems: bad rows that were left out.
-    sentences: what was done.
-  """
-
-  sources: tuple[Source, ...]
-  held: tuple[Record, ...]
-  problems: tuple[Problem, ...]
-  sentences: tuple[str, ...]
-
-  @property
-  def train(self) -> tuple[Record, ...]:
-    """The training records of all sources."""
-    return tuple(record for each in self.sources for record in each.train)
-
-  @property
-  def is_mixture(self) -> bool:
-    """Whether rows are drawn by weights."""
-    return len(self.sources) > 1
+def is_mixture(sources: Sequence[Source]) -> bool:
+  """Whether rows of several sources are drawn by weights."""
+  return bool(sources[0].name)
 
 
-def load(config: DataConfig, seed: int) -> Sources:
+def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
   """Reads all sources, and holds out.
 
   Args:
     config: the data flags.
     seed: chooses the held-out prompts.
+    said: gains sentences on what was done.
+
+  Returns:
+    The sources to train on, one or those of a mixture; and last, where there
+    is an `eval_path`, what is in it.
 
   Raises:
     UserError: for data that cannot be read, or an unused option.
@@ -76,39 +61,35 @@ def load(config: DataConfig, seed: int) -> Sources:
   how: dict[str, Any] = {
     name: getattr(config, name) for name in ("form", "int_labels", "bad_rows")
   }
-  said: list[str] = []
-  problems: list[Problem] = []
 
-  def read(path: str, flag: str, what: str) -> tuple[Record, ...]:
+  def read(path: str, flag: str, what: str) -> Table:
     with blaming(flag):
       table = data.load(path, **how)
     said.extend(f"{what}: {s}" for s in table.summary.sentences)
-    problems.extend(table.problems)
-    return table.records
+    return table
 
   with blaming("--cfg.data.path"):
     named = mixture.parse(config.path) or (("", 1.0),)
-  sources = tuple(
-    Source(name, w, read(name or config.path, "--cfg.data.path", "data"))
-    for name, w in named
-  )
-  held: tuple[Record, ...] = ()
+  sources = []
+  for name, weight in named:
+    table = read(name or config.path, "--cfg.data.path", "data")
+    sources.append(Source(name, weight, table.records, problems=table.problems))
   if config.eval_path is None:
-    sources = _hold_out(sources, config.eval_fraction, seed, said)
-  else:
-    if config.eval_fraction is not None:
+    return _hold_out(sources, config.eval_fraction, seed, said)
+  if config.eval_fraction is not None:
+    raise UserError(
+      "--cfg.data.eval_fraction is set beside --cfg.data.eval_path; give one"
+    )
+  with blaming("--cfg.data.eval_path"):
+    if mixture.parse(config.eval_path):
       raise UserError(
-        "--cfg.data.eval_fraction is set beside --cfg.data.eval_path; give one"
+        "weights are of what is drawn in training, and all held-out rows are "
+        "looked at; leave them out"
       )
-    with blaming("--cfg.data.eval_path"):
-      if mixture.parse(config.eval_path):
-        raise UserError(
-          "weights are of what is drawn in training, and all held-out rows are "
-          "looked at; leave them out"
-        )
-    held = read(config.eval_path, "--cfg.data.eval_path", "held-out data")
-    _note_leaks(sources, held, said)
-  return Sources(sources, held, tuple(problems), tuple(said))
+  table = read(config.eval_path, "--cfg.data.eval_path", "held-out data")
+  _note_leaks(sources, table.records, said)
+  held = Source("", 1.0, (), table.records, table.problems)
+  return (*sources, held)
 
 
 def _note_leaks(
@@ -124,7 +105,7 @@ def _note_leaks(
 
 
 def _hold_out(
-  sources: tuple[Source, ...],
+  sources: Sequence[Source],
   fraction: float | None,
   seed: int,
   said: list[str],
@@ -132,7 +113,7 @@ def _hold_out(
   """The same prompts for all sources, so that none is on both sides."""
   fraction = HELD_OUT if fraction is None else fraction
   if fraction == 0:
-    return sources
+    return tuple(sources)
   records = [record for each in sources for record in each.train]
   with blaming("--cfg.data.eval_fraction"):
     _, rest = data.split_by_prompt(records, fraction, seed=seed)

@@ -6,13 +6,13 @@ from typing import Any
 
 from offalign import data
 from offalign.config.config import blaming
-from offalign.config.data import DataConfig
-from offalign.data import Record, Row, View
-from offalign.data.views.options import ViewOptions, for_each
+from offalign.data import Record, View, ViewOptions
+from offalign.data.views.options import for_each
+from offalign.data.views.pairs import PairRule
 from offalign.data.views.view import ViewSummary
 from offalign.errors import UserError
 from offalign.losses import Loss
-from offalign.training.sources import Source, Sources
+from offalign.training.sources import Source
 from offalign.types import Kind
 
 _COLUMNS = ("rewards", "labels", "behaviour_logps")
@@ -20,59 +20,42 @@ Say = Callable[[str, Sequence[str]], None]
 """(what it is about, sentences)."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Views:
-  """Rows for a loss, of several sources.
-
-  Attributes:
-    train: all training rows.
-    held: all held-out rows, or None.
-    source_of: the `sources` of a row -> the source's name.
-  """
-
-  train: View
-  held: View | None
-  source_of: dict[tuple[str, ...], str]
-
-  @property
-  def rows(self) -> tuple[Row, ...]:
-    """Those of both views."""
-    return self.train.rows + (self.held.rows if self.held else ())
-
-
 def make(
-  found: Sources, config: DataConfig, loss: Loss, seed: int, say: Say
-) -> Views:
+  sources: Sequence[Source],
+  options: ViewOptions,
+  loss: Loss,
+  seed: int,
+  say: Say,
+) -> tuple[View, View | None, dict[tuple[str, ...], str]]:
   """Views each source by itself, so that only its own rows are compared.
 
   Args:
-    found: the records.
-    config: the data flags.
-    loss: decides the view.
+    sources: the records, see `sources.load`.
+    options: of the views.
+    loss: decides the kind of view.
     seed: of what views draw.
     say: is told what was done.
+
+  Returns:
+    All training rows; all held-out rows, or None; and the name of a row's
+    source by the row's `sources`.
 
   Raises:
     UserError: for data that cannot serve the loss, or an unused option.
   """
-  names = [field.name for field in dataclasses.fields(ViewOptions)]
-  options = ViewOptions(**{name: getattr(config, name) for name in names})
-  tables: list[tuple[Source, Sequence[Record]]] = [
-    (each, each.train) for each in found.sources
-  ]
-  if found.held:
-    tables.append((Source("", 1.0, ()), found.held))
   fitted = for_each(
-    options, [each.train[0] for each in found.sources], found.held[:1]
+    options,
+    [each.train[0] for each in sources if each.train],
+    [each.held[0] for each in sources if not each.train],
   )
   trained: list[tuple[str, View]] = []
   held: list[tuple[str, View]] = []
-  for (each, records), own in zip(tables, fitted, strict=True):
+  for each, own in zip(sources, fitted, strict=True):
     if not each.train:
-      own = _with_threshold(own, records, trained)
-      held.append(_view(each, records, loss, own, seed, say))
+      own = _with_threshold(own, each.held, trained)
+      held.append(_view(each, each.held, loss, own, seed, say))
       continue
-    trained.append(_view(each, records, loss, own, seed, say))
+    trained.append(_view(each, each.train, loss, own, seed, say))
     if each.held:
       own = _with_threshold(own, each.held, trained[-1:])
       if loss.kind is Kind.GROUP:
@@ -86,22 +69,21 @@ def make(
   source_of = {
     row.sources: name for name, made in (*held, *trained) for row in made.rows
   }
-  return Views(_merge(trained), _merge(held) if held else None, source_of)
+  return _merge(trained), _merge(held) if held else None, source_of
 
 
-def judged(found: Sources, say: Say) -> View | None:
+def judged(sources: Sequence[Source], say: Say) -> View | None:
   """Held-out pairs, better first, each completion used about once.
 
   None where no two held-out completions of a prompt can be told apart.
   """
   made = []
-  for each in (*found.sources, Source("", 1.0, (), found.held)):
+  for each in sources:
     if not each.held:
       continue
-    given = each.held[0].ranked
-    options: dict[str, Any] = {} if given else {"pairs": "adjacent"}
+    rule: PairRule | None = None if each.held[0].ranked else "adjacent"
     try:
-      view = data.view(each.held, Kind.PAIR, **options)
+      view = data.view(each.held, Kind.PAIR, options=ViewOptions(pairs=rule))
     except UserError as error:
       what = each.label("held out")
       say(what, [f"no reward accuracy, since {error}"])
@@ -120,11 +102,10 @@ def _view(
   say: Say,
 ) -> tuple[str, View]:
   """The name of a source, and the view of its training or held-out rows."""
-  given = dataclasses.asdict(options)
   what = source.label("training" if records is source.train else "held out")
   named = source.name and records is source.train
   with blaming(what if named else ""):
-    view = data.view(records, loss.kind, loss.needs, **given, seed=seed)
+    view = data.view(records, loss.kind, loss.needs, options, seed=seed)
   say(what, view.summary.sentences)
   return source.name, view
 

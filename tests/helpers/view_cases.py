@@ -14,9 +14,9 @@ def pair(prompt, chosen, rejected, rewards=None, row=0):
   return Record(prompt, (chosen, rejected), rewards, None, True, f"f:{row}")
 
 
-def make(records, spec, **options):
-  loss = losses.get(spec)
-  return data.view(records, loss.kind, loss.needs, **options)
+def make(records, spec, seed=0, **options):
+  loss, given = losses.get(spec), data.ViewOptions(**options)
+  return data.view(records, loss.kind, loss.needs, given, seed=seed)
 
 
 def plain(view):

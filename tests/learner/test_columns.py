@@ -9,6 +9,7 @@ import pytest
 from sequences import B, T, batch, markov, plain_logps, weights
 
 from offalign import losses
+from offalign.learner.columns import batch_statistics
 from offalign.learner.objective import Objective
 from offalign.learner.value import ValueConfig, init
 from offalign.training.metrics import finish
@@ -145,3 +146,21 @@ def test_gradients_do_not_depend_on_the_microbatches(spec):
     jax.tree.map(near, own, state)
     got, _, _ = jax.jit(cut.grads)(params, rows, reference, own)
     jax.tree.map(near, got, want)
+
+
+@pytest.mark.parametrize("reward", [0.1, 0.7, -7.7, 1e-3, 123.4])
+def test_the_mean_of_equal_rewards_is_that_reward(reward):
+  """Rewards are compared with it, so no rounding may tip one."""
+  rewards = np.full((12, 3), reward, np.float32)
+  weight = np.linspace(0.1, 3.0, 12, dtype=np.float32)
+  # What stands in rows without weight has no say.
+  weight[4], rewards[4] = 0.0, -1e4
+  weight[7], rewards[7] = 0.0, np.nan
+  found = batch_statistics(
+    ("reward_mean",),
+    weight=weight,
+    lengths=rewards,
+    rewards=rewards,
+    labels=None,
+  )
+  assert found["reward_mean"] == np.float32(reward)

@@ -14,7 +14,7 @@ import pytest
 from specs import specs
 
 from offalign import losses
-from offalign.learner.statistics import batch_statistics
+from offalign.learner.columns import batch_statistics
 from offalign.types import Kind, Scores
 
 REWARDS = np.array([1.0, 0.2, -0.6])

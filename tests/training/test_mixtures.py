@@ -65,9 +65,9 @@ def test_sources_of_other_forms_make_one_view():
 @pytest.mark.parametrize("loss", ["dpo", "kto", "dro_v", "sft", "rebel"])
 def test_every_row_of_a_mixture_knows_its_place(loss):
   config = DataConfig(path="a.jsonl:1,b.jsonl:1,p.jsonl:1")
-  found = sources.load(config, seed=0)
+  found = sources.load(config, 0, [])
   said = []
-  views = viewing.make(
+  view, held_view, source_of = viewing.make(
     found, config, losses.get(loss), 0, lambda *text: said.append(text)
   )
   assert {what for what, _ in said} == {
@@ -76,17 +76,17 @@ def test_every_row_of_a_mixture_knows_its_place(loss):
     for name in ("a", "b", "p")
   }
   raw = {name: runs.rows_of(name) for name in ("a.jsonl", "b.jsonl", "p.jsonl")}
-  for row in views.rows:
+  for row in (*view.rows, *held_view.rows):
     for text, places in zip(row.completions, row.origins, strict=True):
       for file, number, k in places:
-        assert views.source_of[row.sources] == file
+        assert source_of[row.sources] == file
         line = raw[file][number]
         assert line["prompt"] == row.prompt
         known = line.get("completion") or line[("chosen", "rejected")[k]]
         assert known == text
-  held = {record.prompt for each in found.sources for record in each.held}
-  assert {row.prompt for row in views.held.rows} <= held
-  assert not held & {row.prompt for row in views.train.rows}
+  held = {record.prompt for each in found for record in each.held}
+  assert {row.prompt for row in held_view.rows} <= held
+  assert not held & {row.prompt for row in view.rows}
 
 
 @pytest.mark.usefixtures("here")

@@ -14,7 +14,7 @@ from runs import After
 from offalign import data, models
 from offalign.data import Record
 from offalign.data.batches.packing.fill import lengths, members, pack
-from offalign.data.batches.packing.run import Cut, Packing
+from offalign.data.batches.packing.packing import Cut, Packing
 from offalign.data.batches.packing.shape import fit
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig

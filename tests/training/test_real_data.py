@@ -16,7 +16,7 @@ from offalign.data import eval_batches
 from offalign.distributed import sharding
 from offalign.learner.optim import OptimizerConfig
 from offalign.policy.checkpoint import Checkpoints
-from offalign.reference import store
+from offalign.reference import scoring, store
 from offalign.training.run import Run
 
 pytestmark = [
@@ -166,7 +166,7 @@ def test_it_is_read_whole_and_the_loss_falls(
   with Checkpoints(run.folder) as checkpoints:
     after = checkpoints.restore(before)
   about = json.loads((run.folder / "run.json").read_text())
-  scored = store.attach(
+  scored = scoring.attach(
     run.inputs.train,
     np.arange(len(run.inputs.train)),
     store.Store(run.folder / "reference", about["start"]),

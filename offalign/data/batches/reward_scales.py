@@ -1,4 +1,4 @@
-"""Reward scales by data set, by source or by prompt, and where they are kept.
+"""Rewards of mean 0 and variance 1: by data set, by source or by prompt.
 
 A reward means something on the scale of its run alone: tau and beta are in
 its units. So the scales are kept in the run folder, and are used again by a
@@ -14,13 +14,75 @@ from typing import Any, Literal
 
 import numpy as np
 
-from offalign.data.batches.scale import RewardScale, normalize
 from offalign.data.reading.records import Prompt
 from offalign.data.views import feedback
 from offalign.errors import UserError
 
 By = Literal["dataset", "source", "prompt"]
 FILE = "reward_scales.json"  # those of prompts, in the run folder
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardScale:
+  """What was subtracted from the rewards, and what they were divided by.
+
+  Made from the training rows, stored with a checkpoint, and applied to every
+  other reward of the run.
+
+  Attributes:
+    mean: in the units of the logged rewards.
+    std: the same; above 0, but 0 for a prompt whose rewards are all equal.
+  """
+
+  mean: float
+  std: float
+
+  def apply(self, rewards: np.ndarray) -> np.ndarray:
+    """Logged rewards, of any shape -> normalised ones, float32."""
+    scaled = (np.asarray(rewards, np.float64) - self.mean) / self.std
+    return scaled.astype(np.float32)
+
+
+def normalize(
+  rewards: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, RewardScale]:
+  """Scales rewards to mean 0 and variance 1 over all their entries.
+
+  Args:
+    rewards: [N, K] or any other shape; finite.
+    weights: [N], what the rows count in mean and variance; default: alike.
+
+  Returns:
+    The scaled rewards, float32, and the scale.
+
+  Raises:
+    UserError: where all rewards are the same, or so large that their variance
+      is no finite number.
+  """
+  wide = np.asarray(rewards, np.float64)
+  if wide.size == 0 or wide.min() == wide.max():
+    raise UserError(
+      "the rewards cannot be normalised: all of them are "
+      f"{wide.flat[0] if wide.size else 'absent'}; there is nothing to learn "
+      "from them"
+    )
+  with np.errstate(over="ignore", invalid="ignore"):
+    scale = _moments(wide, weights)
+  if not (np.isfinite(scale.mean) and np.isfinite(scale.std) and scale.std > 0):
+    raise UserError(
+      "the rewards cannot be normalised: their range, "
+      f"{wide.min():g} to {wide.max():g}, is out of proportion"
+    )
+  return scale.apply(wide), scale
+
+
+def _moments(wide: np.ndarray, weights: np.ndarray | None) -> RewardScale:
+  if weights is None:
+    return RewardScale(float(wide.mean()), float(wide.std()))
+  share = np.broadcast_to(weights[:, None], wide.shape)
+  mean = float(np.average(wide, weights=share))
+  variance = np.average((wide - mean) ** 2, weights=share)
+  return RewardScale(mean, float(np.sqrt(variance)))
 
 
 def prompt_key(prompt: Prompt) -> str:
@@ -147,7 +209,7 @@ def fit(
       set alone.
 
   Raises:
-    UserError: where all rewards are the same, see `scale.normalize`.
+    UserError: where all rewards are the same, see `normalize`.
   """
   if by == "prompt":
     return _by_prompt(rewards, keys, sources)

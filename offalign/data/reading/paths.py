@@ -13,15 +13,21 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 
 @dataclasses.dataclass(frozen=True)
-class Sources:
-  """What a path stands for: local files, or one data set of the hub."""
+class DataPath:
+  """What a path stands for: local files, or one data set of the hub.
+
+  Attributes:
+    files: local files, in order.
+    hub: the name of a data set of the hub, where there are no files.
+    passed_over: files of a folder or a glob that cannot be read.
+  """
 
   files: tuple[Path, ...]
   hub: str | None = None
   passed_over: tuple[Path, ...] = ()
 
 
-def find(path: str | Path) -> Sources:
+def find(path: str | Path) -> DataPath:
   """Resolves a file, folder, glob, comma-separated list or hub name.
 
   A folder stands for the readable files directly in it, sorted by name; the
@@ -43,7 +49,7 @@ def find(path: str | Path) -> Sources:
     found, other = _find_one(part)
     if found is None:
       if len(parts) == 1 and _looks_like_hub(text):
-        return Sources((), hub=text)
+        return DataPath((), hub=text)
       raise UserError(
         f"there is no file or folder {part!r}; give a {', '.join(SUFFIXES)} "
         "file, a folder or glob of them, a comma-separated list, or a data "
@@ -55,7 +61,7 @@ def find(path: str | Path) -> Sources:
   for i, file in enumerate(resolved):
     if file in resolved[:i]:
       raise UserError(f"{files[i]} is named twice in {text!r}")
-  return Sources(tuple(files), passed_over=tuple(passed_over))
+  return DataPath(tuple(files), passed_over=tuple(passed_over))
 
 
 def exists(text: str) -> bool:

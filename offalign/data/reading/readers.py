@@ -2,7 +2,7 @@
 
 `stream` gives the rows of one file one after another, as untyped dicts, and a
 problem for each row that cannot even be parsed; `read` holds them all. What
-the dicts mean is for formats.py.
+the dicts mean is for forms.py.
 """
 
 import dataclasses

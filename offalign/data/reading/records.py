@@ -1,12 +1,13 @@
 """The canonical record that every file format becomes."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 FormName = Literal[
   "traj", "label", "pairs", "groups", "sft", "messages", "ultrafeedback"
 ]
-"""What a table of feedback can hold; see `formats.FORMS`."""
+"""What a table of feedback can hold; see `forms.FORMS`."""
 
 ROLES = ("system", "user", "assistant")
 READ_ROLES = (*ROLES, "developer")
@@ -22,6 +23,13 @@ class Message(NamedTuple):
 
 Prompt = str | tuple[Message, ...]
 """Plain text, or the turns that come before an assistant's reply."""
+
+
+def messages_of(prompt: str | Sequence[Sequence[str]]) -> Prompt:
+  """A prompt whose turns may be plain (role, content) pairs, as a `Prompt`."""
+  if isinstance(prompt, str):
+    return prompt
+  return tuple(Message(*turn) for turn in prompt)
 
 
 @dataclasses.dataclass(frozen=True)

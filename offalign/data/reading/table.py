@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from offalign.data.reading import forms, readers
-from offalign.data.reading.paths import Sources, find
+from offalign.data.reading.paths import DataPath, find
 from offalign.data.reading.records import Problem, Prompt, Record, count, quote
 from offalign.errors import UserError
 
@@ -22,7 +22,7 @@ class TableSummary:
   """What was read, in sentences; `str` joins them.
 
   Attributes:
-    form: the name of the form, see `formats.FORMS`.
+    form: the name of the form, see `forms.FORMS`.
     counts: "rows", "prompts", "completions", "bad_rows", and one entry for
       each oddity that occurs.
     sentences: the same for people.
@@ -223,7 +223,7 @@ _SENTENCES = {
 }
 
 
-def _summarise(sources: Sources, reading: _Reading) -> TableSummary:
+def _summarise(sources: DataPath, reading: _Reading) -> TableSummary:
   """Puts the counts into words."""
   files, counts = sources.files, reading.oddities
   name = sources.hub or (

@@ -14,7 +14,37 @@ from offalign.types import Kind
 
 @dataclasses.dataclass(frozen=True)
 class ViewOptions:
-  """The options of `views.view`, None where not set."""
+  """What a view makes of the data: pairs, labels, groups, the best alone.
+
+  An option that is None chooses its default where it applies. One that is
+  set and does not apply is an error.
+
+  Of the rules for pairs, "all" takes any two completions of a prompt,
+  "best_worst" makes one pair a prompt, and "best_random" takes the best with
+  another, drawn by the seed. "adjacent" takes the first with the second, the
+  third with the fourth, ... in the order of the data, so that no completion
+  is used twice; "random" does so in an order drawn by the seed. The rules for
+  labels are those of `labels.with_labels`. Held-out data takes as
+  `label_threshold` the `summary.threshold` of the training data's view.
+  `group_size` is by default the most common number of completions of a
+  prompt, the larger of two equally common.
+
+  Attributes:
+    pairs: how scored completions of a prompt are paired, for losses on
+      pairs; default all.
+    min_margin: least difference between the rewards of a pair, for losses on
+      pairs; closer pairs are dropped and counted.
+    label_rule: how rewards become labels, for losses that need labels;
+      default given where labels or pairs are logged, else global_mean.
+    label_threshold: the reward above which a completion is labelled true, in
+      place of the mean of the data.
+    group_size: completions a prompt (K) for losses on groups.
+    best_of_n: train on the best of n completions of each prompt, drawn by
+      the seed; 0 = the best of all its completions. For losses that read no
+      feedback.
+    top_fraction: train on this share of the completions, those with the
+      highest rewards. For losses that read no feedback.
+  """
 
   pairs: PairRule | None = None
   min_margin: float | None = None
@@ -88,6 +118,10 @@ class ViewOptions:
       )
     if n is not None and fraction is not None:
       raise UserError("best_of_n is set and top_fraction is set; give one")
+
+
+DEFAULTS = ViewOptions()
+"""No option set."""
 
 
 def _refuse(name: str, value: object, reason: str | None) -> None:

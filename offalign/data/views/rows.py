@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from offalign.data.reading.records import Prompt, Record, count
 from offalign.data.views import feedback
@@ -51,6 +51,16 @@ class Needs:
   rewards: bool
   labels: bool
   behaviour_logps: bool = False
+
+  @classmethod
+  def of(cls, needs: Iterable[str]) -> "Needs":
+    """Those of a loss with these `needs`, means over the batch among them."""
+    found = set(needs)
+    return cls(
+      rewards=bool({"rewards", "reward_mean"} & found),
+      labels=bool({"labels", "desirable_length_mean"} & found),
+      behaviour_logps="behaviour_logps" in found,
+    )
 
 
 def check_feedback(records: Sequence[Record], what: str) -> None:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from offalign.data.reading.records import Record, count
 from offalign.data.views import demonstrations, feedback, labels
 from offalign.data.views.feedback import Notes, Scored
-from offalign.data.views.labels import LabelRule
-from offalign.data.views.options import ViewOptions
-from offalign.data.views.pairs import PairRule, given_pairs, made_pairs
+from offalign.data.views.options import DEFAULTS, ViewOptions
+from offalign.data.views.pairs import given_pairs, made_pairs
 from offalign.data.views.rows import (
   Needs,
   Row,
@@ -85,41 +84,18 @@ def view(
   records: Sequence[Record],
   kind: Kind,
   needs: Sequence[str] = (),
+  options: ViewOptions = DEFAULTS,
   *,
-  pairs: PairRule | None = None,
-  min_margin: float | None = None,
-  label_rule: LabelRule | None = None,
-  label_threshold: float | None = None,
-  group_size: int | None = None,
-  best_of_n: int | None = None,
-  top_fraction: float | None = None,
   seed: int = 0,
 ) -> View:
   """Makes the rows that a loss takes: `view(records, loss.kind, loss.needs)`.
 
-  An option is None by default, which chooses what is said below where it
-  applies. Setting one that does not apply is an error.
-
   Args:
     records: of one form.
     kind: SINGLE makes a row of every completion (K = 1); PAIR a row of every
-      pair (K = 2); GROUP rows of `group_size` completions of a prompt.
+      pair (K = 2); GROUP rows of `options.group_size` completions of a prompt.
     needs: columns the loss reads; only those of rewards and labels matter.
-    pairs: which pairs to make where the data has none. "all" (default): any
-      two completions of a prompt. "best_worst": one pair a prompt.
-      "best_random": the best with another, drawn by the seed. "adjacent": the
-      first with the second, the third with the fourth, ... in the order of
-      the data, so that no completion is used twice. "random": the same in an
-      order drawn by the seed.
-    min_margin: drops pairs whose rewards differ by less; above 0.
-    label_rule: how labels are made, see `labels.with_labels`.
-    label_threshold: in place of the data's mean reward for "global_mean"; for
-      held-out data, `summary.threshold` of the training data.
-    group_size: K of a GROUP. Default: the most common number of completions
-      of a prompt, the larger of two equally common.
-    best_of_n: for a SINGLE that reads no feedback, see
-      `demonstrations.best_of_n`.
-    top_fraction: for the same, see `demonstrations.top_fraction`.
+    options: how the rows are made, where the data leaves a choice.
     seed: of what is drawn, and of choices among equals. All of it depends on
       the texts, not on the order of the data.
 
@@ -130,26 +106,13 @@ def view(
   if not records:
     raise UserError("there are no records to make a view of")
   _check_uniform(records)
-  wants = Needs(
-    rewards=bool({"rewards", "reward_mean"} & set(needs)),
-    labels=bool({"labels", "desirable_length_mean"} & set(needs)),
-    behaviour_logps="behaviour_logps" in needs,
-  )
+  wants = Needs.of(needs)
   if wants.behaviour_logps and records[0].behaviour_logps is None:
     raise UserError(
       "this loss needs the log-probs under the policy that wrote the "
       "completions, and the data has no column 'behaviour_logps' (sums of "
       "token log-probs, in nats); log them, or use behaviour=reference"
     )
-  options = ViewOptions(
-    pairs,
-    min_margin,
-    label_rule,
-    label_threshold,
-    group_size,
-    best_of_n,
-    top_fraction,
-  )
   options.check(kind, wants, records[0])
   notes = Notes()
   rows, threshold = _make_rows(records, kind, wants, options, notes, seed)

@@ -52,7 +52,8 @@ def test_the_order_of_the_rows_does_not_change_the_pairs(both, rule, seed):
   found = []
   for records in both:
     try:
-      view = data.view(records, Kind.PAIR, (), pairs=rule, seed=seed)
+      options = data.ViewOptions(pairs=rule)
+      view = data.view(records, Kind.PAIR, (), options, seed=seed)
     except UserError as error:
       assert "no row is left" in str(error)  # noqa: PT017
       found.append(None)
@@ -71,14 +72,15 @@ def test_the_order_of_the_rows_does_not_change_the_pairs(both, rule, seed):
 )
 def test_what_to_imitate_is_of_the_best_in_any_order(both, option, seed):
   records, other = both
+  options = data.ViewOptions(**option)
   try:
-    view = data.view(records, Kind.SINGLE, (), **option, seed=seed)
+    view = data.view(records, Kind.SINGLE, (), options, seed=seed)
   except UserError:
     sizes = collections.Counter(r.prompt for r in records).values()
     assert option == {"best_of_n": 2}
     assert max(sizes) < 2
     return
-  same = data.view(other, Kind.SINGLE, (), **option, seed=seed)
+  same = data.view(other, Kind.SINGLE, (), options, seed=seed)
   assert content(view) == content(same)
   counts = view.summary.counts
   unused = sum(view.summary.unused.values())

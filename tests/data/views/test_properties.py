@@ -76,7 +76,7 @@ def check_provenance(view, records):
 def make(records, kind, needs=(), **options):
   """A view; discards tables of which nothing can be left."""
   try:
-    return data.view(records, kind, needs, **options)
+    return data.view(records, kind, needs, data.ViewOptions(**options))
   except UserError as error:
     assert "no row is left" in str(error)  # noqa: PT017
     hypothesis.reject()

@@ -19,7 +19,7 @@ class Cut:
   Attributes:
     shards: parts that the devices of all processes cut a batch into.
     microbatches: parts of each that are processed one after the other.
-    width: of the model, see `packing.cost`.
+    width: of the model, see `shape.cost`.
   """
 
   shards: int
@@ -83,7 +83,7 @@ class Packing:
   def _lengths(
     self, prompts: np.ndarray, completions: np.ndarray, weight: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray]:
-    """int [B] of prompts, and of their completions; see `packer.lengths`."""
+    """int [B] of prompts, and of their completions; as in `fill.lengths`."""
     rows = self._rows
     index = rows.completion_index[completions]
     prompt = rows.prompts.lengths[rows.prompt_index[prompts]]
