@@ -18,7 +18,7 @@ from offalign.types import Params
 
 @dataclasses.dataclass(frozen=True)
 class Completed:
-  """One completion.
+  """One completion; `str` is its text.
 
   Attributes:
     text: without what ends it.
@@ -29,6 +29,9 @@ class Completed:
   text: str
   tokens: int
   finished: bool
+
+  def __str__(self) -> str:
+    return self.text
 
 
 def encode(

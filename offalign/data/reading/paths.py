@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from offalign.data.reading.memory import Rows
 from offalign.errors import UserError
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
@@ -14,7 +15,13 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-  """What a path stands for: local files, or one data set of the hub."""
+  """What a path stands for: local files, or one data set.
+
+  Attributes:
+    files: to be read in this order.
+    hub: the name of a data set of the hub, or `Rows` in memory.
+    passed_over: files of a folder that are not read.
+  """
 
   files: tuple[Path, ...]
   hub: str | None = None
@@ -33,6 +40,8 @@ def find(path: str | Path) -> Sources:
     UserError: where nothing is there, nothing in it can be read, or a file
       is named twice.
   """
+  if isinstance(path, Rows):
+    return Sources((), hub=path)
   text = str(path)
   if not text.strip():
     raise UserError("the data path is empty; name a file, folder or data set")
