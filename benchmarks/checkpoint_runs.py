@@ -25,7 +25,7 @@ from offalign.config.config import DataConfig
 from offalign.learner.optim import OptimizerConfig
 from offalign.policy import start
 from offalign.policy.folder import read_metrics
-from offalign.programs import export
+from offalign.policy.policy import Policy
 from offalign.training.run import Run
 
 DATA = {
@@ -95,7 +95,7 @@ def run(shape: str, name: str, folder: Path, args: Any) -> Outcome:
     )
   )
   dro_v.train()
-  export.export(folder / "dro_v", folder / "aligned")
+  Policy.load(folder / "dro_v").export(folder / "aligned")
   return Outcome(
     _ends(folder / "sft", "eval_loss"),
     _ends(folder / "dro_v", "eval_loss"),

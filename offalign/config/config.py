@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from offalign import spec
 from offalign.config.data import DataConfig
 from offalign.config.select import SelectConfig
 from offalign.distributed.hosts import HostsConfig
@@ -117,6 +118,14 @@ class Config:
   )
   mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
   hosts: HostsConfig | None = None
+
+  def __post_init__(self) -> None:
+    """Checks the types of the fields.
+
+    Raises:
+      UserError: naming the field.
+    """
+    spec.check_fields("config", self)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from offalign import spec
 from offalign.data.reading.records import FormName
 from offalign.data.views.options import ViewOptions
 
@@ -61,3 +62,11 @@ class DataConfig(ViewOptions):
   max_completion: int = 256
   vanished: Literal["error", "drop"] | None = None
   cache: str | None = None
+
+  def __post_init__(self) -> None:
+    """Checks the types of the fields.
+
+    Raises:
+      UserError: naming the field.
+    """
+    spec.check_fields("data", self)

@@ -9,8 +9,9 @@ Names are imported when they are first used: reading and checking data need
 no jax, whose import takes seconds.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from offalign import lazy
 
 if TYPE_CHECKING:
   from offalign.data.batches.batch import (
@@ -35,27 +36,29 @@ if TYPE_CHECKING:
   from offalign.data.views.provenance import Origin, origins
   from offalign.data.views.rows import Row
   from offalign.data.views.view import View, view
-
-_MODULES = {
-  "batches.batch": ("Sampler", "batch", "eval_batches", "eval_rows"),
-  "batches.mixture": ("Mixture", "MixtureSampler"),
-  "views.provenance": ("Origin", "origins"),
-  "reading.records": ("Message", "Problem", "Prompt", "Record"),
-  "views.rows": ("Row",),
-  "batches.reward_scales": (
-    "RewardScale",
-    "RewardScales",
-    "normalize",
-    "read_scales",
-  ),
-  "reading.table": ("Table", "load", "split_by_prompt"),
-  "text.tokenizer": ("Tokenizer", "make_tokenizer"),
-  "batches.token_rows": ("TokenRows", "tokenize"),
-  "views.options": ("ViewOptions",),
-  "views.view": ("View", "view"),
-}
-_MODULE_OF = {name: m for m, names in _MODULES.items() for name in names}
-_THERE = {"make_tokenizer": "make", "read_scales": "read"}
+else:
+  __getattr__, __dir__ = lazy.names(
+    __name__,
+    {
+      "batches.batch": ("Sampler", "batch", "eval_batches", "eval_rows"),
+      "batches.mixture": ("Mixture", "MixtureSampler"),
+      "views.provenance": ("Origin", "origins"),
+      "reading.records": ("Message", "Problem", "Prompt", "Record"),
+      "views.rows": ("Row",),
+      "batches.reward_scales": (
+        "RewardScale",
+        "RewardScales",
+        "normalize",
+        "read_scales",
+      ),
+      "reading.table": ("Table", "load", "split_by_prompt"),
+      "text.tokenizer": ("Tokenizer", "make_tokenizer"),
+      "batches.token_rows": ("TokenRows", "tokenize"),
+      "views.options": ("ViewOptions",),
+      "views.view": ("View", "view"),
+    },
+    renamed={"make_tokenizer": "make", "read_scales": "read"},
+  )
 
 __all__ = [
   "Message",
@@ -86,16 +89,3 @@ __all__ = [
   "tokenize",
   "view",
 ]
-
-
-def __getattr__(name: str) -> Any:
-  if name not in _MODULE_OF:
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  module = importlib.import_module(f"{__name__}.{_MODULE_OF[name]}")
-  found = getattr(module, _THERE.get(name, name))
-  globals()[name] = found
-  return found
-
-
-def __dir__() -> list[str]:
-  return sorted({*globals(), *__all__})

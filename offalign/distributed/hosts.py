@@ -5,6 +5,7 @@ computation of them all. What only one process may do, such as writing files
 and printing, the first one does.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -27,6 +29,7 @@ _WAIT = 300  # seconds for all processes to come together
 _ALIKE = 5  # seconds in which processes that fail alike all say so
 _TOKEN = "shared-folder-check"
 _joined = False  # for the life of the process, as in jax
+_silent = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,9 +139,29 @@ def is_first() -> bool:
   return index() == 0
 
 
+def speaks() -> bool:
+  """Whether this process says what it does: the first, unless `silent`."""
+  return is_first() and not _silent
+
+
+@contextlib.contextmanager
+def silent(really: bool = True) -> Iterator[None]:
+  """No line and no progress bar of a run is shown while this is entered.
+
+  Args:
+    really: False = does nothing.
+  """
+  global _silent
+  before, _silent = _silent, _silent or really
+  try:
+    yield
+  finally:
+    _silent = before
+
+
 def say(text: str) -> None:
-  """Prints a line in the first process only."""
-  if is_first():
+  """Prints a line in the first process only, and not where it is silent."""
+  if speaks():
     print(spoken(text), flush=True)
 
 

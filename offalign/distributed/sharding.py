@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from offalign import spec
 from offalign.errors import UserError
 from offalign.types import Batch
 
@@ -40,6 +41,14 @@ class MeshConfig:
   data: int = -1
   fsdp: int = 1
   tensor: int = 1
+
+  def __post_init__(self) -> None:
+    """Checks the types of the fields.
+
+    Raises:
+      UserError: naming the field.
+    """
+    spec.check_fields("mesh", self)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from offalign.types import Params
 
 @dataclasses.dataclass(frozen=True)
 class Completed:
-  """A generated completion.
+  """A generated completion; `str` is its text.
 
   Attributes:
     text: the completion without its end-of-text token.
@@ -30,6 +30,9 @@ class Completed:
   text: str
   tokens: int
   finished: bool
+
+  def __str__(self) -> str:
+    return self.text
 
 
 def encode(

@@ -34,9 +34,25 @@ class Gold:
   )
 
   def __post_init__(self) -> None:
-    if self.tie < 0:
-      raise UserError(f"judge 'gold': tie must be 0 or more, not {self.tie}")
+    _check_tie(self.tie)
     object.__setattr__(self, "_score", _load(self.fn))
+
+  @classmethod
+  def of(cls, score: Score, tie: float = 0.0) -> "Gold":
+    """The judge of a function that is at hand.
+
+    Args:
+      score: (prompt's text, completion) -> a finite number, higher is better.
+      tie: scores that differ by no more are a tie.
+    """
+    made = object.__new__(cls)
+    name = getattr(score, "__qualname__", type(score).__name__)
+    module = getattr(score, "__module__", None) or "__main__"
+    fields = {"fn": f"{module}:{name}", "tie": tie, "_score": score}
+    for field, value in fields.items():
+      object.__setattr__(made, field, value)
+    _check_tie(tie)
+    return made
 
   @property
   def spec(self) -> str:
@@ -65,6 +81,11 @@ class Gold:
         )
       found.append(number)
     return np.array(found)
+
+
+def _check_tie(tie: float) -> None:
+  if tie < 0:
+    raise UserError(f"judge 'gold': tie must be 0 or more, not {tie}")
 
 
 def _load(name: str) -> Score:

@@ -90,18 +90,27 @@ class Stopwatch:
   def __init__(self) -> None:
     self.seconds = {"wall": 0.0, "cpu": 0.0}
     self.peak_memory_mb = 0.0
+    self._since = self._now()
 
   def __enter__(self) -> "Stopwatch":
-    self._wall = time.perf_counter()
-    self._cpu = time.process_time()
+    self._since = self._now()
     return self
 
   def __exit__(self, *details: Any) -> None:
-    self.seconds = {
-      "wall": time.perf_counter() - self._wall,
-      "cpu": time.process_time() - self._cpu,
-    }
+    self.lap()
+
+  def lap(self) -> None:
+    """Brings the attributes up to date, between entering and leaving.
+
+    Entered again, the watch goes on from where it was left.
+    """
+    before, self._since = self._since, self._now()
+    for name, now in self._since.items():
+      self.seconds[name] += now - before[name]
     self.peak_memory_mb = _peak_memory_mb()
+
+  def _now(self) -> dict[str, float]:
+    return {"wall": time.perf_counter(), "cpu": time.process_time()}
 
 
 def _peak_memory_mb() -> float:

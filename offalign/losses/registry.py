@@ -52,7 +52,8 @@ def register(
   """Registers `fn(scores, *, option=default, ...)` under a name.
 
   The arguments are the attributes of `Definition`. The decorated function is
-  returned unchanged; the registry holds the definition made from it.
+  returned unchanged; the registry holds the definition made from it. A cell
+  of a notebook that is run again replaces its own loss.
 
   Raises:
     ValueError: for a name that is taken, a name that is no identifier, a
@@ -63,7 +64,7 @@ def register(
   def decorate(fn: LossFn) -> LossFn:
     if not spec_lib.is_word(name):
       raise ValueError(f"loss name {name!r} is not an identifier")
-    if name in _definitions:
+    if name in _definitions and not _is_cell_run_again(fn, name):
       raise ValueError(
         f"a loss named {name!r} is registered already, by "
         f"{_definitions[name].fn.__module__}; choose another name"
@@ -92,6 +93,13 @@ def register(
     return fn
 
   return decorate
+
+
+def _is_cell_run_again(fn: LossFn, name: str) -> bool:
+  """Whether a loss of a notebook, or of the shell, is defined once more."""
+  before = _definitions[name].fn
+  here = fn.__module__ == before.__module__ == "__main__"
+  return here and fn.__qualname__ == before.__qualname__
 
 
 def get(spec: "str | Loss", **options: Any) -> Loss:

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from offalign import losses
-from offalign.data import Tokenizer
 from offalign.data.batches.ragged import Ragged
 from offalign.data.reading.records import messages_of
 from offalign.distributed import sharding
@@ -16,8 +15,9 @@ from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.value import ValueConfig
 from offalign.policy import adapters, start
-from offalign.policy.checkpoint import Checkpoints, choose
-from offalign.policy.folder import ABOUT, TOKENIZER, read_about
+from offalign.policy.checkpoint import Checkpoints
+from offalign.policy.folder import read_run
+from offalign.policy.policy import Policy
 from offalign.types import Batch
 
 
@@ -40,26 +40,21 @@ class Rewards:
       UserError: where the folder is no run, or its run trained no reward
         model.
     """
-    about = read_about(folder)
-    if about is None:
-      raise UserError(f"{folder} is not a run folder: it has no {ABOUT}")
-    loss = losses.get(about["loss"])
+    loss = losses.get(read_run(folder)["loss"])
     if not loss.trains_rewards:
       raise UserError(
-        f"{folder} trained the loss {about['loss']}, which makes no reward "
-        "model: name a run of bradley_terry"
+        f"{folder} trained the loss {loss}, which makes no reward model: name "
+        "a run of bradley_terry"
       )
-    with Checkpoints(folder) as checkpoints:
-      if checkpoints.latest is None:
-        raise UserError(f"{folder} has no complete checkpoint yet")
-    self.step = choose(folder, step, about["config"].get("keep_best"))
+    policy = Policy.load(folder, step)
+    self.step, about = policy.step, policy.about
     self._config, self._size = about["config"], batch_size
-    self._tokenizer = Tokenizer.load(folder / TOKENIZER)
+    self._tokenizer = policy.tokenizer
     mesh = sharding.one_device()
     lora = adapters.config_of(about)
     self._learner = Learner(
       loss,
-      start.model_of(folder, about),
+      policy.model,
       LearnerConfig(value=_value(self._config), lora=lora),
       mesh,
     )

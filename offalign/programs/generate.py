@@ -5,25 +5,17 @@ role and content) with the policy of a run, and writes "prompt", "completion",
 "tokens" and "finished" for each. What `offalign.judge` compares.
 """
 
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from offalign.config.config import blaming
-from offalign.data import Tokenizer
-from offalign.distributed import sharding
 from offalign.errors import UserError
+from offalign.files import write_atomically
 from offalign.generation import completions
-from offalign.generation.completing import Completed, complete, encode
-from offalign.policy import start
-from offalign.policy.checkpoint import Checkpoints, choose
-from offalign.policy.folder import ABOUT, TOKENIZER, read_about
+from offalign.policy.policy import BATCH, Policy
 from offalign.programs import flags as flags_lib
-
-BATCH = 32
 
 
 def generate(
@@ -37,19 +29,16 @@ def generate(
   seed: int = 0,
   batch_size: int = BATCH,
 ) -> int:
-  """Completes each distinct prompt of a file once.
-
-  The random numbers are the seed's and the run folder's name's, so that two
-  runs do not draw alike.
+  """Completes each distinct prompt of a file once, and writes a file.
 
   Args:
     run: the run folder.
     prompts: JSON lines with "prompt".
     out: the file to write; it is there whole or not at all.
     step: of the checkpoint: "newest", "best" or a number.
-    max_new_tokens: default: the longest completion of the run's training.
-    temperature: 0 takes the likeliest tokens.
-    seed: of the samples.
+    max_new_tokens: see `Policy.generate`.
+    temperature: see `Policy.generate`.
+    seed: see `Policy.generate`.
     batch_size: prompts at a time.
 
   Returns:
@@ -59,10 +48,9 @@ def generate(
     UserError: for no checkpoint, or prompts that cannot be encoded.
   """
   asked = completions.read_prompts(prompts)
-  done, number = complete_with(
-    run,
+  policy = Policy.load(run, step)
+  done = policy.generate(
     asked,
-    step=step,
     max_new_tokens=max_new_tokens,
     temperature=temperature,
     seed=seed,
@@ -74,53 +62,8 @@ def generate(
   ]
   out = pathlib.Path(out)
   out.parent.mkdir(parents=True, exist_ok=True)
-  part = out.with_name(out.name + ".part")
-  part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-  os.replace(part, out)
-  return number
-
-
-def complete_with(
-  run: str | pathlib.Path,
-  prompts: Sequence[completions.Prompt],
-  *,
-  step: str = "newest",
-  max_new_tokens: int | None = None,
-  temperature: float = 1.0,
-  seed: int = 0,
-  batch_size: int = BATCH,
-) -> tuple[list[Completed], int]:
-  """What `generate` writes, and the checkpoint's step; writes nothing."""
-  folder = pathlib.Path(run)
-  about = read_about(folder)
-  if about is None:
-    raise UserError(f"{folder} is not a run folder: it has no {ABOUT}")
-  with Checkpoints(folder) as checkpoints:
-    if checkpoints.latest is None:
-      raise UserError(f"{folder} has no complete checkpoint yet")
-  config = about["config"]
-  with blaming(f"--step={step}"):
-    number = choose(folder, step, config.get("keep_best"))
-  tokenizer = Tokenizer.load(folder / TOKENIZER)
-  model = start.model_of(folder, about)
-  if max_new_tokens is None:
-    max_new_tokens = config.get("data.max_completion") or 256
-  encoded, cut = encode(tokenizer, prompts, config.get("data.max_prompt"))
-  if cut:
-    print(
-      f"{cut} of {len(prompts)} prompts are cut to their end, as in training"
-    )
-  done = complete(
-    model,
-    start.restore(folder, model, sharding.one_device(), number),
-    tokenizer,
-    encoded,
-    stream=f"{seed}/{folder.resolve().name}",
-    max_new_tokens=max_new_tokens,
-    batch_size=min(batch_size, len(prompts)),
-    temperature=temperature,
-  )
-  return done, number
+  write_atomically(out, "".join(f"{line}\n" for line in lines))
+  return policy.step
 
 
 def main(argv: Sequence[str]) -> int:

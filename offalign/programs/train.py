@@ -48,7 +48,7 @@ def _train(config: Config) -> int:
   try:
     with Stop() as stop:
       run = Run(config)
-      held = run.train(stop)
+      run.train(stop)
   except Stopped as stopped:
     hosts.say(str(stopped))
     return 0
@@ -72,7 +72,7 @@ def _train(config: Config) -> int:
       time.sleep(config.hosts.timeout + 5)
     traceback.print_exc()
     return 1
-  hosts.say(f"done: {describe(held)}; run folder {run.folder}")
+  hosts.say(f"done: {describe(run.held_out)}; run folder {run.folder}")
   return 0
 
 

@@ -157,7 +157,7 @@ def scored(
     eval_batches(rows.unique().take(which), batch_size, mine),
     total=-(-len(which) // batch_size),
     desc=title,
-    disable=None if title and hosts.is_first() else True,
+    disable=None if title and hosts.speaks() else True,
   )
   for i, batch in enumerate(batches):
     part = which[i * batch_size :][:batch_size]

@@ -12,12 +12,12 @@ from offalign.data import TokenRows, batch, eval_rows
 from offalign.distributed import sharding
 from offalign.distributed.signals import Stop
 from offalign.learner import Learner, TrainState
+from offalign.policy.folder import PREFIX
 from offalign.reference.scoring import distinct_logps
 from offalign.training.batches import Batches
 from offalign.training.metrics import finish
 from offalign.types import Params, Scores
 
-PREFIX = "eval_"  # as TRL names held-out metrics
 _ACCURACY = ("chosen", "rejected", "margins", "accuracies")
 
 

@@ -6,8 +6,7 @@ import pathlib
 
 import jax
 
-from offalign.distributed import sharding
-from offalign.errors import spoken
+from offalign.distributed import hosts, sharding
 from offalign.files import write_atomically
 from offalign.learner import Learner
 from offalign.training.batches import Batches
@@ -31,22 +30,22 @@ def report(
     begin: the step that the run goes on after, or 0.
   """
   for sentence in inputs.sentences:
-    print(spoken(sentence))
+    hosts.say(sentence)
   if inputs.problems:
     path = folder / "bad_rows.jsonl"
     problems = map(dataclasses.asdict, inputs.problems)
     lines = [json.dumps(problem) + "\n" for problem in problems]
     write_atomically(path, "".join(lines))
-    print(f"{len(lines)} problems of rows left out are listed in {path}")
+    hosts.say(f"{len(lines)} problems of rows left out are listed in {path}")
   trained = jax.eval_shape(learner.fresh, params).params
-  print(
+  hosts.say(
     f"{learner.model.spec}, {_size(params):,} params, {_size(trained):,} to "
     f"train, loss {learner.loss}, {sharding.describe(learner.mesh)}"
   )
   for sentence in sharding.unsplit(learner.mesh, learner.model.splits):
-    print(f"mesh: {sentence}")
+    hosts.say(f"mesh: {sentence}")
   if begin:
-    print(f"going on after step {begin} of {folder}")
+    hosts.say(f"going on after step {begin} of {folder}")
 
 
 def _size(params: Params) -> int:

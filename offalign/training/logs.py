@@ -11,6 +11,7 @@ import numpy as np
 import tensorboardX
 import tqdm
 
+from offalign.distributed import hosts
 from offalign.files import write_atomically
 from offalign.policy.folder import METRICS, read_metrics
 
@@ -39,7 +40,7 @@ class Logs:
       initial=start,
       unit="step",
       dynamic_ncols=True,
-      disable=not _is_wide(sys.stderr),
+      disable=not (hosts.speaks() and _is_wide(sys.stderr)),
     )
     # (seconds, steps, tokens) at the last step, and where rates count from.
     self._now = self._since = (time.monotonic(), 0, 0)
@@ -88,8 +89,9 @@ class Logs:
 
   def say(self, text: str) -> None:
     """Prints a line without breaking the bar."""
-    tqdm.tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    if hosts.speaks():
+      tqdm.tqdm.write(text, file=sys.stdout)
+      sys.stdout.flush()
 
   def close(self) -> None:
     """Flushes and closes the files."""

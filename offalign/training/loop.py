@@ -13,6 +13,7 @@ from offalign.learner import Learner, TrainState
 from offalign.policy.best import Best
 from offalign.policy.checkpoint import Checkpoints
 from offalign.training.batches import Batches
+from offalign.training.cost import Cost
 from offalign.training.evaluation import evaluate
 from offalign.training.logs import Logs, describe, mean_of
 from offalign.training.metrics import check_finite, finish
@@ -38,6 +39,7 @@ class Loop:
     checkpoints: where states go.
     logs: where metrics go.
     about: goes beside each state.
+    cost: counts what the run takes; the first process has it.
     best: of the evaluations, where the best state is kept.
     selection: compares the policy by a judge, where that decides.
     stop: looked at after each step.
@@ -53,6 +55,7 @@ class Loop:
   checkpoints: Checkpoints
   logs: Logs
   about: dict[str, Any]
+  cost: Cost | None
   best: Best | None
   selection: Selection | None
   stop: Stop
@@ -90,6 +93,8 @@ class Loop:
           self._save(state)
         if step < config.steps:
           self.stop.check()
+      if self.cost is not None:
+        self.cost.write()  # with the seconds of the last evaluation
     except (Stopped, Unjudged):
       if int(state.step):
         self._save(state)
@@ -109,6 +114,8 @@ class Loop:
     check_finite(step, metrics, [_where(rows, i) for i in picked])
     self.window.append(finish(metrics, self.sampler.parts(picked)))
     self.logs.count(rows.count_tokens(picked))
+    if self.cost is not None:
+      self.cost.count(picked)
     if is_due(step, self.config.log_every, self.config):
       line = mean_of(self.window)
       line["learning_rate"] = learner.learning_rate(step - 1)
@@ -149,6 +156,8 @@ class Loop:
 
   def _save(self, state: TrainState) -> None:
     self.checkpoints.save(state, self.about, self.window)
+    if self.cost is not None:
+      self.cost.write()
 
 
 def is_due(step: int, every: int | None, config: Config) -> bool:

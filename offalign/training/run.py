@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from offalign import losses
-from offalign.config import Config
+from offalign.config import Config, arguments
 from offalign.config.config import blaming, check, flat, refuse_changes
 from offalign.data import batch, read_scales
 from offalign.data.batches import reward_scales
@@ -19,17 +19,27 @@ from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError
 from offalign.files import write_atomically, write_json
+from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig
 from offalign.policy import start
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
-from offalign.policy.folder import ABOUT, TOKENIZER, read_about, read_metrics
+from offalign.policy.folder import (
+  ABOUT,
+  PREFIX,
+  TOKENIZER,
+  curves,
+  held_out_metrics,
+  read_about,
+  read_metrics,
+)
+from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
 from offalign.reference.store import Store
 from offalign.training import compile_cache, evaluation, header, inputs
 from offalign.training.batches import Batches
-from offalign.training.evaluation import PREFIX
+from offalign.training.cost import Cost
 from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
 from offalign.training.profile import Profile
@@ -40,18 +50,43 @@ class Run:
   """One training run, from its configuration to its last checkpoint.
 
   Attributes:
-    config: the flags.
+    config: the configuration.
     folder: the run folder.
     learner: the learner.
     inputs: the rows, and batches of them.
+    sampler: which rows each step has.
   """
 
-  def __init__(self, config: Config):
+  def __init__(self, config: Config | None = None, **options: Any):
     """Reads everything and checks it; trains nothing.
+
+      Run(loss="dro_v(tau=1.0)", model="t5", data=rows, out="runs/thumbs")
+
+    Args:
+      config: the configuration; or give its fields:
+      options: the fields of `Config`. `data` is a path, a list of dicts or a
+        `datasets.Dataset`; or, like each group of options, a dict of its
+        fields: data={"path": rows, "max_prompt": 64}.
 
     Raises:
       UserError: for any mistake that can be known before the first step.
     """
+    self._watch = Stopwatch()
+    with self._watch:
+      self._read(self._config(config, options))
+
+  @staticmethod
+  def _config(config: Config | None, options: dict[str, Any]) -> Config:
+    if config is None:
+      return arguments.read(options)
+    if options:
+      raise UserError(
+        f"{', '.join(options)} is given beside a Config: use "
+        "dataclasses.replace on that, or give all options by name"
+      )
+    return config
+
+  def _read(self, config: Config) -> None:
     with blaming("--cfg.loss"):
       loss = losses.get(config.loss)
     config = keeping(config)
@@ -124,19 +159,33 @@ class Run:
           "put them back, or name another --cfg.out"
         )
 
-  def train(self, stop: Stop | None = None) -> dict[str, float]:
-    """Trains to the last step; returns the last held-out metrics.
+  def train(self, stop: Stop | None = None, *, verbose: bool = True) -> Policy:
+    """Trains to the last step.
 
     To be called once: another attempt takes another `Run`.
 
     Args:
       stop: looked at after each batch.
+      verbose: says what is done, and shows a bar in a terminal.
+
+    Returns:
+      The policy of the last step.
 
     Raises:
       UserError: for a folder or a checkpoint that cannot be used.
       NonFinite: where the loss stops being a number.
       Stopped: where it was asked for; says how to go on.
     """
+    if self._first is None:
+      raise UserError(
+        f"this Run of {self.folder} has begun its training already: make "
+        "another, which goes on from the newest checkpoint"
+      )
+    with hosts.silent(not verbose), self._watch:
+      return Policy(self.folder, self._about, self._whole(stop or Stop()))
+
+  def _whole(self, stop: Stop) -> int:
+    """Trains; returns the last step."""
     try:
       if hosts.is_first():
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +199,7 @@ class Run:
       best = Best(self.folder, self.config.keep_best)
     with Checkpoints(self.folder, self.config.keep, best) as checkpoints:
       try:
-        return self._train(checkpoints, best, stop or Stop())
+        return self._train(checkpoints, best, stop)
       except Stopped:
         latest = checkpoints.latest or 0
         raise Stopped(
@@ -160,12 +209,13 @@ class Run:
 
   def _train(
     self, checkpoints: Checkpoints, best: Best | None, stop: Stop
-  ) -> dict[str, float]:
+  ) -> int:
     config, learner = self.config, self.learner
     begin = checkpoints.latest or 0
     owed = self._owes_evaluation(begin)
     if begin >= config.steps and not owed:
-      return self._report_finished(begin)
+      self._report_finished(begin)
+      return begin
     stop.check()
     state, window = learner.init(self._first, config.seed), []
     if begin:
@@ -179,8 +229,11 @@ class Run:
     ref = self._first if learner.has_frozen_weights else None
     self._first = None  # frees it, but for `ref`: from here on it is columns
     logs: Logs = NoLogs()
+    cost: Cost | None = None
     if hosts.is_first():
       logs = Logs(self.folder, begin, config.steps)
+      rows = data.rows["train"]
+      cost = Cost(self.folder, rows, self.sampler, self._watch, begin)
     traced = config.profile or 0
     profile = Profile(
       self.folder / "profile", traced if hosts.is_first() else 0, begin
@@ -194,6 +247,7 @@ class Run:
       checkpoints=checkpoints,
       logs=logs,
       about=self._about,
+      cost=cost,
       best=best,
       selection=self._selection,
       stop=stop,
@@ -201,7 +255,8 @@ class Run:
       window=window,
     )
     with contextlib.closing(logs), profile:
-      return loop.run(state, owed)
+      loop.run(state, owed)
+    return config.steps
 
   def _begin_folder(self) -> None:
     """Writes what a run that goes on reads; run.json last, as it counts."""
@@ -225,14 +280,26 @@ class Run:
       due = due or is_due(begin, select.every, config)
     if not due or begin > config.steps:
       return False
-    return hosts.anywhere(not _held(self.folder, begin))
+    return hosts.anywhere(not _was_evaluated(self.folder, begin))
 
-  def _report_finished(self, begin: int) -> dict[str, float]:
+  def _report_finished(self, begin: int) -> None:
     hosts.say(
       f"nothing to do: {self.folder} is at step {begin} of "
       f"{self.config.steps}; a larger --cfg.steps goes on from there"
     )
-    return _held(self.folder) or {}
+
+  @property
+  def held_out(self) -> dict[str, float]:
+    """The last held-out metrics; {} where none were logged."""
+    return held_out_metrics(self.folder)
+
+  @property
+  def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """All that was logged: name -> (int [n] steps, float64 [n] values)."""
+    return {
+      name: (np.array([s for s, _ in points]), np.array([v for _, v in points]))
+      for name, points in curves(self.folder).items()
+    }
 
   def _with_reference(self, begin: int, stop: Stop) -> Batches:
     """The rows, with what is wanted of the reference, packed if asked for."""
@@ -271,13 +338,11 @@ def _learner_config(config: Config) -> LearnerConfig:
   )
 
 
-def _held(
-  folder: pathlib.Path, step: int | None = None
-) -> dict[str, float] | None:
-  """The last held-out metrics that were logged, or those of a step."""
-  found = None
-  for line in read_metrics(folder):
-    held = {k: v for k, v in line.items() if k.startswith(PREFIX)}
-    if held and step in (None, line["step"]):
-      found = held
-  return found
+def _was_evaluated(folder: pathlib.Path, step: int) -> bool:
+  """Whether held-out metrics of a step were logged."""
+  return any(
+    name.startswith(PREFIX)
+    for line in read_metrics(folder)
+    if line["step"] == step
+    for name in line
+  )

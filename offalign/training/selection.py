@@ -29,6 +29,7 @@ from offalign.judges.win_rates import win_rate
 from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.policy.best import WIN_RATE
+from offalign.policy.policy import Policy
 from offalign.training.batches import Batches
 from offalign.types import Params
 
@@ -141,11 +142,7 @@ class Selection:
       return self._texts(model, start, "other side", stop)
     with blaming(f"--cfg.select.against={against}"):
       if pathlib.Path(against).is_dir():
-        # Imported here: it imports what a run does.
-        from offalign.programs.generate import complete_with
-
-        done, _ = complete_with(
-          against,
+        done = Policy.load(against).generate(
           self.prompts,
           max_new_tokens=self._longest,
           temperature=self._select.temperature,

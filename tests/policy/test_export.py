@@ -13,7 +13,7 @@ from offalign.models import hf
 from offalign.policy import start
 from offalign.policy.checkpoint import Checkpoints
 from offalign.policy.folder import read_about
-from offalign.programs import export as export_lib
+from offalign.policy.policy import Policy
 from offalign.training.run import Run
 
 LLAMA = {
@@ -54,7 +54,7 @@ class TestUntrained:
     self.untrained(
       scored, tmp_path / "run", "t5(width=16, heads=2, head_dim=6)"
     )
-    export_lib.export(tmp_path / "run", tmp_path / "out")
+    Policy.load(tmp_path / "run").export(tmp_path / "out")
     model, params = hf.load(tmp_path / "out")
     assert model.vocab_size == read_about(tmp_path / "run")["vocab_size"]
     transformers = pytest.importorskip(
@@ -85,7 +85,7 @@ class TestUntrained:
     hf.write(origin_folder, LLAMA, model, params, dtype="bfloat16")
     write_tokenizer(origin_folder)
     self.untrained(scored, tmp_path / "run", str(origin_folder))
-    export_lib.export(tmp_path / "run", tmp_path / "out", dtype="bfloat16")
+    Policy.load(tmp_path / "run").export(tmp_path / "out", dtype="bfloat16")
     assert (origin_folder / "model.safetensors").read_bytes() == (
       tmp_path / "out" / "model.safetensors"
     ).read_bytes()
@@ -97,14 +97,14 @@ class TestUntrained:
 
   def test_a_decoder_spec_is_none_of_theirs(self, tmp_path):
     about = recorded(model="decoder(width=8)", vocab_size=20)
-    (tmp_path / "run.json").write_text(json.dumps(about))
+    policy = Policy(tmp_path, about, step=0)
     with pytest.raises(UserError, match=r"decoder.width=8., which is none of"):
-      export_lib.export(tmp_path, tmp_path / "out")
+      policy.export(tmp_path / "out")
 
 
 def test_no_run(tmp_path):
   with pytest.raises(UserError, match=r"is not a run folder: it has no run.js"):
-    export_lib.export(tmp_path, tmp_path / "out")
+    Policy.load(tmp_path).export(tmp_path / "out")
 
 
 def test_no_checkpoint(t5_folder, tmp_path):
@@ -113,5 +113,5 @@ def test_no_checkpoint(t5_folder, tmp_path):
   about = recorded(model="hf:x", vocab_size=41)
   (tmp_path / "run.json").write_text(json.dumps(about))
   with pytest.raises(UserError, match="has no complete checkpoint yet"):
-    export_lib.export(tmp_path, tmp_path / "out")
+    Policy.load(tmp_path).export(tmp_path / "out")
   assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ import runs
 
 from offalign.data import Tokenizer
 from offalign.models import hf
-from offalign.programs import export as export_lib
+from offalign.policy.policy import Policy
 from offalign.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -96,7 +96,9 @@ def test_from_conversations_to_a_model_folder(origin, talks, tmp_path):
   assert text.endswith("<|start_header_id|>assistant<|end_header_id|>\n\n")
 
   out = tmp_path / "out"
-  assert export_lib.export(tmp_path / "run", out) == 4
+  policy = Policy.load(tmp_path / "run")
+  assert policy.step == 4
+  policy.export(out)
   for name in (
     "tokenizer.json",
     "tokenizer_config.json",

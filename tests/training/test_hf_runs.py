@@ -17,7 +17,7 @@ from offalign.models.hf.folder import open_folder
 from offalign.models.hf.read import flatten
 from offalign.policy import start
 from offalign.policy.folder import read_about
-from offalign.programs import export as export_lib
+from offalign.policy.policy import Policy
 from offalign.reference import store
 from offalign.training.run import Run
 
@@ -47,7 +47,9 @@ def exported(run, tmp_path_factory):
   alone = tmp_path_factory.mktemp("moved") / "run"
   shutil.copytree(run, alone)
   out = tmp_path_factory.mktemp("exported") / "out"
-  assert export_lib.export(alone, out) == 3
+  policy = Policy.load(alone)
+  assert policy.step == 3
+  policy.export(out)
   return out
 
 
@@ -125,7 +127,7 @@ def test_a_run_starts_from_a_run(run, scored, tmp_path):
   for path in policy:
     np.testing.assert_array_equal(policy[path], kept[path])
   child.train()
-  export_lib.export(out, tmp_path / "out", dtype="bfloat16")
+  Policy.load(out).export(tmp_path / "out", dtype="bfloat16")
   written = json.loads((tmp_path / "out" / "config.json").read_text())
   assert written["torch_dtype"] == "bfloat16"
   assert written["architectures"] == ["T5ForConditionalGeneration"]

@@ -22,8 +22,9 @@ from offalign.models.hf.read import flatten
 from offalign.models.hf.tensor_files import read_header
 from offalign.models.lora import LoraConfig
 from offalign.policy import adapters as adapted
+from offalign.policy import export
 from offalign.policy.checkpoint import Checkpoints
-from offalign.programs import export as export_lib
+from offalign.policy.policy import Policy
 from offalign.programs import flags as flags_lib
 from offalign.training.run import Run
 
@@ -115,7 +116,9 @@ def test_a_run_that_stopped_goes_on_exactly(
 
 @pytest.mark.slow
 def test_an_export_is_merged(run, merged, tmp_path):
-  assert export_lib.export(run.folder, tmp_path / "out") == 3
+  policy = Policy.load(run.folder)
+  assert policy.step == 3
+  policy.export(tmp_path / "out")
   same(hf.load(tmp_path / "out")[1], merged)
 
 
@@ -127,10 +130,10 @@ def test_an_adapter_is_exported_without_the_weights(
   shutil.copytree(run.folder, alone)
   moved = origin_folder.rename(origin_folder.with_name("moved"))
   try:
-    export_lib.export(alone, tmp_path / "out", adapter=True)
+    Policy.load(alone).export(tmp_path / "out", adapter=True)
     sentence = "adapters alone, for .*origin.*, weights .*: .* is no model f"
     with pytest.raises(UserError, match=sentence):
-      export_lib.export(alone, tmp_path / "merged")
+      Policy.load(alone).export(tmp_path / "merged")
   finally:
     moved.rename(origin_folder)
   about = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
@@ -155,7 +158,7 @@ def test_other_weights_than_before_are_noticed(
     origin_folder.mkdir()
     hf.write(origin_folder, raw, model, params)
     with pytest.raises(UserError, match=r"there is .*; put back what was"):
-      export_lib.export(run.folder, tmp_path / "out")
+      Policy.load(run.folder).export(tmp_path / "out")
   finally:
     shutil.rmtree(origin_folder)
     kept.rename(origin_folder)
@@ -197,18 +200,14 @@ def test_flags(origin_folder, scored, tmp_path):
 def test_a_run_of_whole_weights_has_no_adapter(t5_folder, tmp_path):
   about = {"model": "hf:x", "config": {"lora": None}}
   with pytest.raises(UserError, match="trained all weights, so it has no ad"):
-    export_lib._write_adapter(
-      tmp_path, t5_folder, about, {}, None, "float32", 1
-    )
+    export._write_adapter(tmp_path, t5_folder, about, {}, None, "float32", 1)
 
 
 def test_an_adapter_of_a_run_is_refused(t5_folder, tmp_path):
   known = {f"lora.{k}": v for k, v in dataclasses.asdict(LORA).items()}
   about = {"model": "hf:x", "config": {**known, "init": "runs/sft"}}
   with pytest.raises(UserError, match="export that run first and train with"):
-    export_lib._write_adapter(
-      tmp_path, t5_folder, about, {}, None, "float32", 1
-    )
+    export._write_adapter(tmp_path, t5_folder, about, {}, None, "float32", 1)
 
 
 def test_maps_that_share_a_tensor_are_refused(tmp_path):

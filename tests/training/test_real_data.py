@@ -162,7 +162,7 @@ def test_it_is_read_whole_and_the_loss_falls(
 
   first = run.learner.model.init(jax.random.key(0))
   before = run.learner.init(first)
-  held = run.train()
+  held = run.train().metrics
   with Checkpoints(run.folder) as checkpoints:
     after = checkpoints.restore(before)
   about = json.loads((run.folder / "run.json").read_text())

@@ -76,7 +76,7 @@ def test_a_finished_run_says_so_and_changes_nothing(log, half, capsys):
   held = runs.metrics(half.folder)[-1]
   before = runs.contents(half.folder)
   capsys.readouterr()
-  again = Run(runs.config(log, half.folder, steps=4)).train()
+  again = Run(runs.config(log, half.folder, steps=4)).train().metrics
   assert runs.contents(half.folder) == before
   assert again == {k: v for k, v in held.items() if k != "step"}
   said = capsys.readouterr().out

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from offalign.data.reading.memory import Rows
 from offalign.errors import UserError
 
 SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
@@ -14,12 +15,12 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 @dataclasses.dataclass(frozen=True)
 class DataPath:
-  """What a path stands for: local files, or one data set of the hub.
+  """What a path stands for: local files, or one data set.
 
   Attributes:
-    files: local files, in order.
-    hub: the name of a data set of the hub, where there are no files.
-    passed_over: files of a folder or a glob that cannot be read.
+    files: to be read in this order.
+    hub: the name of a data set of the hub, or `Rows` in memory.
+    passed_over: files of a folder that are not read.
   """
 
   files: tuple[Path, ...]
@@ -39,6 +40,8 @@ def find(path: str | Path) -> DataPath:
     UserError: where nothing is there, nothing in it can be read, or a file
       is named twice.
   """
+  if isinstance(path, Rows):
+    return DataPath((), hub=path)
   text = str(path)
   if not text.strip():
     raise UserError("the data path is empty; name a file, folder or data set")

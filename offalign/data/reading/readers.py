@@ -1,4 +1,4 @@
-"""Rows of a local file, or of a data set of the Hugging Face hub.
+"""Rows of a local file, of memory, or of a data set of the Hugging Face hub.
 
 `stream` gives the rows of one file one after another, as untyped dicts, and a
 problem for each row that cannot even be parsed; `read` holds them all. What
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from offalign.data.reading.memory import Rows
 from offalign.data.reading.records import Problem
 from offalign.errors import UserError
 
@@ -61,7 +62,7 @@ class Stream:
 
 
 def read(source: Path | str) -> RawRows:
-  """Reads a local file (a `Path`) or a hub data set (a name).
+  """Reads a local file (a `Path`), `Rows`, or a hub data set (a name).
 
   Raises:
     UserError: where the file as a whole cannot be read, or has no rows.
@@ -86,7 +87,7 @@ def read(source: Path | str) -> RawRows:
 
 
 def stream(source: Path | str) -> Stream:
-  """The rows of a local file (a `Path`) or a hub data set (a name).
+  """The rows of a local file (a `Path`), `Rows`, or a hub data set (a name).
 
   What is held at a time does not grow with the file, but with its longest
   rows.
@@ -94,6 +95,8 @@ def stream(source: Path | str) -> Stream:
   Raises:
     UserError: where the file as a whole cannot be read.
   """
+  if isinstance(source, Rows):
+    return Stream(source, source.columns, source.items())
   if isinstance(source, str):
     return _stream_hub(source)
   if source.name.endswith(".parquet"):

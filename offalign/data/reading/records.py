@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from offalign.data.reading.memory import Rows
+
 FormName = Literal[
   "traj", "label", "pairs", "groups", "sft", "messages", "ultrafeedback"
 ]
@@ -45,7 +47,7 @@ class Record:
     rewards: one finite number a completion, or None where none were logged.
     labels: one a completion, True = desirable; or None.
     ranked: True for a pair: completion 0 was preferred to completion 1.
-    source: "file:row", rows from 0.
+    source: "file:row", rows from 0; "the list:row" for rows in memory.
     behaviour_logps: one a completion, the sum of its tokens' log-probs (nats)
       under the policy that wrote it; or None where none were logged.
   """
@@ -64,7 +66,8 @@ class Problem:
   """One thing that is wrong with one row.
 
   Attributes:
-    file: path as the user wrote it, or a data set's name.
+    file: path as the user wrote it, or the name of a data set or of rows in
+      memory.
     row: from 0; in JSON lines the line, blank ones included.
     column: the column at fault, or None where it is the whole row.
     what: what is wrong with it.
@@ -77,7 +80,10 @@ class Problem:
 
   def __str__(self) -> str:
     column = "" if self.column is None else f", column {self.column!r}"
-    return f"{self.file}, row {self.row}{column}: {self.what}"
+    row = f"{self.file}, row {self.row}"
+    if isinstance(self.file, Rows):
+      row = f"row {self.row} of {self.file}"
+    return f"{row}{column}: {self.what}"
 
 
 def quote(value: object, limit: int = 40) -> str:

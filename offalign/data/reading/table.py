@@ -1,13 +1,13 @@
-"""Files -> a table of records, with everything wrong in it accounted for."""
+"""Files or rows -> a table of records; all that is wrong is accounted for."""
 
 import collections
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from offalign.data.reading import forms, readers
+from offalign.data.reading.memory import Source, as_path
 from offalign.data.reading.paths import DataPath, find
 from offalign.data.reading.records import Problem, Prompt, Record, count, quote
 from offalign.errors import UserError
@@ -52,7 +52,7 @@ class Table:
 
 
 def load(
-  path: str | Path,
+  path: Source,
   *,
   form: str | None = None,
   bad_rows: Literal["error", "skip"] = "error",
@@ -62,8 +62,9 @@ def load(
 
   Args:
     path: a .parquet, .jsonl or .jsonl.gz file; a folder, glob or
-      comma-separated list of such files, all of one form; or a data set of
-      the Hugging Face hub as "org/name" or "org/name:split".
+      comma-separated list of such files, all of one form; a data set of the
+      Hugging Face hub as "org/name" or "org/name:split"; or rows in memory:
+      a list of dicts, or a `datasets.Dataset`.
     form: "traj", "label", "pairs", "groups", "sft", "messages" or
       "ultrafeedback"; None = told by the columns.
     bad_rows: "error" refuses the data if any row is bad; "skip" leaves bad
@@ -77,9 +78,9 @@ def load(
   """
   if bad_rows not in ("error", "skip"):
     raise UserError(f"bad_rows must be 'error' or 'skip', not {bad_rows!r}")
-  sources = find(path)
+  sources = find(as_path(path))
   reading = _Reading(form, int_labels)
-  for source in sources.files or (str(sources.hub),):
+  for source in sources.files or (sources.hub or "",):
     reading.add(readers.read(source))
   records, problems = reading.records, reading.problems
   bad = len({(p.file, p.row) for p in problems})

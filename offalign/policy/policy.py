@@ -1,0 +1,320 @@
+"""A policy, opened from a run folder: its text, its log-probs, its files."""
+
+import functools
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from offalign import losses
+from offalign.data import Tokenizer
+from offalign.data import load as load_data
+from offalign.data.reading.memory import Source
+from offalign.distributed import sharding
+from offalign.errors import UserError
+from offalign.generation.completing import Completed, complete, encode
+from offalign.generation.completions import Prompt
+from offalign.leaderboard.rows import Row
+from offalign.losses import Loss
+from offalign.models.base import Model
+from offalign.policy import export as exporting
+from offalign.policy import row as board_row
+from offalign.policy import scoring, start
+from offalign.policy.checkpoint import Checkpoints, choose
+from offalign.policy.folder import TOKENIZER, held_out_metrics, read_run
+from offalign.types import Params
+
+BATCH = 32
+LONGEST = 256
+
+
+class Policy:
+  """A policy, opened from a run folder.
+
+  Nothing but run.json is read before it is needed; the weights are read once.
+
+  Attributes:
+    folder: the run folder.
+    about: its run.json.
+    step: of the checkpoint that the weights are from.
+  """
+
+  def __init__(
+    self, folder: str | pathlib.Path, about: dict[str, Any], step: int
+  ):
+    """Takes what `load` finds; it is what you want to call.
+
+    Args:
+      folder: the run folder.
+      about: its run.json.
+      step: of one of its checkpoints.
+    """
+    self.folder = pathlib.Path(folder)
+    self.about = about
+    self.step = step
+
+  @classmethod
+  def load(
+    cls, folder: str | pathlib.Path, step: str | int = "newest"
+  ) -> "Policy":
+    """Opens the policy of a run.
+
+    Args:
+      folder: the run folder.
+      step: of the checkpoint: "newest", "best" (see `Config.keep_best`) or a
+        number.
+
+    Raises:
+      UserError: where it is no run folder, or has no such checkpoint.
+    """
+    folder = pathlib.Path(folder)
+    about = read_run(folder)
+    with Checkpoints(folder) as checkpoints:
+      if checkpoints.latest is None:
+        raise UserError(f"{folder} has no complete checkpoint yet")
+    keep_best = about["config"].get("keep_best")
+    return cls(folder, about, choose(folder, str(step), keep_best))
+
+  def __repr__(self) -> str:
+    what = f"{self.about.get('loss')}, {self.about['model']}"
+    return f"Policy({str(self.folder)!r}, step={self.step}: {what})"
+
+  @functools.cached_property
+  def loss(self) -> Loss:
+    """The loss that trained it."""
+    return losses.get(self.about["loss"])
+
+  @functools.cached_property
+  def model(self) -> Model:
+    """Its model, without weights."""
+    return start.model_of(self.folder, self.about)
+
+  @functools.cached_property
+  def tokenizer(self) -> Tokenizer:
+    """Its tokenizer."""
+    return Tokenizer.load(self.folder / TOKENIZER)
+
+  @functools.cached_property
+  def params(self) -> Params:
+    """Its weights in float32, adapters merged; on the first device."""
+    mesh = sharding.one_device()
+    return start.restore(self.folder, self.model, mesh, self.step)
+
+  def generate(
+    self,
+    prompts: Iterable[Any],
+    *,
+    max_new_tokens: int | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = BATCH,
+    verbose: bool = True,
+  ) -> list[Completed]:
+    """Completes prompts, each once.
+
+    The random numbers are the seed's and the run folder's name's, so that two
+    runs do not draw alike; the same call gives the same texts.
+
+    Args:
+      prompts: texts, or conversations: lists of {"role": ..., "content": ...}
+        or of (role, content).
+      max_new_tokens: tokens at most; default: the longest completion of the
+        run's training.
+      temperature: of the sampling; 0 takes the likeliest tokens.
+      seed: of the samples.
+      batch_size: prompts at a time.
+      verbose: says how many prompts were cut to their end, where any was.
+
+    Returns:
+      A completion of each prompt, in order.
+
+    Raises:
+      UserError: for no prompt, or one that cannot be encoded; or for an
+        option out of range.
+    """
+    asked = conversations(prompts)
+    config = self.about["config"]
+    if max_new_tokens is None:
+      max_new_tokens = config.get("data.max_completion") or LONGEST
+    for name, size in (
+      ("max_new_tokens", max_new_tokens),
+      ("batch_size", batch_size),
+    ):
+      if size < 1:
+        raise UserError(f"{name} must be at least 1, not {size}")
+    if temperature < 0:
+      raise UserError(f"temperature must be 0 or above, not {temperature}")
+    encoded, cut = encode(self.tokenizer, asked, config.get("data.max_prompt"))
+    if cut and verbose:
+      print(
+        f"{cut} of {len(asked)} prompts are cut to their end, as in training"
+      )
+    return complete(
+      self.model,
+      self.params,
+      self.tokenizer,
+      encoded,
+      stream=f"{seed}/{self.folder.resolve().name}",
+      max_new_tokens=max_new_tokens,
+      batch_size=min(batch_size, len(asked)),
+      temperature=temperature,
+    )
+
+  def logps(
+    self, rows: Source, *, batch_size: int = BATCH, **options: Any
+  ) -> np.ndarray:
+    """Log-probs of logged completions, each summed over its tokens; nats.
+
+    Prompts and completions are cut as in the run's training.
+
+    Args:
+      rows: a path, a list of dicts or a `datasets.Dataset`, in any form that
+        `load_data` reads.
+      batch_size: completions scored at a time.
+      options: of `load_data`, such as form="sft".
+
+    Returns:
+      float32, in the order of the N rows: [N] for single completions, [N, 2]
+      for pairs, the chosen one first, and [N, K] for groups, NaN where a row
+      has fewer than K.
+
+    Raises:
+      UserError: for rows that cannot be read, or a text of which no token is
+        left.
+    """
+    if batch_size < 1:
+      raise UserError(f"batch_size must be at least 1, not {batch_size}")
+    table, config = load_data(rows, **options), self.about["config"]
+    found = scoring.logps(
+      self.model,
+      self.params,
+      self.tokenizer,
+      table.records,
+      max_prompt=config.get("data.max_prompt"),
+      max_completion=config.get("data.max_completion"),
+      batch_size=batch_size,
+    )
+    grouped = table.summary.form in ("pairs", "groups", "ultrafeedback")
+    return found if grouped else found[:, 0]
+
+  @property
+  def metrics(self) -> dict[str, float]:
+    """The last held-out metrics up to its step; {} where none were logged."""
+    return held_out_metrics(self.folder, self.step)
+
+  def row(
+    self,
+    *,
+    track: str = board_row.TRACK,
+    scenario: str | None = None,
+    seed: int | None = None,
+    label: str | None = None,
+    metrics: Mapping[str, Any] | None = None,
+  ) -> Row:
+    """Its row of a leaderboard, from what the run folder says.
+
+    Budget, seconds and memory are the whole run's, as `cost.json` has them;
+    metrics are the held-out ones of its step, and curves those of all steps.
+
+    Args:
+      track: the board.
+      scenario: what is compared; default: the name of the training data.
+      seed: default: the run's.
+      label: the name on the board; default: the loss's spec.
+      metrics: more of them, name -> a number, or what `win_rates` returns,
+        whose interval and folds are taken too: metrics={"win_vs_sft": found}.
+
+    Raises:
+      UserError: where the run has not recorded what it cost, or a value is
+        not as `Row` wants it.
+    """
+    return board_row.make(
+      self.folder,
+      self.about,
+      self.step,
+      self.loss,
+      track=track,
+      scenario=scenario,
+      seed=seed,
+      label=label,
+      metrics=metrics,
+    )
+
+  def export(
+    self,
+    out: str | pathlib.Path,
+    *,
+    adapter: bool = False,
+    dtype: str = "float32",
+    max_shard_size: int = exporting.MAX_SHARD_SIZE,
+  ) -> None:
+    """Writes it as a model folder that `transformers`, or `peft`, reads.
+
+    Args:
+      out: a new folder; it is there whole or not at all.
+      adapter: write what LoRA trained alone, and not merged.
+      dtype: of the file's weights: "float32" or "bfloat16".
+      max_shard_size: bytes above which there is more than one file of
+        weights; an adapter is always one.
+
+    Raises:
+      UserError: where the model is none of Hugging Face's, or `out` is not
+        empty; where weights are to be merged that are not there any more, or
+        an adapter to be written that was not trained.
+    """
+    exporting.write(
+      self.folder,
+      self.about,
+      self.step,
+      pathlib.Path(out),
+      params=None if adapter else lambda: self.params,
+      dtype=dtype,
+      max_shard_size=max_shard_size,
+    )
+
+
+def conversations(prompts: Iterable[Any]) -> list[Prompt]:
+  """Prompts as the sampler takes them: text, or (role, content) turns.
+
+  >>> conversations(["Hi", [{"role": "user", "content": "Hi"}]])
+  ['Hi', (('user', 'Hi'),)]
+
+  Args:
+    prompts: see `Policy.generate`.
+
+  Raises:
+    UserError: naming the first that is neither.
+  """
+  if isinstance(prompts, str):
+    raise UserError(
+      f"prompts is one text, {prompts[:40]!r}: give a list of prompts"
+    )
+  made: list[Prompt] = []
+  for number, prompt in enumerate(prompts):
+    if isinstance(prompt, str):
+      made.append(prompt)
+      continue
+    turns = [_turn(turn) for turn in prompt] if _is_list(prompt) else []
+    if not turns or None in turns:
+      raise UserError(
+        f"prompt {number} is neither text nor a conversation: give a list of "
+        f"{{'role': ..., 'content': ...}}, not {str(prompt)[:60]!r}"
+      )
+    made.append(tuple(turn for turn in turns if turn is not None))
+  if not made:
+    raise UserError("there is no prompt to complete")
+  return made
+
+
+def _is_list(prompt: Any) -> bool:
+  return isinstance(prompt, Sequence | np.ndarray)
+
+
+def _turn(turn: Any) -> tuple[str, str] | None:
+  if isinstance(turn, dict):
+    turn = (turn.get("role"), turn.get("content"))
+  if not isinstance(turn, tuple) or len(turn) != 2:
+    return None
+  role, content = turn
+  return (role, content) if type(role) is type(content) is str else None

@@ -1,0 +1,84 @@
+"""What a run has cost so far: seconds, memory, and what it trained on.
+
+RUN/cost.json is written with each checkpoint and at the end. Seconds add up
+over the times that a run went on; those of a launch that was killed count up
+to its last checkpoint, as its steps do. All that is counted is of the steps
+up to `step`, however often some of them were made.
+"""
+
+import math
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from offalign.data import Sampler, TokenRows
+from offalign.files import write_json
+from offalign.leaderboard.provenance import Stopwatch, environment, revision
+from offalign.policy.folder import COST, read_cost
+
+
+class Cost:
+  """Counts, and writes the file."""
+
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    rows: TokenRows,
+    sampler: Sampler,
+    watch: Stopwatch,
+    begin: int,
+  ):
+    """Goes on from what the folder knows.
+
+    Args:
+      folder: the run folder.
+      rows: the training rows.
+      sampler: draws them.
+      watch: runs since this launch began.
+      begin: the step that the run goes on after, or 0.
+    """
+    self._path, self._rows = folder / COST, rows
+    self._watch, self._step = watch, begin
+    self._batch = sampler.batch_size
+    known = (read_cost(folder) if begin else None) or {}
+    # What a run took before it kept count is not known.
+    before = math.nan if begin else 0.0
+    self._before = known.get("seconds", {"wall": before, "cpu": before})
+    self._peak = known.get("peak_memory_mb", 0.0)
+    self._tokens = known.get("tokens", 0)
+    if begin and known.get("step") != begin:
+      drawn = map(sampler.indices, range(begin))
+      self._tokens = sum(map(rows.count_tokens, drawn))
+    device = jax.devices()[0].device_kind
+    self._where = {"versions": environment(device), "revision": revision()}
+
+  def count(self, picked: np.ndarray) -> None:
+    """Counts one step.
+
+    Args:
+      picked: int [B], the rows of its batch.
+    """
+    self._step += 1
+    self._tokens += self._rows.count_tokens(picked)
+
+  def write(self) -> None:
+    """Writes RUN/cost.json."""
+    self._watch.lap()
+    each = self._rows.completion_index.shape[1]
+    completions = self._step * self._batch * each
+    peak = max(self._peak, self._watch.peak_memory_mb)
+    about: dict[str, Any] = {
+      "step": self._step,
+      "completions": completions,
+      "positions": completions * self._rows.completion_length,
+      "tokens": self._tokens,
+      "seconds": {
+        name: self._before[name] + seconds
+        for name, seconds in self._watch.seconds.items()
+      },
+      "peak_memory_mb": peak,
+      **self._where,
+    }
+    write_json(self._path, about)
