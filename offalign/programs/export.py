@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from offalign import models
 from offalign.config.config import blaming
@@ -178,24 +178,22 @@ def main(argv: Sequence[str]) -> int:
   return 0
 
 
-def run() -> None:
-  """The entry point of `offalign-export`."""
-  module = sys.argv[0]
-  flags.DEFINE_string("run", None, "the run folder", module_name=module)
-  flags.DEFINE_string("out", None, "a new folder", module_name=module)
+def _flags() -> None:
+  flags.DEFINE_string("run", None, "the run folder")
+  flags.DEFINE_string("out", None, "a new folder")
   flags.DEFINE_string(
     "step",
     "newest",
     "of the checkpoint: newest, best (see --cfg.keep_best) or a number",
-    module_name=module,
   )
   flags.DEFINE_bool(
     "adapter",
     False,
     "write what LoRA trained alone, as peft reads it",
-    module_name=module,
   )
-  flags.DEFINE_enum(
-    "dtype", "float32", DTYPES, "of the file's weights", module_name=module
-  )
-  app.run(main)
+  flags.DEFINE_enum("dtype", "float32", DTYPES, "of the file's weights")
+
+
+def run() -> None:
+  """Starts the program."""
+  flags_lib.start("export", main, __doc__, _flags)
