@@ -11,7 +11,7 @@ import offalign.losses
 MODULES = [
   "offalign.testing.contracts",
   "offalign.spec",
-  "offalign.testing",
+  "offalign.testing.arrays",
   *(
     module.name
     for module in pkgutil.iter_modules(
@@ -33,7 +33,7 @@ def test_examples(name):
     "offalign.testing.contracts",
     "offalign.losses.registry",
     "offalign.spec",
-    "offalign.testing",
+    "offalign.testing.arrays",
   ],
 )
 def test_there_are_examples(name):
