@@ -104,29 +104,29 @@ def start(
   def complain(sentence: str) -> None:
     print(f"{program}: {sentence}", file=sys.stderr)
 
-  def flags_parser(argv: Sequence[str]) -> list[str]:
-    try:
-      argv = argv if expand is None else expand(argv)
-    except UserError as error:
-      complain(str(error))
-      sys.exit(2)
-    return parse(argv, complain)
-
-  app.run(main, flags_parser=flags_parser)
+  app.run(main, flags_parser=lambda argv: parse(argv, complain, expand))
 
 
-def parse(argv: Sequence[str], complain: Callable[[str], None]) -> list[str]:
+def parse(
+  argv: Sequence[str],
+  complain: Callable[[str], None],
+  expand: Callable[[Sequence[str]], Sequence[str]] | None = None,
+) -> list[str]:
   """Parses the flags; a mistake is one sentence, and --help a success.
 
   Args:
     argv: the program and its arguments.
     complain: prints the sentence; the status is then 2.
+    expand: as in `start`.
 
   Returns:
     The program and what is no flag.
   """
   try:
-    return flags.FLAGS(argv)
+    return flags.FLAGS(argv if expand is None else expand(argv))
+  except UserError as error:
+    complain(str(error))
+    sys.exit(2)
   except flags.Error as error:
     sentence = str(error).replace(" ?", "?").rstrip(".")
     stop = "" if sentence.endswith("?") else "."
