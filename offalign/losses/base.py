@@ -268,7 +268,8 @@ def _raise_precision(column: Array) -> Array:
   column = jnp.asarray(column)
   if not jnp.issubdtype(column.dtype, jnp.floating):
     return column
-  return column.astype(jnp.promote_types(column.dtype, jnp.float32))
+  narrow = jnp.finfo(column.dtype).bits < 32
+  return column.astype(jnp.float32) if narrow else column
 
 
 def check_options(definition: Definition) -> None:

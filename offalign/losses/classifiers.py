@@ -99,5 +99,5 @@ def sppo_hard(scores: Scores, *, beta: float = 0.001) -> Array:
   Returns:
     [B] losses.
   """
-  target = jnp.array([0.5, -0.5], scores.logps.dtype) / beta
+  target = jnp.array([[0.5, -0.5]], scores.logps.dtype) / beta
   return jnp.square(scores.log_ratios - target).sum(axis=1)

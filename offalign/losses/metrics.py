@@ -66,7 +66,8 @@ def _pair(scores: Scores, rewards: Array, logps: Array) -> dict[str, Array]:
     # Completions in no order: the better one is known by its reward.
     gap = scores.rewards[:, 0] - scores.rewards[:, 1]
     margins = jnp.where(gap == 0, jnp.nan, jnp.sign(gap) * margins)
-    correct = jnp.where(gap == 0, jnp.nan, margins > 0)
+    correct = (margins > 0).astype(margins.dtype)
+    correct = jnp.where(gap == 0, jnp.nan, correct)
     rewards, logps = (
       jnp.where(
         gap[:, None] == 0,

@@ -1,1 +1,60 @@
-"""The programs: flags -> one call of the library. Nothing imports them."""
+"""The programs: flags -> one call of the library. Nothing imports them.
+
+`PROGRAMS` lists them; `python -m offalign NAME` and `offalign NAME` start one.
+Each is a module here with a function `run`, imported when it is started: the
+list needs no jax.
+"""
+
+import importlib
+import sys
+
+from offalign.errors import suggest
+
+PROGRAMS = {
+  "train": "trains a policy on a log of feedback",
+  "generate": "completes prompts with the policy of a run",
+  "judge": "says how often one run's completions are preferred to another's",
+  "export": "writes the policy of a run as a Hugging Face model folder",
+  "plan": "says what a training step takes on TPUs, before paying for them",
+  "audit": "looks at data before anything is trained on it",
+  "leaderboard": "ranks the results in a folder, as text, HTML and plots",
+}
+
+
+def run() -> None:
+  """Starts the program that the command line names, or lists them all."""
+  name, *rest = sys.argv[1:] or ["--help"]
+  if name in ("--help", "-h", "help"):
+    print(listing())
+    return
+  if name not in PROGRAMS:
+    print(f"offalign: {_unknown(name)}", file=sys.stderr)
+    sys.exit(2)
+  sys.argv = [f"offalign.{name}", *rest]
+  importlib.import_module(f"offalign.programs.{name}").run()
+
+
+def listing() -> str:
+  """Lists the programs, a line for each."""
+  width = max(map(len, PROGRAMS))
+  lines = [f"  {name:{width}}  {does}" for name, does in PROGRAMS.items()]
+  return "\n".join(
+    [
+      "Offline alignment of language models: offalign NAME [ARGUMENTS]",
+      "",
+      *lines,
+      "",
+      "offalign NAME --help lists the flags of one. `python -m offalign NAME` "
+      "is the same.",
+    ]
+  )
+
+
+def _unknown(name: str) -> str:
+  if name.startswith("-"):
+    return (
+      f"name a program before {name}: offalign NAME {name} (programs: "
+      f"{', '.join(PROGRAMS)})"
+    )
+  near = suggest(name, PROGRAMS) or f" (programs: {', '.join(PROGRAMS)})"
+  return f"there is no program {name!r}{near}"

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from absl import app
-
 from offalign.audit.console import text
 from offalign.audit.json_form import as_json
 from offalign.audit.report import AuditConfig, Report, audit
@@ -75,11 +73,11 @@ def _write(report: Report, output: Output) -> list[str]:
   return [str(folder / name) for name in contents]
 
 
-def _complain(sentence: str) -> None:
-  print(f"offalign.audit: {sentence}", file=sys.stderr)
+def _flags() -> None:
+  flags_lib.define(AuditConfig, "")
+  flags_lib.define(Output, "")
 
 
 def run() -> None:
-  """The entry point of `python -m offalign.audit`."""
-  flags_lib.define_alone(AuditConfig, Output)
-  app.run(main, flags_parser=lambda argv: flags_lib.parse(argv, _complain))
+  """Starts the program."""
+  flags_lib.start("audit", main, __doc__, _flags)

@@ -9,7 +9,7 @@ weights, or with --adapter written alone, as `peft` reads it.
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from offalign.errors import UserError
 from offalign.policy.export import DTYPES
@@ -34,24 +34,22 @@ def main(argv: Sequence[str]) -> int:
   return 0
 
 
-def run() -> None:
-  """The entry point of `offalign-export`."""
-  module = sys.argv[0]
-  flags.DEFINE_string("run", None, "the run folder", module_name=module)
-  flags.DEFINE_string("out", None, "a new folder", module_name=module)
+def _flags() -> None:
+  flags.DEFINE_string("run", None, "the run folder")
+  flags.DEFINE_string("out", None, "a new folder")
   flags.DEFINE_string(
     "step",
     "newest",
     "of the checkpoint: newest, best (see --cfg.keep_best) or a number",
-    module_name=module,
   )
   flags.DEFINE_bool(
     "adapter",
     False,
     "write what LoRA trained alone, as peft reads it",
-    module_name=module,
   )
-  flags.DEFINE_enum(
-    "dtype", "float32", DTYPES, "of the file's weights", module_name=module
-  )
-  app.run(main)
+  flags.DEFINE_enum("dtype", "float32", DTYPES, "of the file's weights")
+
+
+def run() -> None:
+  """Starts the program."""
+  flags_lib.start("export", main, __doc__, _flags)

@@ -1,7 +1,8 @@
 """Typed dataclasses as absl flags: --cfg.data.path=..., help from docstrings.
 
 Every field becomes a flag of its own, so absl parses and checks it, lists it
-in --help and proposes the nearest name for a typo.
+in --help and proposes the nearest name for a typo. `start` starts every
+program alike.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from absl import flags
+from absl import app, flags
 
 from offalign.errors import UserError
 
@@ -77,37 +78,64 @@ def _join(prefix: str, name: str) -> str:
   return f"{prefix}.{name}" if prefix else name
 
 
-def make_key(prefix: str, module: str, values: flags.FlagValues) -> None:
-  """Lists the flags under `prefix` in --help of the program `module`."""
-  for name in sorted(values):
-    if name == prefix or name.startswith(prefix + "."):
-      values.register_key_flag_for_module(module, values[name])
+def start(
+  name: str,
+  main: Callable[[Sequence[str]], int],
+  doc: str | None,
+  define_flags: Callable[[], None],
+  expand: Callable[[Sequence[str]], Sequence[str]] | None = None,
+) -> None:
+  """Starts a program, and leaves Python with its exit status.
 
+  --help shows the program's own text and flags, with status 0, however it is
+  started: `python -m offalign NAME`, `python -m offalign.NAME`, `offalign
+  NAME` or `offalign-NAME`. A flag that cannot be is one sentence, and the
+  status 2.
 
-def define_alone(*classes: type) -> None:
-  """Defines the configs of a program that has no others, without a prefix.
-
-  Its --help lists them.
+  Args:
+    name: the program's.
+    main: takes the program's name and the words that are no flags; returns
+      the exit status.
+    doc: what --help shows above the flags.
+    define_flags: defines the flags.
+    expand: rewrites the arguments before they are parsed; may raise
+      `UserError`.
   """
+  program = f"offalign.{name}"
+  # absl's --help shows the text of __main__, and the flags of sys.argv[0].
+  sys.argv = [program, *sys.argv[1:]]
+  sys.modules["__main__"].__doc__ = doc
   others = set(flags.FLAGS)
-  for cls in classes:
-    define(cls, "")
-  for name in set(flags.FLAGS) - others:
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+  define_flags()
+  for flag in set(flags.FLAGS) - others:
+    flags.FLAGS.register_key_flag_for_module(program, flags.FLAGS[flag])
+
+  def complain(sentence: str) -> None:
+    print(f"{program}: {sentence}", file=sys.stderr)
+
+  app.run(main, flags_parser=lambda argv: parse(argv, complain, expand))
 
 
-def parse(argv: Sequence[str], complain: Callable[[str], None]) -> list[str]:
+def parse(
+  argv: Sequence[str],
+  complain: Callable[[str], None],
+  expand: Callable[[Sequence[str]], Sequence[str]] | None = None,
+) -> list[str]:
   """Parses the flags; a mistake is one sentence, and --help a success.
 
   Args:
     argv: the program and its arguments.
     complain: prints the sentence; the status is then 2.
+    expand: as in `start`.
 
   Returns:
     The program and what is no flag.
   """
   try:
-    return flags.FLAGS(argv)
+    return flags.FLAGS(argv if expand is None else expand(argv))
+  except UserError as error:
+    complain(str(error))
+    sys.exit(2)
   except flags.Error as error:
     sentence = str(error).replace(" ?", "?").rstrip(".")
     stop = "" if sentence.endswith("?") else "."

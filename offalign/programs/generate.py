@@ -9,7 +9,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from offalign.errors import UserError
 from offalign.files import write_atomically
@@ -90,36 +90,35 @@ def main(argv: Sequence[str]) -> int:
   return 0
 
 
-def run() -> None:
-  """The entry point of `offalign-generate`."""
-  module = sys.argv[0]
+def _flags() -> None:
   for name, default, meaning in (
     ("run", None, "the run folder"),
     ("prompts", None, 'JSON lines with "prompt"'),
     ("out", None, "the file to write"),
     ("step", "newest", "of the checkpoint: newest, best or a number"),
   ):
-    flags.DEFINE_string(name, default, meaning, module_name=module)
+    flags.DEFINE_string(name, default, meaning)
   flags.DEFINE_integer(
     "max_new_tokens",
     None,
     "tokens at most; default: the run's own limit",
     lower_bound=1,
-    module_name=module,
   )
   flags.DEFINE_float(
     "temperature",
     1.0,
     "0 takes the likeliest tokens",
     lower_bound=0.0,
-    module_name=module,
   )
-  flags.DEFINE_integer("seed", 0, "of the samples", module_name=module)
+  flags.DEFINE_integer("seed", 0, "of the samples")
   flags.DEFINE_integer(
     "batch_size",
     BATCH,
     "prompts at a time",
     lower_bound=1,
-    module_name=module,
   )
-  app.run(main)
+
+
+def run() -> None:
+  """Starts the program."""
+  flags_lib.start("generate", main, __doc__, _flags)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from offalign import judges
 from offalign.errors import UserError
@@ -130,22 +130,15 @@ def main(argv: Sequence[str]) -> int:
   return 0 if all(d.found for d in duels) else 1
 
 
-def run() -> None:
-  """The entry point of `offalign-judge`."""
-  module = sys.argv[0]
-
+def _flags() -> None:
   def text(name: str, meaning: str) -> None:
-    flags.DEFINE_string(name, None, meaning, module_name=module)
+    flags.DEFINE_string(name, None, meaning)
 
-  flags.DEFINE_list(
-    "a", [], "files or run folders, with commas", module_name=module
-  )
+  flags.DEFINE_list("a", [], "files or run folders, with commas")
   text("b", "a file or run folder that each of them is compared with")
   text("judge", "a spec: gold(...), reward_model(...) or endpoint(...)")
   text("out", "a folder for the report, and an endpoint's answers")
-  flags.DEFINE_integer(
-    "folds", FOLDS, "of the prompts", lower_bound=2, module_name=module
-  )
+  flags.DEFINE_integer("folds", FOLDS, "of the prompts", lower_bound=2)
   text("prompts", "for run folders: JSON lines with the prompts to complete")
   text("step", "for run folders: newest, best or a number")
   flags.DEFINE_integer(
@@ -153,14 +146,16 @@ def run() -> None:
     None,
     "for run folders; default: the run's own limit",
     lower_bound=1,
-    module_name=module,
   )
   flags.DEFINE_float(
     "temperature",
     1.0,
     "for run folders",
     lower_bound=0.0,
-    module_name=module,
   )
-  flags.DEFINE_integer("seed", 0, "for run folders", module_name=module)
-  app.run(main)
+  flags.DEFINE_integer("seed", 0, "for run folders")
+
+
+def run() -> None:
+  """Starts the program."""
+  flags_lib.start("judge", main, __doc__, _flags)

@@ -3,18 +3,12 @@
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from offalign.errors import UserError
 from offalign.leaderboard.report import write
 from offalign.leaderboard.report.console import render_text
-
-_SORT = flags.DEFINE_string(
-  "sort",
-  None,
-  "Metric to rank by: metric, metric:min or metric:max. The default is "
-  "regret in the theory track and the win rate in others.",
-)
+from offalign.programs import flags as flags_lib
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
       raise UserError(
         "give one folder of rows: python -m offalign.leaderboard DIR"
       )
-    board = write.load(argv[1], sort=_SORT.value)
+    board = write.load(argv[1], sort=flags.FLAGS.sort)
     written = write.write(board, argv[1])
   except UserError as error:
     print(error, file=sys.stderr)
@@ -36,6 +30,15 @@ def main(argv: Sequence[str]) -> int:
   return 0
 
 
+def _flags() -> None:
+  flags.DEFINE_string(
+    "sort",
+    None,
+    "Metric to rank by: metric, metric:min or metric:max. The default is "
+    "regret in the theory track and the win rate in others.",
+  )
+
+
 def run() -> None:
-  """The entry point of `python -m offalign.leaderboard`."""
-  app.run(main)
+  """Starts the program."""
+  flags_lib.start("leaderboard", main, __doc__, _flags)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import jax
-from absl import app, logging
+from absl import logging
 
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
@@ -135,11 +135,10 @@ def write(
   path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _complain(sentence: str) -> None:
-  print(f"offalign.plan: {sentence}", file=sys.stderr)
+def _flags() -> None:
+  flags_lib.define(PlanConfig, "")
 
 
 def run() -> None:
-  """The entry point of `offalign-plan`."""
-  flags_lib.define_alone(PlanConfig)
-  app.run(main, flags_parser=lambda argv: flags_lib.parse(argv, _complain))
+  """Starts the program."""
+  flags_lib.start("plan", main, __doc__, _flags)

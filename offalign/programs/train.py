@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 from jax.errors import JaxRuntimeError
 
 from offalign.config import Config, presets
@@ -81,18 +81,7 @@ def _complain(sentence: str | UserError) -> None:
   print(f"offalign.train: {who}{spoken(sentence)}", file=sys.stderr)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-  """Parses the flags, a preset's before the others."""
-  try:
-    argv = presets.expand(argv)
-  except UserError as error:
-    _complain(error)
-    sys.exit(2)
-  return flags_lib.parse(argv, _complain)
-
-
-def run() -> None:
-  """The entry point of `offalign-train`."""
+def _flags() -> None:
   flags.DEFINE_string(
     "cfg",
     None,
@@ -104,5 +93,8 @@ def run() -> None:
     "a preset is named on the command line, not in a --flagfile",
   )
   flags_lib.define(Config)
-  flags_lib.make_key("cfg", sys.argv[0], flags.FLAGS)
-  app.run(main, flags_parser=_parse)
+
+
+def run() -> None:
+  """Starts the program; a preset's flags are read before the others."""
+  flags_lib.start("train", main, __doc__, _flags, presets.expand)

@@ -9,7 +9,7 @@ from runs import T5
 from offalign import data, losses
 from offalign.config import Config, presets
 from offalign.errors import UserError
-from offalign.programs import flags, train
+from offalign.programs import flags
 from offalign.training import inputs
 from offalign.training.run import Run
 
@@ -103,9 +103,9 @@ def test_mistakes_are_named(args, said, capsys):
     presets.expand(["program", *args])
   assert said in str(error.value)
   with pytest.raises(SystemExit) as stop:
-    train._parse(["program", *args])
+    flags.parse(["program", *args], print, presets.expand)
   assert stop.value.code == 2
-  assert said in capsys.readouterr().err
+  assert said in capsys.readouterr().out
 
 
 def test_the_data_path_gives_triplets(tmp_path):

@@ -92,8 +92,11 @@ def judge_command(*args):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(absl_flags, "FLAGS", values)
     patch.setattr(sys, "argv", ["judge", *args])
+    patch.setattr(sys.modules["__main__"], "__doc__", None)
     patch.setattr(
-      judge_lib.app, "run", lambda main: sys.exit(main(values(sys.argv)))
+      flags_lib.app,
+      "run",
+      lambda main, flags_parser: sys.exit(main(flags_parser(sys.argv))),
     )
     for kind in ("string", "list", "integer", "float"):
       define = getattr(absl_flags, f"DEFINE_{kind}")
