@@ -1,4 +1,4 @@
-"""The pictures of the audit's page."""
+"""Plots of the audit's page: rewards, lengths, tokens, prompts."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from offalign import pages
 from offalign.audit.report import Report
 from offalign.audit.tokens import PARTS
-from offalign.pages import drawing
+from offalign.pages.figures import STYLE
 
 _COLOURS = ("#0072B2", "#D55E00")
 _WIDE, _NARROW, _HEIGHT = 7.2, 4.6, 2.7  # inches
@@ -217,11 +217,9 @@ def _figure(draw: Draw, caption: str, names: Sequence[str] = ()) -> Markup:
       axes.legend(frameon=False)
     return figure
 
-  below = Markup("")
-  two = len(names) > 1
-  if two:  # the page shows it with the narrow picture
-    swatches = [pages.swatch(c, marker="s") for c in _COLOURS]
-    below = pages.key(list(zip(swatches, names, strict=True)))
-  with matplotlib.rc_context(drawing.RC):
+  two = len(names) > 1  # the page shows the key with the narrow picture
+  swatches = [pages.swatch(colour, marker="s") for colour in _COLOURS]
+  key = list(zip(swatches, names, strict=True)) if two else []
+  with matplotlib.rc_context(STYLE):
     wide, narrow = picture(_WIDE, two), picture(_NARROW, False)
-    return pages.figure(wide, caption, narrow=narrow, below=below)
+    return pages.figure(wide, caption, narrow=narrow, key=key)

@@ -33,7 +33,7 @@ class Style(NamedTuple):
   line: Any
 
   def swatch(self, *, line: bool = False) -> Markup:
-    """Its marker, or its line, for a page."""
+    """Returns the marker, or the line, as a small SVG drawing."""
     if not line:
       return pages.swatch(self.colour, marker=self.marker)
     named = {"-": (), ":": (1.0, 1.65)}

@@ -11,8 +11,8 @@ from offalign.leaderboard import meta, store
 from offalign.leaderboard.aggregate import aggregate
 from offalign.leaderboard.board import Board, Entry, Group, Stat
 from offalign.leaderboard.report import plots
-from offalign.leaderboard.report.html import render_html
 from offalign.leaderboard.report.markdown import render_markdown
+from offalign.leaderboard.report.page import render_page
 from offalign.leaderboard.rows import BUDGET, jsonable
 
 REPORTS = ("report.md", "report.json", "report.html")
@@ -58,8 +58,7 @@ def write(board: Board, directory: str | os.PathLike[str]) -> list[str]:
     for key, drawn in pictures.items()
   }
   _replace(folder / "report.md", render_markdown(board, captions))
-  figures = {key: [p.html for p in drawn] for key, drawn in pictures.items()}
-  _replace(folder / "report.html", render_html(board, figures))
+  _replace(folder / "report.html", render_page(board, pictures))
   record = jsonable(as_record(board))
   for group in record["groups"]:
     drawn = pictures.get(group["key"], ())
