@@ -25,7 +25,7 @@ from offalign.pages.document import Section, page
 from offalign.pages.figures import figure
 from offalign.pages.marks import interval, swatch
 from offalign.pages.tables import Cell, Column, Table
-from offalign.pages.templates import Content, environment, template
+from offalign.pages.templates import Content, environment, printable, template
 
 __all__ = [
   "Cell",
@@ -37,6 +37,7 @@ __all__ = [
   "figure",
   "interval",
   "page",
+  "printable",
   "swatch",
   "template",
 ]

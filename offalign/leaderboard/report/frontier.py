@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from offalign import pages
 from offalign.leaderboard.board import Entry, Group
 from offalign.leaderboard.meta import Point
 from offalign.leaderboard.report import placement
@@ -73,7 +74,8 @@ def figure(
     if legend := axes.get_legend():
       legend.remove()
     return picture, said
-  axes.set_title(f"{group.track}, {group.scenario}, {group.model}")
+  title = f"{group.track}, {group.scenario}, {group.model}"
+  axes.set_title(pages.printable(title))
   axes.margins(x=0.14, y=0.09)  # room for labels at the edge
   picture.draw_without_rendering()
   picture.set_layout_engine("none")  # labels are placed for these axes
@@ -187,7 +189,7 @@ def _label(
     axes.text(
       float(mean[0]),
       float(mean[1]),
-      name,
+      pages.printable(name),
       fontsize=_LABEL,
       ha="center",
       va="center",

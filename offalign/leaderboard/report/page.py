@@ -7,20 +7,17 @@ from typing import Any
 from markupsafe import Markup
 
 from offalign import pages
-from offalign.leaderboard import columns, samples
+from offalign.leaderboard import columns
 from offalign.leaderboard.board import Board, Entry, Group
 from offalign.leaderboard.meta import Point
 from offalign.leaderboard.ranking import budget_text
-from offalign.leaderboard.report import palette, tables
+from offalign.leaderboard.report import palette, samples, tables
 from offalign.leaderboard.report.markdown import REPRODUCE
 from offalign.leaderboard.report.palette import Style
 from offalign.leaderboard.report.plots import Picture
 from offalign.pages import Cell, Column, Content, Section, Table
 
-_BEST = 3  # methods whose samples are shown
-_SHORT = 48  # characters of a completion that fits into a table
 _MARKS = {"win_vs_sft": 0.5, "win_vs_ref": 0.5, "reward_gain": 0.0}
-_NOTHING = "(nothing)"
 Styles = Mapping[str, Style]
 
 
@@ -37,7 +34,7 @@ def render_page(board: Board, pictures: Mapping[str, Sequence[Picture]]) -> str:
   """
   meta, html = board.meta, _html()
   bullets = pages.template("pages/parts.html").bullets
-  names = short_names(board.groups)
+  names = tables.short_names(board.groups)
   styles = palette.styles(board)
   sections = []
   if meta.verdicts:
@@ -60,22 +57,6 @@ def render_page(board: Board, pictures: Mapping[str, Sequence[Picture]]) -> str:
   return pages.page(meta.title, sections, lead=meta.scale)
 
 
-def short_names(groups: Sequence[Group]) -> dict[str, str]:
-  """Names groups by key, without the models' options where that is enough."""
-  short = {
-    group.key: f"{group.track}, {group.scenario}, "
-    + group.model.partition("(")[0]
-    for group in groups
-  }
-  names = list(short.values())
-  return {
-    group.key: short[group.key]
-    if names.count(short[group.key]) == 1
-    else f"{group.track}, {group.scenario}, {group.model}"
-    for group in groups
-  }
-
-
 def _html() -> Any:
   return pages.template("leaderboard/report/page.html")
 
@@ -89,7 +70,7 @@ def _group(
   """Returns the section of one group; `points` are its oracle's."""
   shown = [*group.ranked, *group.controls]
   further = tables.further_fields(group) + tables.cost_fields(group.entries)
-  short, long = _samples(group)
+  short, long = samples.side_by_side(group)
   return _html().group(
     model=group.model,
     sorted_by=tables.caption(group),
@@ -255,45 +236,6 @@ def _duel(group: Group, a: str, b: str) -> Cell:
     said += f" ± {stat.sd:.3f}"
   said += f" ({stat.n} seed{'s' * (stat.n != 1)})"
   return Cell(f"{stat.mean:.2f}", shade=2 * stat.mean - 1, help=said)
-
-
-def _samples(
-  group: Group,
-) -> tuple[Table | None, list[tuple[str, list[tuple[str, str, str]]]]]:
-  """Returns short samples as a table, or long ones by prompt, for cards.
-
-  A card is (label, completion, reward).
-  """
-  entries, prompts = samples.side_by_side(group, _BEST)
-  lengths = [len(s.completion) for _, found in prompts for s in found if s]
-  if not lengths:
-    return None, []
-  if max(lengths) > _SHORT:
-    return None, [
-      (
-        prompt,
-        [
-          (entry.label, sample.completion or _NOTHING, f"{sample.reward:+.2f}")
-          for entry, sample in zip(entries, found, strict=True)
-          if sample
-        ],
-      )
-      for prompt, found in prompts
-    ]
-  code = _html().code
-  heads = [Column("prompt", header=True)]
-  heads += [Column(entry.label) for entry in entries]
-  rows: list[list[Cell | Content]] = [
-    [
-      code(prompt),
-      *(
-        Cell(code(s.completion or _NOTHING), f"{s.reward:+.2f}") if s else ""
-        for s in found
-      ),
-    ]
-    for prompt, found in prompts
-  ]
-  return Table(heads, rows, label="Samples", sortable=False), []
 
 
 def _failures(board: Board, names: Mapping[str, str]) -> Table:

@@ -1,4 +1,4 @@
-"""The cells of a group's tables, for the console and for Markdown alike."""
+"""Tables of a board as text cells, for console, Markdown and HTML alike."""
 
 import dataclasses
 import functools
@@ -141,6 +141,22 @@ def duelists(group: Group) -> list[str]:
   met = {a for a, _ in group.duels}
   labels = dict.fromkeys(entry.label for entry in group.entries)
   return [label for label in labels if label in met]
+
+
+def short_names(groups: Sequence[Group]) -> dict[str, str]:
+  """Names groups by key, without the models' options where that is enough."""
+  short = {
+    group.key: f"{group.track}, {group.scenario}, "
+    + group.model.partition("(")[0]
+    for group in groups
+  }
+  names = list(short.values())
+  return {
+    group.key: short[group.key]
+    if names.count(short[group.key]) == 1
+    else f"{group.track}, {group.scenario}, {group.model}"
+    for group in groups
+  }
 
 
 def caption(group: Group) -> str:

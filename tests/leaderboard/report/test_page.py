@@ -8,8 +8,8 @@ from board_cases import ERROR, KL, NASTY, page_rows
 
 from offalign.leaderboard import Row, Sample
 from offalign.leaderboard.aggregate import aggregate
-from offalign.leaderboard.report import frontier, palette
-from offalign.leaderboard.report.page import render_page, short_names
+from offalign.leaderboard.report import frontier, palette, tables
+from offalign.leaderboard.report.page import render_page
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_infinite_and_missing_numbers_do_not_stop_the_page(row):
 def test_models_of_one_name_are_told_apart(row):
   models = ("t5(width=8)", "t5(width=16)", "decoder(width=8)")
   board = aggregate([row(model=model) for model in models])
-  assert list(short_names(board.groups).values()) == [
+  assert list(tables.short_names(board.groups).values()) == [
     "ops, L=0.37, decoder",
     "ops, L=0.37, t5(width=16)",
     "ops, L=0.37, t5(width=8)",
