@@ -4,9 +4,9 @@ import dataclasses
 import math
 from typing import Any
 
-from offalign.audit.console import TOKEN_HEAD, token_rows
 from offalign.audit.measures import Measures
 from offalign.audit.report import Report
+from offalign.audit.tables import TOKEN_HEAD, token_rows
 
 
 def as_json(report: Report) -> dict[str, Any]:

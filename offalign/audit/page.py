@@ -6,8 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from offalign import pages
-from offalign.audit import console as text_lib
-from offalign.audit import plots
+from offalign.audit import plots, tables
 from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.measures import Measures, Spread
 from offalign.audit.report import Report
@@ -21,7 +20,7 @@ _SHADES = {"error": -0.45, "warning": -0.18, "note": 0.0}
 def page(report: Report) -> str:
   """Returns the page; it depends on nothing but the report."""
   html = _html()
-  overview = _rows_named("Overview", ["", ""], text_lib.overview(report))
+  overview = _rows_named("Overview", ["", ""], tables.overview(report))
   table = pages.template("pages/parts.html").table
   sections = [
     Section("Findings", html.findings(_findings(report))),
@@ -36,8 +35,8 @@ def page(report: Report) -> str:
     sections.append(Section("Lengths", _lengths(report, measures)))
     sections.append(Section("Prompts", _prompts(report, measures)))
   if report.tokens is not None and report.tokens.completions:
-    rows = text_lib.token_rows(report)
-    lengths = _rows_named("Tokens", text_lib.TOKEN_HEAD, rows, numeric=True)
+    rows = tables.token_rows(report)
+    lengths = _rows_named("Tokens", tables.TOKEN_HEAD, rows, numeric=True)
     body = html.tokens(lengths, plots.fitting(report))
     sections.append(Section("Tokens", body))
   if report.methods is not None:
@@ -99,14 +98,14 @@ def _rows_named(
 
 
 def _spreads(label: str, spreads: list[Spread]) -> Table:
-  rows = [text_lib.spread_row(spread) for spread in spreads]
-  return _rows_named(label, text_lib.SPREAD_HEAD, rows, numeric=True)
+  rows = [tables.spread_row(spread) for spread in spreads]
+  return _rows_named(label, tables.SPREAD_HEAD, rows, numeric=True)
 
 
 def _values(report: Report, measures: Measures, rewards: bool) -> Markup:
   histograms, figures = [], []
   if rewards:
-    histograms = [text_lib.histogram(spread) for spread in measures.values]
+    histograms = [tables.histogram(spread) for spread in measures.values]
     figures.append(plots.values(report))
   if measures.groups.several:
     figures.append(plots.means(report))
@@ -122,10 +121,10 @@ def _lengths(report: Report, measures: Measures) -> Markup:
 
 
 def _prompts(report: Report, measures: Measures) -> Markup:
-  many = len(measures.groups.sizes) > text_lib.FEW_SIZES
+  many = len(measures.groups.sizes) > tables.FEW_SIZES
   return _html().prompts(
     distinct=count(measures.groups.prompts, "distinct prompt"),
-    completions=text_lib.per_prompt(report),
+    completions=tables.per_prompt(report),
     pairs=report.scan.form == "pairs",
     figure=plots.sizes(report) if many else "",
   )
@@ -134,7 +133,7 @@ def _prompts(report: Report, measures: Measures) -> Markup:
 def _methods(report: Report) -> Table:
   heads = [Column("methods that"), Column("why"), Column("methods")]
   rows = [
-    [text_lib.MEANING[fit.verdict], fit.why, ", ".join(fit.methods)]
+    [tables.MEANING[fit.verdict], fit.why, ", ".join(fit.methods)]
     for fit in report.methods or ()
   ]
   return Table(heads, rows, label="Methods")
