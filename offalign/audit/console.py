@@ -11,7 +11,7 @@ _WIDTH = 79
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-  """Aligned columns, the first to the left."""
+  """Aligns columns, the first to the left."""
   widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
   return "\n".join(
     "  ".join(
@@ -23,7 +23,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def text(report: Report) -> str:
-  """The report for a terminal."""
+  """Returns the report for a terminal."""
   lines = tables.overview(report)
   width = max(len(name) for name, _ in lines)
   parts = ["\n".join(f"{name:{width}}  {value}" for name, value in lines)]
@@ -47,7 +47,7 @@ def text(report: Report) -> str:
 
 
 def methods(report: Report) -> str:
-  """Which methods fit."""
+  """Lists which methods fit, need a conversion, or cannot be used."""
   lines = []
   for verdict in VERDICTS:
     fits = [f for f in report.methods or () if f.verdict == verdict]

@@ -21,7 +21,7 @@ TOKEN_HEAD = ["tokens", "n", "median", "p95", "p99", "max"]
 
 
 def overview(report: Report) -> list[tuple[str, str]]:
-  """What the data are, as (name, value)."""
+  """Summarises the data as (name, value) rows."""
   met, seen, measures = report.scan, report.seen, report.measures
   lines = [("data", described(met)), ("form", met.form or "not known")]
   lines.append(("rows", f"{met.rows:,}"))
@@ -109,7 +109,7 @@ def _lengths(report: Report) -> list[tuple[str, str]]:
 
 
 def per_prompt(report: Report) -> str:
-  """ "4", "2 (1,595 prompts), 4 (2)" or "1 to 26, median 24"."""
+  """Completions a prompt: "4", "2 (9 prompts), 4 (2)" or "1 to 6, median 4"."""
   assert report.measures is not None
   sizes = report.measures.groups.sizes
   if len(sizes) == 1:
@@ -127,7 +127,7 @@ def per_prompt(report: Report) -> str:
 
 
 def spread_row(spread: Spread) -> list[str]:
-  """A row of the table of rewards and lengths."""
+  """Formats a row of the table of rewards and lengths."""
   return [spread.name, f"{spread.n:,}"] + [
     number(x)
     for x in (
@@ -142,14 +142,14 @@ def spread_row(spread: Spread) -> list[str]:
 
 
 def number(x: float) -> str:
-  """Four digits, and whole numbers whole."""
+  """Formats a number with four digits, a whole one whole."""
   if math.isfinite(x) and x == round(x) and abs(x) < 1e15:
     return f"{x:,.0f}"
   return f"{x:,.1f}" if abs(x) >= 1000 else f"{x:.4g}"
 
 
 def token_rows(report: Report) -> list[list[str]]:
-  """Lengths in tokens."""
+  """Formats the rows of the table of lengths in tokens."""
   tokens = report.tokens
   if tokens is None or not tokens.completions:
     return []
@@ -165,7 +165,7 @@ def token_rows(report: Report) -> list[list[str]]:
 
 
 def histogram(spread: Spread) -> str:
-  """A histogram in a line: its bins from low to high."""
+  """Formats a histogram in a line: its bins from low to high."""
   low, high = spread.edges[0], spread.edges[-1]
   counts = " ".join(f"{n:,}" for n in spread.counts)
   return f"{spread.name} in ten equal bins of [{low:g}, {high:g}]: {counts}"

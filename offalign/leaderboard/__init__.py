@@ -1,4 +1,4 @@
-"""Rows of finished runs -> one leaderboard. Nothing here imports jax.
+"""Leaderboard of finished runs, from their rows. Nothing here imports jax.
 
 A benchmark calls `append` after each run; `load`, `write` and `render_text`
 are what `python -m offalign.leaderboard DIR` calls.

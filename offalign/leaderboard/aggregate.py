@@ -1,4 +1,4 @@
-"""Rows -> board: means over seeds, and what may be ranked.
+"""Aggregates rows into a board: means over seeds, and what may be ranked.
 
 Only equal budgets are ranked, nothing is picked in silence: rows that cannot
 be compared stay on the board, unranked, with a sentence that says why.
@@ -58,7 +58,7 @@ def aggregate(
   meta: Meta | None = None,
   sort: str | None = None,
 ) -> Board:
-  """Builds the board.
+  """Builds the board from rows.
 
   Args:
     rows: in the order they were written; of two rows with the same track,
@@ -105,7 +105,7 @@ def _check_sort(rows: Sequence[Row], sort: str | None) -> None:
 
 
 def _latest(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-  """Keeps the last of each key, and says which had more than one."""
+  """Keeps the last row of each key, and says which had more than one."""
   written: dict[tuple, list[Row]] = {}
   for row in rows:
     key = (*row.group, row.label, budget_of(row), row.seed)

@@ -1,4 +1,4 @@
-"""Runs of one method -> an entry: means over seeds, folds and curves."""
+"""Aggregates a method's runs: means over seeds, folds and curves."""
 
 import math
 from collections.abc import Sequence

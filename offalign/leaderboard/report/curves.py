@@ -68,7 +68,7 @@ def figure(
 
 
 def drawn(group: Group) -> list[Entry]:
-  """The methods that have a curve in the figure, best first."""
+  """Returns the methods that have a curve in the figure, best first."""
   key = _metric(group, _present(group))
   return [e for e in group.ranked if len(e.curves.get(key, ())) > 1]
 

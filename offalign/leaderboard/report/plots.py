@@ -24,7 +24,7 @@ _ORACLE = "exact tilt of the reference"
 
 
 class Picture(NamedTuple):
-  """A picture that was drawn.
+  """A plot as a PNG file and as a figure of the page.
 
   Attributes:
     path: of the PNG file, relative to the report.
