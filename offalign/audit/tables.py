@@ -100,9 +100,9 @@ def _lengths(report: Report) -> list[tuple[str, str]]:
   if leak is not None:
     lines.append(
       (
-        "prompts of the test set in it",
+        "test prompts in the data",
         f"{leak.leaked.count:,} of {leak.prompts:,}, and "
-        f"{leak.loosely.count:,} but for case and white space",
+        f"{leak.loosely.count:,} more but for case and white space",
       )
     )
   return lines
