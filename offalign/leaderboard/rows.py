@@ -1,4 +1,4 @@
-"""One row of the leaderboard: what a finished run says about itself.
+"""Rows of the leaderboard: metrics, budget and cost of a finished run.
 
 A row is one line of JSON. Its keys are the fields of `Row`, all of them and
 no others, so that a row written by another version of the benchmark is
@@ -25,7 +25,7 @@ _NAMES = ("track", "scenario", "loss", "label", "model", "revision")
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-  """One completion.
+  """A prompt, a completion of it and its reward.
 
   Attributes:
     prompt: as text.

@@ -1,4 +1,4 @@
-"""Rows on disk: files of JSON lines that survive a crash of their writer."""
+"""Reads and appends rows in JSON lines that survive a crash of the writer."""
 
 import json
 import os
