@@ -8,6 +8,9 @@ from typing import Any
 from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
 from offalign.errors import suggest
 
+LARGEST = 3.4e38
+"""The largest number that is read; training computes in float32."""
+
 _TOOL_ROLES = ("tool", "function")
 _CONTENTS = (
   "audio",
@@ -46,7 +49,7 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> float:
-  """A finite number; neither text nor a boolean."""
+  """A number that float32 holds; neither text nor a boolean."""
   if isinstance(value, bool):
     raise Fault(
       f"the boolean {str(value).lower()} where a number belongs (a column of "
@@ -63,6 +66,11 @@ def number(value: Any) -> float:
     result = math.inf
   if not math.isfinite(result):
     raise Fault(f"{result} is not a finite number")
+  if abs(result) > LARGEST:
+    raise Fault(
+      f"{result:g} is too large: numbers are computed with in float32, whose "
+      "largest is 3.4e+38; scale the column down"
+    )
   return result
 
 

@@ -5,12 +5,15 @@ list of those that change nothing; any other is refused by name. A checkpoint
 is never run with an option of its own left out.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from offalign.errors import UserError
 
 _REQUIRED: Any = object()
+_LARGEST = 2**31 - 1  # of a size
+_MOST_LAYERS = 10_000  # each has tensors, all of which are named at once
 
 _NO_EFFECT = """
 _attn_implementation_autoset _name_or_path attention_dropout attn_pdrop
@@ -75,6 +78,8 @@ class ConfigJson:
       self.refuse(key, value, "must be a number")
     if not value > 0:
       self.refuse(key, value, "must be above 0")
+    if value == math.inf:
+      self.refuse(key, value, "must be finite")
     return value
 
   def size(self, key: str, default: Any = _REQUIRED) -> Any:
@@ -82,6 +87,9 @@ class ConfigJson:
     value = self.number(key, default)
     if value is not None and not isinstance(value, int):
       self.refuse(key, value, "must be a whole number")
+    most = _MOST_LAYERS if "layer" in key else _LARGEST
+    if value is not None and value > most:
+      self.refuse(key, value, f"must be at most {most:,}")
     return value
 
   def flag(self, key: str, default: Any = _REQUIRED) -> bool:

@@ -160,11 +160,12 @@ def _read_index(path: Path) -> dict[str, str]:
       not isinstance(name, str)
       or not name.endswith(".safetensors")
       or any(c in name for c in "/\\\0")
+      or len(name.encode("utf-8", "replace")) > 255
       or name.startswith(".")
     ):
       raise UserError(
-        f"{file}: tensor {tensor!r} is said to be in {name!r}, which is not "
-        "the name of a safetensors file in that folder"
+        f"{file}: tensor {tensor!r} is said to be in {name!r:.80}, which is "
+        "not the name of a safetensors file in that folder"
       )
   return names
 
