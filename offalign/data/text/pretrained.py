@@ -90,19 +90,17 @@ def _content(token: Any, name: str, file: Path) -> str:
 
 def _check_settings(known: dict[str, Any], file: Path) -> None:
   """Refuses settings of a type that they cannot have."""
-  kinds: dict[str, type] = {
-    "tokenizer_class": str,
-    "role_markers": dict,
-    "is_encoder_decoder": bool,
+  kinds: dict[str, tuple[type, str]] = {
+    "tokenizer_class": (str, "text"),
+    "role_markers": (dict, "a JSON object"),
+    "is_encoder_decoder": (bool, "true or false"),
   }
-  for name, kind in kinds.items():
+  for name, (kind, what) in kinds.items():
     if known.get(name) is None:
       known.pop(name, None)
     elif not isinstance(known[name], kind):
       raise UserError(
-        f"{file.parent}: {name} is {_shown(known[name])}, where "
-        f"{ {str: 'text', dict: 'a JSON object', bool: 'true or false'}[kind] } "
-        "belongs"
+        f"{file.parent}: {name} is {_shown(known[name])}, where {what} belongs"
       )
   for role, marker in known.get("role_markers", {}).items():
     _content(marker, f"the role marker of {role!r}", file)
