@@ -125,7 +125,7 @@ class Config:
     Raises:
       UserError: naming the field.
     """
-    spec.check_fields("config", self)
+    spec.check_fields("", self)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
