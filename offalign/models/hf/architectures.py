@@ -9,7 +9,7 @@ from flax import nnx
 from offalign.errors import UserError, suggest
 from offalign.models.decoder.decoder import Decoder
 from offalign.models.hf import decoder_families, t5_family
-from offalign.models.hf.source import Source
+from offalign.models.hf.weight_layout import Source
 from offalign.models.t5.t5 import T5
 
 
@@ -63,7 +63,7 @@ _DECODERS = {
 FAMILIES: dict[str, Family] = {"t5": _T5, **_DECODERS}
 
 
-def find(config: dict[str, Any], where: str) -> Family:
+def find_family(config: dict[str, Any], where: str) -> Family:
   """The family of a parsed config.json.
 
   Raises:

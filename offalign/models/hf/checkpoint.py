@@ -19,7 +19,11 @@ from offalign.errors import UserError
 from offalign.models import functions
 from offalign.models.base import Model
 from offalign.models.hf import architectures
-from offalign.models.hf.check import check_tensors, equal, expected_shapes
+from offalign.models.hf.check_tensors import (
+  check_tensors,
+  expected_shapes,
+  tensors_equal,
+)
 from offalign.models.hf.folder import (
   CONFIG,
   Folder,
@@ -28,9 +32,9 @@ from offalign.models.hf.folder import (
   read_config,
   whole_or_nothing,
 )
-from offalign.models.hf.read import flatten, read_leaf
-from offalign.models.hf.source import Source
-from offalign.models.hf.write import MAX_SHARD_SIZE, write_tensors
+from offalign.models.hf.read_leaves import flatten, read_leaf
+from offalign.models.hf.weight_layout import Source
+from offalign.models.hf.write_tensors import MAX_SHARD_SIZE, write_tensors
 from offalign.types import Params
 
 SPELLED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -62,7 +66,7 @@ def load(
   if dtype not in ("float32", "bfloat16"):
     raise UserError(f"dtype must be float32 or bfloat16, not {dtype!r}")
   opened = open_folder(Path(folder))
-  family = architectures.find(opened.config, str(opened.path / CONFIG))
+  family = architectures.find_family(opened.config, str(opened.path / CONFIG))
   opened = _with_prefix(opened, family.prefix)
   config = _config(opened, family)
   model = describe(opened.config, spec=spec or f"hf:{folder}", tied=config.tied)
@@ -103,7 +107,7 @@ def save(
     model: which `load` or `describe` made.
     params: its params.
     source: a folder with its config.json, of which all but the dtype is
-      kept, and the files to go beside it (`hf_folder.COMPANIONS`).
+      kept, and the files to go beside it (`folder.COMPANIONS`).
     dtype: of the file: "float32" or "bfloat16"; default: that of the params.
     max_shard_size: bytes above which there is more than one file of weights.
 
@@ -166,7 +170,7 @@ def sources_of(
   config: dict[str, Any], *, tied: bool, where: str = CONFIG
 ) -> dict[str, Source]:
   """Where each leaf lies in a checkpoint; see `describe`."""
-  family = architectures.find(config, where)
+  family = architectures.find_family(config, where)
   return family.weight_map(_configure(family, config, tied))
 
 
@@ -207,7 +211,7 @@ def describe(
       does not.
     where: the file, for errors.
   """
-  family = architectures.find(config, where)
+  family = architectures.find_family(config, where)
   ours = _configure(family, config, tied)
   return functions.as_model(
     lambda rngs: family.module(ours, rngs=rngs),
@@ -232,7 +236,7 @@ def _config(opened: Folder, family: architectures.Family) -> Any:
   twice = (
     config.scaled
     and table in opened.tensors
-    and equal(opened.tensors[head], opened.tensors[table])
+    and tensors_equal(opened.tensors[head], opened.tensors[table])
   )
   return dataclasses.replace(config, tied=twice)
 

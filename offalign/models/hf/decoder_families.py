@@ -1,7 +1,7 @@
 """Decoder families of Hugging Face, as a table.
 
 What a family fixes is in its row of `KINDS`; what a checkpoint chooses is read
-from its config.json by `decoder_options`. Both end as the switches of a
+from its config.json by `decoder_fields`. Both end as the switches of a
 `DecoderConfig`.
 """
 
@@ -15,9 +15,9 @@ from flax import nnx, traverse_util
 
 from offalign.models.decoder.config import DecoderConfig
 from offalign.models.decoder.decoder import Decoder
-from offalign.models.hf import switches as options
+from offalign.models.hf import decoder_fields
 from offalign.models.hf.config_json import ConfigJson
-from offalign.models.hf.source import Source
+from offalign.models.hf.weight_layout import Source
 
 _SIZES = {
   "width": "hidden_size",
@@ -91,7 +91,7 @@ class Kind:
   architecture: str
   tied: bool
   switches: Mapping[str, Any]
-  readers: tuple[options.Reader, ...]
+  readers: tuple[decoder_fields.Reader, ...]
   sizes: Mapping[str, str] = dataclasses.field(default_factory=lambda: _SIZES)
   optional: Mapping[str, str] = dataclasses.field(
     default_factory=lambda: _GROUPED | _HEAD_DIM
@@ -104,15 +104,15 @@ class Kind:
   prefix: str = "model."
 
 
-_SILU = functools.partial(options.activation, "hidden_act")
-_GELU = functools.partial(options.activation, "hidden_activation")
-_BIASES = functools.partial(options.biases, ("attention_bias",))
+_SILU = functools.partial(decoder_fields.activation, "hidden_act")
+_GELU = functools.partial(decoder_fields.activation, "hidden_activation")
+_BIASES = functools.partial(decoder_fields.biases, ("attention_bias",))
 
 _QWEN = Kind(
   architecture="Qwen2ForCausalLM",
   tied=False,
   switches={"gated": True, "biases": ("query", "key", "value")},
-  readers=(_SILU, options.last_layers_slide, options.rope),
+  readers=(_SILU, decoder_fields.last_layers_slide, decoder_fields.rope),
 )
 
 _GEMMA = Kind(
@@ -127,10 +127,10 @@ _GEMMA = Kind(
   readers=(
     _GELU,
     _BIASES,
-    options.every_other_slides,
-    options.rope,
-    options.gemma_scores,
-    options.gemma2_caps,
+    decoder_fields.every_other_slides,
+    decoder_fields.rope,
+    decoder_fields.gemma_scores,
+    decoder_fields.gemma2_caps,
   ),
   sizes=_SIZES | _HEAD_DIM,
   optional=_GROUPED,
@@ -146,15 +146,15 @@ KINDS: dict[str, Kind] = {
     switches={"gated": True},
     readers=(
       _SILU,
-      functools.partial(options.biases, ("attention_bias", "mlp_bias")),
-      options.rope,
+      functools.partial(decoder_fields.biases, ("attention_bias", "mlp_bias")),
+      decoder_fields.rope,
     ),
   ),
   "mistral": Kind(
     architecture="MistralForCausalLM",
     tied=False,
     switches={"gated": True},
-    readers=(_SILU, options.same_window, options.rope),
+    readers=(_SILU, decoder_fields.same_window, decoder_fields.rope),
   ),
   "qwen2": _QWEN,
   "qwen3": dataclasses.replace(
@@ -173,9 +173,9 @@ KINDS: dict[str, Kind] = {
     readers=(
       _GELU,
       _BIASES,
-      options.five_of_six_slide,
-      options.gemma_scores,
-      options.gemma3_caps,
+      decoder_fields.five_of_six_slide,
+      decoder_fields.gemma_scores,
+      decoder_fields.gemma3_caps,
     ),
   ),
   "gpt2": Kind(
@@ -187,8 +187,8 @@ KINDS: dict[str, Kind] = {
       "biases": ("query", "key", "value", "out", "up", "down"),
     },
     readers=(
-      functools.partial(options.activation, "activation_function"),
-      options.gpt2_scores,
+      functools.partial(decoder_fields.activation, "activation_function"),
+      decoder_fields.gpt2_scores,
     ),
     sizes={
       "width": "n_embd",

@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @functools.cache
-def find(name: str) -> Path:
+def find_folder(name: str) -> Path:
   """The folder of a model; downloads it if it is on the hub and not here.
 
   A folder never touches the network. Of a hub's repository, only

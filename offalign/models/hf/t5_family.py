@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from offalign.errors import UserError
 from offalign.models.hf.config_json import ConfigJson
-from offalign.models.hf.source import Source
+from offalign.models.hf.weight_layout import Source
 from offalign.models.t5.config import T5Config
 
 ARCHITECTURES = ("T5ForConditionalGeneration", "T5WithLMHeadModel")

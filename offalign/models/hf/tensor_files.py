@@ -28,7 +28,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from offalign.errors import UserError
-from offalign.models.hf.source import Index
+from offalign.models.hf.weight_layout import Index
 
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _MAX_RANK = 16

@@ -7,7 +7,7 @@ read before it, the sizes among them.
 from collections.abc import Callable
 from typing import Any
 
-from offalign.models.hf import rope as rope_json
+from offalign.models.hf import rope_json
 from offalign.models.hf.config_json import ConfigJson
 
 Fields = dict[str, Any]
@@ -60,7 +60,7 @@ def gemma3_caps(read: ConfigJson, _: Fields) -> Fields:
 
 def rope(read: ConfigJson, _: Fields) -> Fields:
   """One RoPE for all layers."""
-  return {"ropes": (rope_json.one(read),)}
+  return {"ropes": (rope_json.read_rope(read),)}
 
 
 def same_window(read: ConfigJson, _: Fields) -> Fields:
@@ -94,7 +94,7 @@ def five_of_six_slide(read: ConfigJson, fields: Fields) -> Fields:
   slides = [(i + 1) % period > 0 for i in range(fields["layers"])]
   slides = _layer_types(read, slides)
   window = _window(read)
-  full, sliding = rope_json.two(read)
+  full, sliding = rope_json.read_gemma3_ropes(read)
   return {
     "windows": _windows(window, slides, read),
     "ropes": tuple(sliding if s else full for s in slides),

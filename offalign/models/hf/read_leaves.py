@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from offalign.models.hf.source import Index, Source, assemble
 from offalign.models.hf.tensor_files import Tensor
+from offalign.models.hf.weight_layout import Index, Source, assemble
 from offalign.types import Params
 
 _WINDOW = 1 << 25  # bytes of a file that are mapped at a time

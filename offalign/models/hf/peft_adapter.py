@@ -13,9 +13,9 @@ import numpy as np
 from offalign.errors import UserError
 from offalign.models.base import Model
 from offalign.models.hf import checkpoint as hf
-from offalign.models.hf.read import flatten
-from offalign.models.hf.source import Source
+from offalign.models.hf.read_leaves import flatten
 from offalign.models.hf.tensor_files import Writer
+from offalign.models.hf.weight_layout import Source
 from offalign.models.lora import LoraConfig
 from offalign.types import Params
 
@@ -24,7 +24,7 @@ ADAPTER = "adapter_model.safetensors"
 _WEIGHT = ".weight"
 
 
-def write(
+def write_adapter(
   folder: Path,
   config: dict[str, Any],
   model: Model,

@@ -10,9 +10,9 @@ import numpy as np
 
 from offalign.errors import UserError
 from offalign.models.hf.folder import INDEX, SINGLE
-from offalign.models.hf.read import axis_of_rows, flatten
-from offalign.models.hf.source import Source, disassemble
+from offalign.models.hf.read_leaves import axis_of_rows, flatten
 from offalign.models.hf.tensor_files import DTYPES, Writer
+from offalign.models.hf.weight_layout import Source, disassemble
 from offalign.types import Params
 
 MAX_SHARD_SIZE = 4_000_000_000  # bytes of tensors in a file

@@ -4,9 +4,9 @@ import re
 
 from offalign.errors import UserError
 from offalign.models.hf.folder import CONFIG, Folder
-from offalign.models.hf.read import axis_of_rows, flatten, windows
-from offalign.models.hf.source import Source
+from offalign.models.hf.read_leaves import axis_of_rows, flatten, windows
 from offalign.models.hf.tensor_files import DTYPES, Tensor
+from offalign.models.hf.weight_layout import Source
 from offalign.types import Params
 
 
@@ -78,7 +78,7 @@ def check_tensors(
         f"from {', '.join(DTYPES)}"
       )
   for name, original in duplicates.items():
-    if name in opened.tensors and not equal(
+    if name in opened.tensors and not tensors_equal(
       opened.tensors[name], opened.tensors[original]
     ):
       raise UserError(
@@ -91,7 +91,7 @@ def _more(names: list[str]) -> str:
   return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def equal(a: Tensor, b: Tensor) -> bool:
+def tensors_equal(a: Tensor, b: Tensor) -> bool:
   """Whether two tensors are the same, bit by bit."""
   if (a.shape, a.dtype) != (b.shape, b.dtype):
     return False

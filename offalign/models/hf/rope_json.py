@@ -14,7 +14,7 @@ _THETA = 10_000.0
 _TYPES = ("default", "linear", "llama3")
 
 
-def one(read: ConfigJson) -> Rope:
+def read_rope(read: ConfigJson) -> Rope:
   """The RoPE of all layers.
 
   Raises:
@@ -30,7 +30,7 @@ def one(read: ConfigJson) -> Rope:
   return _rope(read, "rope_parameters", given, theta or _THETA)
 
 
-def two(read: ConfigJson) -> tuple[Rope, Rope]:
+def read_gemma3_ropes(read: ConfigJson) -> tuple[Rope, Rope]:
   """Gemma 3's, of layers that see all and of layers that slide."""
   full = read.number("rope_theta", 1_000_000.0)
   sliding = read.number("rope_local_base_freq", _THETA)
