@@ -1,7 +1,7 @@
-"""Decoder families of Hugging Face, as a table.
+"""Table of decoder families: Llama, Mistral, Qwen, Gemma, GPT-2.
 
-What a family fixes is in its row of `KINDS`; what a checkpoint chooses is read
-from its config.json by `decoder_fields`. Both end as the switches of a
+A row of `KINDS` holds what a family fixes; `decoder_fields` reads what a
+checkpoint chooses in its config.json. Both become fields of a
 `DecoderConfig`.
 """
 
@@ -70,22 +70,22 @@ _GPT2_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-  """A family.
+  """A family of decoders.
 
   Attributes:
-    architecture: the class of the checkpoints that are served.
-    tied: what config.json means where it does not say.
-    switches: fields of `DecoderConfig` that are the same for all of it.
-    readers: (config.json, fields so far) -> fields.
-    sizes: field -> key.
-    optional: the same, for keys that may be missing or null.
-    epsilon: the key, and what it is where it is missing.
-    names: module of ours -> what its tensors are called, less .weight and
-      .bias.
+    architecture: class of transformers whose checkpoints are read.
+    tied: whether the head is the embedding if config.json does not say.
+    switches: fields of `DecoderConfig` that the whole family shares.
+    readers: functions (config.json, fields so far) -> more fields.
+    sizes: field -> key of config.json.
+    optional: field -> key, for keys that may be missing or null.
+    epsilon: key of the norms' epsilon, and its default.
+    names: our module -> name of its tensors, without .weight or .bias.
     transpose: whether linear maps are stored [out, in]; the head always is.
     fused: modules that share a tensor, in the order of their outputs.
-    irrelevant: keys that change nothing in it.
-    prefix: of the tensors of the model without its head.
+    irrelevant: keys of config.json that change nothing for this family.
+    prefix: start of the tensors' names that checkpoints without the head
+      lack.
   """
 
   architecture: str
@@ -211,14 +211,14 @@ IGNORED = (
   r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
   r"transformer\.h\.\d+\.attn\.(masked_)?bias",
 )
-"""Tensors that are no weights, as patterns: RoPE's rates, causal masks."""
+"""Patterns of tensors that hold no weights: RoPE's rates, causal masks."""
 
 
 def from_hf(config: dict[str, Any]) -> DecoderConfig:
-  """The network that a parsed config.json describes.
+  """Converts a parsed config.json to a `DecoderConfig`.
 
   Raises:
-    UserError: for a key or a value that is not implemented, by name.
+    UserError: names a key or a value that is not implemented.
   """
   read = ConfigJson(config)
   name = read.choice("model_type", {name: name for name in KINDS})
@@ -244,7 +244,7 @@ def from_hf(config: dict[str, Any]) -> DecoderConfig:
 
 
 def weight_map(config: DecoderConfig) -> dict[str, Source]:
-  """Where each leaf of the params lies in a checkpoint."""
+  """Maps the path of each leaf of the params to its `Source`."""
   kind = KINDS[config.family or "llama"]
   shapes = jax.eval_shape(
     lambda: nnx.to_pure_dict(nnx.state(Decoder(config, rngs=nnx.Rngs(0))))
@@ -268,7 +268,7 @@ def weight_map(config: DecoderConfig) -> dict[str, Source]:
 
 
 def duplicates(config: DecoderConfig) -> dict[str, str]:
-  """Tensors some checkpoints hold twice -> the one that is read."""
+  """Maps tensors that are copies to the tensor that is read instead."""
   if not config.tied:
     return {}
   names = KINDS[config.family or "llama"].names

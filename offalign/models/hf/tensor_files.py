@@ -53,14 +53,14 @@ _SIZES = {n: size for size, ns in _NAMES_BY_SIZE.items() for n in ns.split()}
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-  """Where a tensor's bytes are.
+  """A tensor in a safetensors file, not yet read.
 
   Attributes:
     file: the file.
-    name: its name there.
-    dtype: as the header spells it.
-    shape: its shape.
-    start: of its bytes in the file.
+    name: name of the tensor in the file.
+    dtype: dtype as the header spells it.
+    shape: shape of the tensor.
+    start: place of its first byte in the file.
   """
 
   file: Path
@@ -71,7 +71,7 @@ class Tensor:
 
   @property
   def nbytes(self) -> int:
-    """Its size; bytes."""
+    """Size of the tensor in bytes."""
     return math.prod(self.shape) * _SIZES[self.dtype]
 
   def part(self, index: Index) -> np.ndarray:
@@ -213,17 +213,17 @@ def _check_layout(
 
 
 class Writer:
-  """A file of tensors that are written in any order, in whole or by rows."""
+  """Writes a safetensors file in any order, whole tensors or some rows."""
 
   def __init__(
     self, file: Path, tensors: Mapping[str, tuple[int, ...]], dtype: str
   ):
-    """Writes the header.
+    """Creates the file and writes its header.
 
     Args:
-      file: the new file.
+      file: a file that does not exist yet.
       tensors: name -> shape.
-      dtype: of all of them, as headers spell it.
+      dtype: dtype of all tensors, as headers spell it.
     """
     self._dtype = DTYPES[dtype]
     self._shapes = dict(tensors)
@@ -246,7 +246,7 @@ class Writer:
     self._stream.truncate(self._data + end)
 
   def close(self) -> None:
-    """To be called after the last `write`."""
+    """Closes the file; call it after the last `write`."""
     self._stream.close()
 
   def write(
@@ -255,10 +255,10 @@ class Writer:
     """Writes a tensor, or some rows of it.
 
     Args:
-      name: which.
-      values: all of it, or `rows` of it along `axis`.
-      rows: first and last + 1; None for all.
-      axis: 0, or the last.
+      name: name of the tensor.
+      values: the whole tensor, or its `rows` along `axis`.
+      rows: first row and last + 1; None for the whole tensor.
+      axis: axis of the rows: 0, or the last one.
     """
     shape = self._shapes[name]
     values = np.ascontiguousarray(values, self._dtype)
