@@ -12,8 +12,7 @@ from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.models import hf
 from offalign.models.base import Model
-from offalign.models.hf import adapter as hf_adapter
-from offalign.models.hf import t5_family
+from offalign.models.hf import peft_adapter, t5_family
 from offalign.models.hf.folder import (
   TOKENIZER,
   copy_companions,
@@ -100,7 +99,7 @@ def _write_adapter(
       f"{folder} trained adapters for {about['start']}, which is in no folder "
       "that they could be loaded with: export it without adapter"
     )
-  hf_adapter.write(
+  peft_adapter.write_adapter(
     part,
     config,
     model,

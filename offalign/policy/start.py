@@ -116,7 +116,7 @@ def tokenizer(
     return Tokenizer.load(pathlib.Path(config.out) / TOKENIZER)
   own = "bpe"
   if config.model is not None and origin.is_named(config.model):
-    own = str(hub.find(config.model))
+    own = str(hub.find_folder(config.model))
   with (
     concerning(option("tokenizer")),
     within(vocab_size="tokenizer_vocab"),
