@@ -17,7 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from offalign.distributed import sharding
 
-pytest_plugins = ["checkpoints", "feedback_files"]
+pytest_plugins = ["checkpoints", "feedback_files", "registries"]
 
 hypothesis.settings.register_profile("offalign", deadline=None)
 hypothesis.settings.load_profile("offalign")

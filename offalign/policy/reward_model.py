@@ -14,7 +14,7 @@ from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.value import ValueConfig
-from offalign.policy import adapters, start
+from offalign.policy import adapters, recorded_code, start
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Batch
@@ -41,6 +41,7 @@ class Rewards:
     about = read_about(folder)
     if about is None:
       raise UserError(f"{folder} is not a run folder: it has no {ABOUT}")
+    recorded_code.check_loss(folder, about)
     loss = losses.get(about["loss"])
     if not loss.trains_rewards:
       raise UserError(

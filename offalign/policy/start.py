@@ -19,7 +19,7 @@ from offalign.errors import UserError
 from offalign.models.base import Model
 from offalign.models.hf import hub
 from offalign.policy import adapters as adapted
-from offalign.policy import origin
+from offalign.policy import origin, recorded_code
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Array, Params
@@ -184,7 +184,13 @@ def keep(config: Config, parent: Parent | None, params: Params) -> None:
 
 
 def model_of(folder: pathlib.Path, about: dict[str, Any]) -> Model:
-  """The model of a run, without weights."""
+  """The model of a run, without weights.
+
+  Raises:
+    UserError: for a model whose code was not imported; see
+      `recorded_code`.
+  """
+  recorded_code.check_model(folder, about)
   if origin.is_kept(about["model"]):
     return origin.describe(folder)
   return models.make(about["model"], vocab_size=about["vocab_size"])
@@ -219,6 +225,7 @@ def restore(
 def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:
   """The weights that a run's adapters belong to; it does not keep them."""
   known = about["config"]
+  recorded_code.check_model(folder, about)
   config = Config(
     model=known["model"],
     init=known["init"],

@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from offalign import models
+from offalign import models, user_code
 from offalign.config.config import blaming
 from offalign.data import Tokenizer
 from offalign.distributed import sharding
@@ -31,7 +31,7 @@ from offalign.models.hf.folder import (
   whole_or_nothing,
 )
 from offalign.models.t5.config import T5Config
-from offalign.policy import adapters, origin, start
+from offalign.policy import adapters, origin, recorded_code, start
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, read_about
 from offalign.programs import flags as flags_lib
@@ -135,6 +135,7 @@ def _config(folder: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
   """The config.json of a run's model."""
   if origin.is_kept(about["model"]):
     return read_config(folder / origin.FOLDER)
+  recorded_code.check_model(folder, about)
   config = models.configure(about["model"], vocab_size=about["vocab_size"])
   if not isinstance(config, T5Config):
     raise UserError(
@@ -163,6 +164,7 @@ def main(argv: Sequence[str]) -> int:
   values = flags.FLAGS
   try:
     flags_lib.require(argv, ("run", "out"), "--run=RUN and --out=DIR")
+    user_code.load_all(values.imports)
     step = export(
       values.run,
       values.out,
@@ -198,4 +200,5 @@ def run() -> None:
   flags.DEFINE_enum(
     "dtype", "float32", DTYPES, "of the file's weights", module_name=module
   )
+  flags_lib.define_imports()
   app.run(main)

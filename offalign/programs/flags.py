@@ -87,6 +87,17 @@ def define_alone(*classes: type) -> None:
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
 
+def define_imports() -> None:
+  """Defines --imports of a program that opens run folders."""
+  flags.DEFINE_string(
+    "imports",
+    None,
+    "modules of yours to import, with commas: those that register the loss or "
+    "the model of a run",
+    module_name=sys.argv[0],
+  )
+
+
 def parse(argv: Sequence[str], complain: Callable[[str], None]) -> list[str]:
   """Parses the flags; a mistake is one sentence, and --help a success.
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
+from offalign import user_code
 from offalign.config.config import blaming
 from offalign.data import Tokenizer
 from offalign.distributed import sharding
@@ -130,6 +131,7 @@ def main(argv: Sequence[str]) -> int:
   try:
     needed = ("run", "prompts", "out")
     flags_lib.require(argv, needed, "--run, --prompts and --out")
+    user_code.load_all(values.imports)
     step = generate(
       values.run,
       values.prompts,
@@ -179,4 +181,5 @@ def run() -> None:
     lower_bound=1,
     module_name=module,
   )
+  flags_lib.define_imports()
   app.run(main)

@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from offalign import judges
+from offalign import judges, user_code
 from offalign.errors import UserError
 from offalign.generation import completions
 from offalign.generation.completions import Completions
@@ -110,6 +110,7 @@ def main(argv: Sequence[str]) -> int:
             f"--{name} is for run folders, and --a and --b name files; leave "
             "it out"
           )
+    user_code.load_all(values.imports)
     judges.check(values.judge)  # before policies write for it
     made = [_completions(path, out) for path in paths]
     duels = _judge(made, values.judge, out, values.folds)
@@ -163,4 +164,5 @@ def run() -> None:
     module_name=module,
   )
   flags.DEFINE_integer("seed", 0, "for run folders", module_name=module)
+  flags_lib.define_imports()
   app.run(main)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from offalign import losses
+from offalign import losses, user_code
 from offalign.config import Config
 from offalign.config.config import blaming, check, flat, refuse_changes
 from offalign.data import TokenRows, batch, read_scales
@@ -51,6 +51,7 @@ class Run:
     Raises:
       UserError: for any mistake that can be known before the first step.
     """
+    user_code.load_all(config.imports)
     with blaming("--cfg.loss"):
       loss = losses.get(config.loss)
     config = keeping(config)
