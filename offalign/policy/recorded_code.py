@@ -39,7 +39,8 @@ def check_model(folder: pathlib.Path, about: dict[str, Any]) -> None:
   Raises:
     UserError: naming the modules to import.
   """
-  given = about["config"].get("model")  # what LoRA's frozen weights are made by
+  # LoRA's frozen weights are made by what the flags said.
+  given = (about["config"] or {}).get("model")
   for model in (about["model"], given):
     if not model or origin.is_kept(model) or origin.is_named(model):
       continue
@@ -58,7 +59,8 @@ def _check(
   names: list[str],
   registered: list[str],
 ) -> None:
-  wanted = user_code.names(about["config"].get("imports"))
+  config = about["config"] or {}
+  wanted = user_code.names(config.get("imports"))
   for name in names:
     module, plain = spec.split_module(name)
     if module in sys.modules if module else plain in registered:
