@@ -50,6 +50,9 @@ class Config:
     model: a Hugging Face model folder, a name on its hub (org/name; uses the
       network), or a new model by spec, e.g. 'decoder(width=128,layers=4)' or
       't5(width=128)'.
+    imports: modules of yours, with commas, that are imported before the loss
+      and the model are looked up, e.g. my_losses: installed ones, or files in
+      the current folder.
     tokenizer: "bpe" (trained on the training texts), "byte", or a
       tokenizer.json or a folder that holds one; default: the one beside the
       model, or bpe for a new one.
@@ -90,6 +93,7 @@ class Config:
 
   loss: str = "dro_v"
   model: str | None = None
+  imports: str | None = None
   tokenizer: str | None = None
   tokenizer_vocab: int | None = None
   init: str | None = None

@@ -20,7 +20,7 @@ from offalign.models.hf.folder import (
   whole_or_nothing,
 )
 from offalign.models.t5.config import T5Config
-from offalign.policy import adapters, origin, start
+from offalign.policy import adapters, origin, recorded_code, start
 from offalign.types import Params
 
 DTYPES = ("float32", "bfloat16")
@@ -114,6 +114,7 @@ def _config(folder: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
   """The config.json of a run's model."""
   if origin.is_kept(about["model"]):
     return read_config(folder / origin.FOLDER)
+  recorded_code.check_model(folder, about)
   config = models.configure(about["model"], vocab_size=about["vocab_size"])
   if not isinstance(config, T5Config):
     raise UserError(

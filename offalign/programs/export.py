@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
+from offalign import user_code
 from offalign.errors import UserError
 from offalign.policy.export import DTYPES
 from offalign.policy.policy import Policy
@@ -23,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
   values = flags.FLAGS
   try:
     flags_lib.require(argv, ("run", "out"), "--run=RUN and --out=DIR")
+    user_code.load_all(values.imports)
     policy = Policy.load(values.run, values.step)
     policy.export(values.out, adapter=values.adapter, dtype=values.dtype)
   except UserError as error:
@@ -48,6 +50,7 @@ def _flags() -> None:
     "write what LoRA trained alone, as peft reads it",
   )
   flags.DEFINE_enum("dtype", "float32", DTYPES, "of the file's weights")
+  flags_lib.define_imports()
 
 
 def run() -> None:

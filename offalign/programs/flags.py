@@ -116,6 +116,16 @@ def start(
   app.run(main, flags_parser=lambda argv: parse(argv, complain, expand))
 
 
+def define_imports() -> None:
+  """Defines --imports of a program that opens run folders."""
+  flags.DEFINE_string(
+    "imports",
+    None,
+    "modules of yours to import, with commas: those that register the loss or "
+    "the model of a run",
+  )
+
+
 def parse(
   argv: Sequence[str],
   complain: Callable[[str], None],

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
+from offalign import user_code
 from offalign.errors import UserError
 from offalign.files import write_atomically
 from offalign.generation import completions
@@ -73,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
   try:
     needed = ("run", "prompts", "out")
     flags_lib.require(argv, needed, "--run, --prompts and --out")
+    user_code.load_all(values.imports)
     step = generate(
       values.run,
       values.prompts,
@@ -117,6 +119,7 @@ def _flags() -> None:
     "prompts at a time",
     lower_bound=1,
   )
+  flags_lib.define_imports()
 
 
 def run() -> None:

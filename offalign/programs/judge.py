@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from offalign import judges
+from offalign import judges, user_code
 from offalign.errors import UserError
 from offalign.generation import completions
 from offalign.generation.completions import Completions
@@ -110,6 +110,7 @@ def main(argv: Sequence[str]) -> int:
             f"--{name} is for run folders, and --a and --b name files; leave "
             "it out"
           )
+    user_code.load_all(values.imports)
     judges.check(values.judge)  # before policies write for it
     made = [_completions(path, out) for path in paths]
     duels = _judge(made, values.judge, out, values.folds)
@@ -154,6 +155,7 @@ def _flags() -> None:
     lower_bound=0.0,
   )
   flags.DEFINE_integer("seed", 0, "for run folders")
+  flags_lib.define_imports()
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from offalign import losses
+from offalign import losses, user_code
 from offalign.config import Config, arguments
 from offalign.config.config import blaming, check, flat, refuse_changes
 from offalign.data import batch, read_scales
@@ -87,6 +87,7 @@ class Run:
     return config
 
   def _read(self, config: Config) -> None:
+    user_code.load_all(config.imports)
     with blaming("--cfg.loss"):
       loss = losses.get(config.loss)
     config = keeping(config)
