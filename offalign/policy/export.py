@@ -9,7 +9,7 @@ from typing import Any
 from offalign import models
 from offalign.data import Tokenizer
 from offalign.distributed import sharding
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.models import hf
 from offalign.models.base import Model
 from offalign.models.hf import peft_adapter, t5_family
@@ -85,19 +85,19 @@ def _write_adapter(
   if lora is None:
     raise UserError(
       f"{folder} trained all weights, so it has no adapter: export it without "
-      "adapter"
+      f"{option('adapter')}"
     )
   known = about["config"]
   if known["init"] is not None:
     raise UserError(
       f"{folder} trained adapters for the run {known['init']}, which nothing "
-      "but offalign can load: export it without adapter, or export that "
+      f"but offalign can load: export it without {option('adapter')}, or export that "
       "run first and train with model=ITS_FOLDER"
     )
   if not origin.is_kept(about["model"]):
     raise UserError(
       f"{folder} trained adapters for {about['start']}, which is in no folder "
-      "that they could be loaded with: export it without adapter"
+      f"that they could be loaded with: export it without {option('adapter')}"
     )
   peft_adapter.write_adapter(
     part,
