@@ -91,8 +91,8 @@ def _write_adapter(
   if known["init"] is not None:
     raise UserError(
       f"{folder} trained adapters for the run {known['init']}, which nothing "
-      f"but offalign can load: export it without {option('adapter')}, or export that "
-      "run first and train with model=ITS_FOLDER"
+      f"but offalign can load: export it without {option('adapter')}, or "
+      "export that run first and train with model=ITS_FOLDER"
     )
   if not origin.is_kept(about["model"]):
     raise UserError(

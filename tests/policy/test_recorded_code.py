@@ -15,7 +15,7 @@ from offalign.losses import registry as loss_registry
 from offalign.models import registry as model_registry
 from offalign.policy import recorded_code, start
 from offalign.policy.folder import read_about
-from offalign.programs import export as export_lib
+from offalign.policy.policy import Policy
 from offalign.programs.generate import generate
 from offalign.training.run import Run
 
@@ -72,7 +72,7 @@ def test_a_folder_never_has_code_imported(
   child = {"init": str(out), "model": None, "tokenizer": None, "loss": "dpo"}
   openings = (
     lambda: generate(out, prompts, tmp_path / "said.jsonl"),
-    lambda: export_lib.export(out, tmp_path / "exported"),
+    lambda: Policy.load(out).export(tmp_path / "exported"),
     lambda: Run(runs.config(log, tmp_path / "child", **child)),
   )
   for opening in openings:
