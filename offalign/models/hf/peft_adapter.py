@@ -46,8 +46,8 @@ def write_adapter(
     dtype: dtype of the tensors.
 
   Raises:
-    UserError: if the checkpoint keeps several maps in one tensor and only
-      some of them, or each of them apart, has an adapter.
+    UserError: if an adapted map shares its tensor in the checkpoint with
+      other maps, since `peft` has one adapter for a tensor.
   """
   tied = "head" not in hf.shapes_of(model)
   sources = hf.sources_of(config, tied=tied)
