@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 _START = {
   "offalign.losses": "the registry, and every loss",
-  "offalign.testing": "a loss on arrays of your own, and contracts",
+  "offalign.testing": "a loss on your own arrays; contracts of losses, models",
   "offalign.data": "feedback, its forms and views, tokens, batches",
   "offalign.models": "models by spec; `offalign.models.hf` reads checkpoints",
   "offalign.learner": "the train step",
