@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from offalign.errors import UserError
 from offalign.generation import filters
-from offalign.models import logps as scoring
 from offalign.models.base import Model
+from offalign.models.logps import soft_cap
 from offalign.types import Array, Column, Params
 
 
@@ -169,7 +169,7 @@ def _sample(
   def advance(carry: Any) -> Any:
     step, cache, state, done, drawn = carry
     logits = jnp.matmul(state, unembedding, preferred_element_type=jnp.float32)
-    logits = scoring.soft_cap(logits, model.softcap)
+    logits = soft_cap(logits, model.softcap)
     tokens = jnp.where(done, ends[0], _draw(logits, keys, step, choice))
     chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
     logps = chosen - jax.nn.logsumexp(logits, axis=-1)

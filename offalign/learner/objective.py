@@ -25,11 +25,15 @@ from offalign.learner import columns as columns_lib
 from offalign.learner import forward
 from offalign.learner import value as value_lib
 from offalign.losses import Loss
-from offalign.models import logps as scoring
 from offalign.models import lora as lora_lib
 from offalign.models import packed as packing
 from offalign.models.base import Model
 from offalign.models.chunked_softmax import Layout
+from offalign.models.logps import (
+  log_collisions,
+  sequence_logps,
+  token_logps,
+)
 from offalign.types import Array, Batch, Packed, Params, Scores
 
 Learned = dict[str, Array]  # "logps" [B, K], perhaps "values" and others
@@ -141,7 +145,7 @@ class Objective:
     """Scores a batch; the part that is differentiated."""
     cast = self._cast(params)
     hidden = forward.hidden(self.model, cast["policy"], batch)
-    tokens = scoring.token_logps(
+    tokens = token_logps(
       hidden.completions,
       self.model.unembedding(cast["policy"]),
       forward.targets(batch),
@@ -150,17 +154,17 @@ class Objective:
       layout=self.layout,
     )
     tokens = forward.by_token(batch, tokens)
-    out = {"logps": scoring.sequence_logps(tokens, batch.completion_mask)}
+    out = {"logps": sequence_logps(tokens, batch.completion_mask)}
     if values and "prefix_logps" in self.loss.needs:
       mask = columns_lib.prefix(batch.completion_mask)
-      out["prefix_logps"] = scoring.sequence_logps(tokens, mask)
+      out["prefix_logps"] = sequence_logps(tokens, mask)
     if values and "log_collisions" in self.loss.needs:
-      collisions = scoring.log_collisions(
+      collisions = log_collisions(
         jax.lax.stop_gradient(hidden.completions),
         jax.lax.stop_gradient(self.model.unembedding(cast["policy"])),
         softcap=self.model.softcap,
       )
-      out["log_collisions"] = scoring.sequence_logps(
+      out["log_collisions"] = sequence_logps(
         forward.by_token(batch, collisions), batch.completion_mask
       )
     if values and self.value is not None:

@@ -17,8 +17,7 @@ from offalign.distributed import sharding
 from offalign.errors import UserError, concerning, option, within
 from offalign.models.base import Model
 from offalign.models.hf import hub
-from offalign.policy import adapters as adapted
-from offalign.policy import origin, recorded_code
+from offalign.policy import adapters, origin, recorded_code
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Array, Params
@@ -212,10 +211,10 @@ def restore(
     step: the step of the checkpoint; default: the newest.
   """
   about = read_about(folder) or {}
-  config = adapted.config_of(about)
+  config = adapters.config_of(about)
   if config is not None:
-    adapters = adapted.restore(folder, model, config, mesh, step)
-    return adapted.merge(config, frozen(folder, about, mesh), adapters)
+    trained = adapters.restore(folder, model, config, mesh, step)
+    return adapters.merge(config, frozen(folder, about, mesh), trained)
   shapes = jax.eval_shape(model.init, jax.random.key(0))
   template = jax.tree.map(
     lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),

@@ -18,8 +18,7 @@ from offalign.errors import (
   within,
 )
 from offalign.losses import Loss
-from offalign.training import rewards, sources
-from offalign.training import views as viewing
+from offalign.training import rewards, sources, views
 from offalign.training.batches import Batches
 from offalign.training.sources import Source
 from offalign.training.views import Say
@@ -55,7 +54,7 @@ def read(
 
   found = sources.load(config, seed, said)
   rewards.check(config, loss, sources.is_mixture(found))
-  view, held_view, source_of = viewing.make(found, config, loss, seed, say)
+  view, held_view, source_of = views.make(found, config, loss, seed, say)
   records = [record for each in found for record in each.train]
   tokenizer = make_tokenizer(_texts(records))
 
@@ -145,7 +144,7 @@ def _judged(
   say: Say,
 ) -> TokenRows | None:
   """Held-out pairs, each completion used about once."""
-  view = viewing.judged(found, say)
+  view = views.judged(found, say)
   if view is None:
     return None
   rows = _tokenize(view, tokenizer, config)

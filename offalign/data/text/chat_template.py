@@ -1,41 +1,16 @@
 """Chat templates: a conversation -> the text that a model was trained on.
 
-They are rendered as `transformers` renders them, by jinja2 in a sandbox: a
-template comes with a checkpoint, is code, and is not trusted. It reaches
-nothing but the messages and the special tokens' text, and its work is bounded:
-steps (passes of loops and calls), characters (the lengths of all values that
-its operators, filters and methods take or make, added up, and looked at before
-they are made) and seconds, for each conversation.
+They are rendered as `transformers` renders them, by jinja2; what a template can
+reach is the messages and the special tokens' text, and what it can do is
+bounded, see `offalign.data.text.sandbox`.
 """
 
-import datetime
 import functools
-import json
-import math
-import re
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import jinja2
-import jinja2.ext
-import jinja2.utils
-from jinja2 import nodes, parser, sandbox
+from collections.abc import Mapping, Sequence
 
 from offalign.data.reading.records import Message
+from offalign.data.text import sandbox
 from offalign.errors import UserError
-
-MAX_CHARACTERS = 10_000_000
-"""The longest text that a template may write."""
-
-MAX_STEPS = 1_000_000
-"""Most passes of loops and calls, together, for one conversation."""
-
-MAX_WORK = 200_000_000
-"""Most characters that are handled for one conversation."""
-
-MAX_SECONDS = 10.0
-"""Longest time for one conversation."""
 
 
 class ChatTemplate:
@@ -53,7 +28,7 @@ class ChatTemplate:
     """
     self.source = source
     self._special_tokens = dict(special_tokens)
-    self._environment = _environment()
+    self._environment = sandbox.environment()
     try:
       self._template = self._environment.from_string(source)
     except Exception as error:  # a template can break its compiler too
@@ -73,7 +48,7 @@ class ChatTemplate:
 
     Raises:
       UserError: where the template fails, refuses the conversation, or
-        writes more than `MAX_CHARACTERS`.
+        goes beyond the bounds of `sandbox`.
     """
     asked = any(m.role == "developer" for m in messages)
     if asked and not self._has_developer:
@@ -107,8 +82,8 @@ class ChatTemplate:
         **self._special_tokens,
       ):
         written += len(piece)
-        if written > MAX_CHARACTERS:
-          raise _TooLong
+        if written > sandbox.MAX_CHARACTERS:
+          raise sandbox.TooLong
         pieces.append(piece)
     except Exception as error:  # whatever untrusted code may raise
       roles = ", ".join(m.role for m in messages)
@@ -117,313 +92,6 @@ class ChatTemplate:
         f"{_short(error)}"
       ) from error
     return "".join(pieces)
-
-
-class _TooLong(Exception):
-  def __str__(self) -> str:
-    return f"it writes more than {MAX_CHARACTERS:,} characters"
-
-
-class _TooMany(Exception):
-  def __str__(self) -> str:
-    return f"it takes more than {MAX_STEPS:,} steps"
-
-
-class _TooMuch(Exception):
-  def __str__(self) -> str:
-    return f"it handles more than {MAX_WORK:,} characters"
-
-
-class _TooSlow(Exception):
-  def __str__(self) -> str:
-    return f"it takes more than {MAX_SECONDS:g} seconds"
-
-
-class _Sandbox(sandbox.ImmutableSandboxedEnvironment):
-  """A sandbox that counts what a template does; see the module."""
-
-  intercepted_binops = frozenset(["*", "**", "+", "%"])
-  _steps, _work, _until = 0, 0, math.inf
-
-  def begin(self) -> None:
-    """Counts from 0 again."""
-    self._steps, self._work = 0, 0
-    self._until = time.monotonic() + MAX_SECONDS
-
-  def step(self) -> None:
-    """Counts a pass of a loop, or a call."""
-    self._steps += 1
-    if self._steps > MAX_STEPS:
-      raise _TooMany
-    if time.monotonic() > self._until:
-      raise _TooSlow
-
-  def handle(self, *values: Any, times: int = 1) -> None:
-    """Counts the characters of values, before something is done with them."""
-    self._work += times * sum(map(_size, values))
-    if self._work > MAX_WORK:
-      raise _TooMuch
-
-  def begin_operation(self, name: str, values: Sequence[Any]) -> None:
-    """Counts what a method or a filter takes, and what it may make of it.
-
-    Args:
-      name: of the method or the filter.
-      values: what it is of, and its arguments.
-    """
-    self.handle(*values)
-    if name in _PADDING:
-      _check_widths(values)
-    if name in ("format", "format_map"):
-      _check_format(next((v for v in values if isinstance(v, str)), ""))
-    self._work += _growth(name, values)
-    if self._work > MAX_WORK:
-      raise _TooMuch
-
-  def call(self, context: Any, function: Any, /, *args: Any, **kw: Any) -> Any:
-    self.step()
-    of = getattr(function, "__self__", None)
-    if isinstance(of, str | list | tuple | dict):
-      self.begin_operation(function.__name__, (of, *args, *kw.values()))
-    return super().call(context, function, *args, **kw)
-
-  def wrap_str_format(self, value: Any) -> Any:
-    """Looks at the format of `"...".format` before it is called."""
-    wrapped = super().wrap_str_format(value)
-    if wrapped is not None:
-      self.begin_operation("format", (value.__self__,))
-    return wrapped
-
-  def getitem(self, obj: Any, argument: Any) -> Any:
-    """Counts what a slice copies."""
-    if isinstance(argument, slice):
-      self.handle(obj)
-    return super().getitem(obj, argument)
-
-  def unsafe_undefined(self, obj: Any, attribute: str) -> jinja2.Undefined:
-    """Refuses at once what the sandbox would let print as nothing."""
-    raise jinja2.exceptions.SecurityError(
-      f"it reads {attribute!r} of a {type(obj).__name__}, which is not allowed"
-    )
-
-  def call_binop(
-    self, context: Any, operator: str, left: Any, right: Any
-  ) -> Any:
-    if operator == "**" and not (abs(left) <= 1e3 and abs(right) <= 64):
-      raise _TooLong
-    if operator == "*":
-      for one, times in ((left, right), (right, left)):
-        if hasattr(one, "__len__") and isinstance(times, int):
-          self.handle(one, times=max(times, 0))
-    if operator == "%" and isinstance(left, str):
-      _check_format(left)
-    self.handle(left, right)
-    return super().call_binop(context, operator, left, right)
-
-  def _parse(
-    self, source: str, name: str | None, filename: str | None
-  ) -> nodes.Template:
-    """As jinja2 does, with every loop's passes counted."""
-    tree = super()._parse(source, name, filename)
-    for loop in list(tree.find_all(nodes.For)):
-      loop.iter = nodes.Filter(
-        loop.iter, _COUNTED, [], [], None, None
-      ).set_lineno(loop.lineno)
-    for joined in list(tree.find_all(nodes.Concat)):
-      parts: list[nodes.Expr] = []
-      for part in joined.nodes:
-        handled = nodes.Filter(part, _HANDLED, [], [], None, None)
-        handled.set_lineno(part.lineno)
-        parts.append(handled)
-      joined.nodes = parts
-    return tree
-
-
-_COUNTED, _HANDLED = "offalign_counted", "offalign_handled"
-_PADDING = (
-  "batch",
-  "center",
-  "expandtabs",
-  "indent",
-  "ljust",
-  "rjust",
-  "slice",
-  "tojson",
-  "truncate",
-  "wordwrap",
-  "zfill",
-)
-"""Methods and filters with an argument that says how wide or how many."""
-
-_WIDEST = 10_000
-_WIDE_FORMAT = re.compile(r"[%:][^%{}a-zA-Z]*(\d{5}|\*)|\{[^{}]*:[^{}]*\{")
-"""A width of five digits, or one that is an argument."""
-
-
-def _size(value: Any, most: int = MAX_STEPS) -> int:
-  """The characters of a value's text, and one for each item it holds."""
-  size, waiting = 0, [value]
-  while waiting:
-    one = waiting.pop()
-    size += 1
-    if isinstance(one, str | bytes):
-      size += len(one)
-    elif isinstance(one, dict):
-      waiting += [*one.keys(), *one.values()]
-    elif isinstance(one, list | tuple | set):
-      waiting += one
-    most -= 1
-    if most < 0:
-      raise _TooMany
-  return size
-
-
-def _check_widths(values: Sequence[Any]) -> None:
-  """Refuses to pad to more than `_WIDEST` characters."""
-  for value in values:
-    if isinstance(value, int | float) and abs(value) > _WIDEST:
-      raise _TooLong
-
-
-def _check_format(form: str) -> None:
-  """Refuses a format such as "%99999d", "%*d", "{:99999}" or "{:{}}"."""
-  if _WIDE_FORMAT.search(form):
-    raise _TooLong
-
-
-def _growth(name: str, values: Sequence[Any]) -> int:
-  """The most characters that a method or a filter adds to what it takes."""
-  texts = [value for value in values if isinstance(value, str)]
-  numbers = [value for value in values if isinstance(value, int)]
-  if name == "replace" and len(texts) >= 3:
-    whole, old, new, *_ = texts
-    return whole.count(old) * len(new)
-  if name == "join":
-    return sum(map(_size, values)) * max(map(len, texts), default=0)
-  if name == "translate":
-    return len(texts[0]) * max(map(_size, values[1:]), default=0)
-  if name in ("expandtabs", "indent"):
-    lines = sum(text.count("\n") + text.count("\t") for text in texts)
-    return (lines + 1) * max((*numbers, *map(len, texts[1:]), 8))
-  if name == "tojson" and len(values) > 1:
-    return 1000 * sum(map(_size, values))  # nested lines are indented
-  if name == "wordwrap":
-    return 100 * sum(map(_size, values))  # slow
-  return 0
-
-
-@jinja2.pass_context
-def _counted(context: jinja2.runtime.Context, items: Any) -> Iterator[Any]:
-  assert isinstance(context.environment, _Sandbox)
-  for item in items:
-    context.environment.step()
-    yield item
-
-
-class _Generation(jinja2.ext.Extension):
-  """{% generation %}, which marks an assistant's turn and writes nothing."""
-
-  tags = {"generation"}  # noqa: RUF012 (as jinja2 wants it)
-
-  def parse(self, parser: parser.Parser) -> nodes.Node:
-    line = next(parser.stream).lineno
-    body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-    call = self.call_method("_written")
-    return nodes.CallBlock(call, [], [], body).set_lineno(line)
-
-  def _written(self, caller: Any) -> str:
-    return caller()
-
-
-class _Dict:
-  """`dict`, without a way to the class."""
-
-  def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-    return dict(*args, **kwargs)
-
-  def fromkeys(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-    return dict.fromkeys(*args, **kwargs)
-
-
-class _Namespace(jinja2.utils.Namespace):
-  """`namespace`, without names that begin with an underscore."""
-
-  def __init__(self, /, *args: Any, **kwargs: Any):
-    names = dict(*args, **kwargs)
-    for name in names:
-      _check_name(name)
-    super().__init__(names)
-
-  def __setitem__(self, name: str, value: Any) -> None:
-    _check_name(name)
-    super().__setitem__(name, value)
-
-
-def _check_name(name: Any) -> None:
-  if isinstance(name, str) and name.startswith("_"):
-    raise jinja2.exceptions.SecurityError(
-      f"it sets {name!r} of a namespace, which is not allowed"
-    )
-
-
-def _environment() -> _Sandbox:
-  environment = _Sandbox(
-    trim_blocks=True,
-    lstrip_blocks=True,
-    extensions=[_Generation, jinja2.ext.loopcontrols],
-  )
-  environment.globals.pop("lipsum", None)  # writes as much as it is asked to
-  environment.filters["tojson"] = _to_json
-  for name, function in list(environment.filters.items()):
-    environment.filters[name] = _bounded(environment, name, function)
-  environment.filters[_COUNTED] = _counted
-  environment.filters[_HANDLED] = _bounded(environment, _HANDLED, _same)
-  environment.finalize = _bounded(environment, "finalize", _same)
-  environment.globals["raise_exception"] = _raise
-  environment.globals["strftime_now"] = _now
-  environment.globals["dict"] = _Dict()
-  environment.globals["namespace"] = _Namespace
-  return environment
-
-
-def _bounded(environment: _Sandbox, name: str, function: Any) -> Any:
-  """A filter that counts what it takes before it does its work."""
-
-  @functools.wraps(function)
-  def bounded(*args: Any, **kw: Any) -> Any:
-    environment.begin_operation(name, (*args, *kw.values()))
-    return function(*args, **kw)
-
-  return bounded
-
-
-def _same(value: Any) -> Any:
-  return value
-
-
-def _to_json(
-  value: Any,
-  ensure_ascii: bool = False,
-  indent: Any = None,
-  separators: Any = None,
-  sort_keys: bool = False,
-) -> str:
-  """JSON without jinja2's escapes for HTML."""
-  return json.dumps(
-    value,
-    ensure_ascii=ensure_ascii,
-    indent=indent,
-    separators=separators,
-    sort_keys=sort_keys,
-  )
-
-
-def _raise(message: str) -> None:
-  raise jinja2.TemplateError(message)
-
-
-def _now(form: str) -> str:
-  return datetime.datetime.now().strftime(form)
 
 
 def _short(error: Exception, limit: int = 300) -> str:

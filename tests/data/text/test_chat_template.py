@@ -2,15 +2,12 @@
 
 import chat_cases
 import pytest
-from jinja2 import sandbox
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from offalign.data import Message
-from offalign.data.text import chat_template
-from offalign.data.text.chat_template import (
-  MAX_CHARACTERS,
-  MAX_STEPS,
-  ChatTemplate,
-)
+from offalign.data.text import sandbox
+from offalign.data.text.chat_template import ChatTemplate
+from offalign.data.text.sandbox import MAX_CHARACTERS, MAX_STEPS
 from offalign.errors import UserError
 
 TALK = (Message("system", "<&"), Message("user", "hé"))
@@ -107,7 +104,7 @@ def test_counted_loops_are_loops_all_the_same():
 {%- for m in messages[::-1] %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}
 {%- for x in dict.fromkeys('ab', 1) %}{{ x }}{% if x %}{% break %}{% endif %}
 {%- endfor %}"""
-  jinja = sandbox.ImmutableSandboxedEnvironment(
+  jinja = ImmutableSandboxedEnvironment(
     trim_blocks=True,
     lstrip_blocks=True,
     extensions=["jinja2.ext.loopcontrols"],
@@ -187,7 +184,7 @@ DOUBLED = (
 )
 def test_memory_is_bounded(source, monkeypatch):
   resource = pytest.importorskip("resource")
-  monkeypatch.setattr(chat_template, "MAX_WORK", 20_000_000)
+  monkeypatch.setattr(sandbox, "MAX_WORK", 20_000_000)
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   with pytest.raises(UserError, match="chat template"):
     render(source)
@@ -196,7 +193,7 @@ def test_memory_is_bounded(source, monkeypatch):
 
 
 def test_time_is_bounded(monkeypatch):
-  monkeypatch.setattr(chat_template, "MAX_SECONDS", 0.0)
+  monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.0)
   with pytest.raises(UserError, match="more than 0 seconds"):
     render("{% for m in messages %}{% endfor %}")
 
