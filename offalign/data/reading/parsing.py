@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
-from offalign.errors import suggest
+from offalign.errors import option, suggest
 
 _TOOL_ROLES = ("tool", "function")
 _CONTENTS = (
@@ -88,7 +88,7 @@ def label(value: Any, int_labels: bool) -> bool:
       return bool(value)
     raise Fault(
       f"the number {value} where true or false belongs; pass "
-      "int_labels=True to read 1 as true and 0 as false"
+      f"{option('int_labels', True)} to read 1 as true and 0 as false"
     )
   raise Fault(f"{describe(value)} where true or false belongs")
 
