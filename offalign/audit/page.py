@@ -11,6 +11,7 @@ from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.report import Report
 from offalign.audit.scan import described
 from offalign.data.reading.records import count
+from offalign.errors import spoken
 from offalign.pages import Cell, Column, Content, Section
 
 _SHADES = {"error": -0.45, "warning": -0.18, "note": 0.0}
@@ -61,9 +62,9 @@ def _findings(report: Report) -> Markup:
 
 
 def _finding(found: Finding) -> Markup:
-  parts: list[Content] = [_sentence(found.what)]
+  parts: list[Content] = [_sentence(spoken(found.what))]
   if found.remedy:
-    parts.append(pages.paragraph(_sentence(found.remedy), note=True))
+    parts.append(pages.paragraph(_sentence(spoken(found.remedy)), note=True))
   if found.where:
     parts.append(
       pages.fold(f"where: {_listed(found)}", pages.bullets(found.where))

@@ -14,7 +14,7 @@ from typing import Literal
 from offalign.audit.console import text
 from offalign.audit.json_form import as_json
 from offalign.audit.report import AuditConfig, Report, audit
-from offalign.errors import UserError
+from offalign.errors import UserError, option, speaking, spoken
 from offalign.programs import flags as flags_lib
 
 
@@ -31,6 +31,7 @@ class Output:
   fail_on: Literal["error", "warning"] = "warning"
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Audits; returns 0 where all is well, 1 on findings, 2 on mistakes."""
   try:
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     report = audit(argv[1], flags_lib.read(AuditConfig, ""))
     written = _write(report, output)
   except UserError as error:
-    print(f"offalign.audit: {error}", file=sys.stderr)
+    print(f"offalign.audit: {spoken(error)}", file=sys.stderr)
     return 2
   print(text(report))
   if written:
@@ -68,7 +69,7 @@ def _write(report: Report, output: Output) -> list[str]:
       (folder / name).write_text(content, encoding="utf-8")
   except OSError as error:
     raise UserError(
-      f"--out={output.out} cannot be written: {error.strerror}"
+      f"{option('out', output.out)} cannot be written: {error.strerror}"
     ) from error
   return [str(folder / name) for name in contents]
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from offalign.errors import UserError
+from offalign.errors import UserError, speaking, spoken
 from offalign.policy.export import DTYPES
 from offalign.policy.policy import Policy
 from offalign.programs import flags as flags_lib
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Exports; returns the exit status."""
   logging.set_verbosity(logging.WARNING)
@@ -26,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     policy = Policy.load(values.run, values.step)
     policy.export(values.out, adapter=values.adapter, dtype=values.dtype)
   except UserError as error:
-    print(f"offalign.export: {error}", file=sys.stderr)
+    print(f"offalign.export: {spoken(error)}", file=sys.stderr)
     return 2
   what = "adapter" if values.adapter else "policy"
   where = f"{values.run} at step {policy.step}"

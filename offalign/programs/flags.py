@@ -54,6 +54,15 @@ def of_config(option: str) -> str:
   return f"--cfg.{option}"
 
 
+def of_program(option: str) -> str:
+  """The flag that sets an option: this program's own, or a training run's.
+
+  >>> of_program("keep_best")
+  '--cfg.keep_best'
+  """
+  return f"--{option}" if option in flags.FLAGS else of_config(option)
+
+
 def read(
   cls: type[T], prefix: str = "cfg", values: flags.FlagValues = flags.FLAGS
 ) -> T:

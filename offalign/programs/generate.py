@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from offalign.errors import UserError
+from offalign.errors import UserError, speaking, spoken
 from offalign.files import write_atomically
 from offalign.generation import completions
 from offalign.policy.policy import BATCH, Policy
@@ -66,6 +66,7 @@ def generate(
   return policy.step
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Generates; returns the exit status."""
   logging.set_verbosity(logging.WARNING)
@@ -84,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
       batch_size=values.batch_size,
     )
   except UserError as error:
-    print(f"offalign.generate: {error}", file=sys.stderr)
+    print(f"offalign.generate: {spoken(error)}", file=sys.stderr)
     return 2
   print(f"wrote completions of {values.run} at step {step} to {values.out}")
   return 0

@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags, logging
 
 from offalign import judges
-from offalign.errors import UserError
+from offalign.errors import UserError, speaking, spoken
 from offalign.generation import completions
 from offalign.generation.completions import Completions
 from offalign.judges import contest
@@ -95,6 +95,7 @@ def _completions(path: str, out: pathlib.Path) -> Completions:
   return completions.read(file)
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Judges; returns the exit status."""
   logging.set_verbosity(logging.WARNING)
@@ -114,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
     made = [_completions(path, out) for path in paths]
     duels = _judge(made, values.judge, out, values.folds)
   except UserError as error:
-    print(f"offalign.judge: {error}", file=sys.stderr)
+    print(f"offalign.judge: {spoken(error)}", file=sys.stderr)
     return 2
   for d in duels:
     found = d.found

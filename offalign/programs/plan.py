@@ -17,7 +17,7 @@ from absl import logging
 
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
-from offalign.errors import UserError
+from offalign.errors import UserError, option, speaking, spoken
 from offalign.models.base import Model
 from offalign.planning import chips, meshes, report
 from offalign.planning.analysis import Figures, figures
@@ -27,6 +27,7 @@ from offalign.planning.program import PlanConfig, build, check
 from offalign.programs import flags as flags_lib
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Plans; returns 0 where the step fits, 1 where it does not, 2 on errors."""
   logging.set_verbosity(logging.WARNING)
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     config = flags_lib.read(PlanConfig, "")
     place, best, rows = plan(config)
   except UserError as error:
-    print(f"offalign.plan: {error}", file=sys.stderr)
+    print(f"offalign.plan: {spoken(error)}", file=sys.stderr)
     return 2
   print(report.text(best, place))
   if config.out is not None:
@@ -98,7 +99,7 @@ def _meshes(
       left_out[meshes.spell(mesh)] = why
   if not chosen:
     reasons = "; ".join(f"{k}: {why}" for k, why in left_out.items())
-    raise UserError(f"--mesh=auto finds no mesh ({reasons})")
+    raise UserError(f"{option('mesh', 'auto')} finds no mesh ({reasons})")
   return chosen, left_out
 
 
