@@ -277,7 +277,7 @@ def test_a_loss_that_does_not_exist_is_named_without_a_flag(rows, tmp_path):
     ({"loss": "ktoo"}, "loss"),
     ({"model": "decodr"}, "model"),
     ({"batch_size": 64}, "batch_size"),
-    ({"tokenizer_vocab": 300}, "tokenizer_vocab"),
+    ({"tokenizer_vocab": 300}, "tokenizer"),
     ({"init": "nowhere"}, "init"),
     ({"keep_best": "eval_x"}, "keep_best"),
     ({"mesh": {"fsdp": 3}}, "mesh"),
