@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from offalign.data.reading.records import count
+from offalign.errors import spoken
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -34,9 +35,10 @@ class Finding:
   where: tuple[str, ...] = ()
 
   def __str__(self) -> str:
-    lines = [f"{self.severity}: {self.what}."]
+    lines = [f"{self.severity}: {spoken(self.what)}."]
     if self.remedy:
-      lines[0] += f" {self.remedy[0].upper()}{self.remedy[1:]}."
+      remedy = spoken(self.remedy)
+      lines[0] += f" {remedy[0].upper()}{remedy[1:]}."
     lines += [f"  {place}" for place in self.where]
     if self.where and self.count > len(self.where):
       lines.append(f"  ... and {self.count - len(self.where):,} more")

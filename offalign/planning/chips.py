@@ -10,7 +10,7 @@ from typing import Any
 from jax.errors import JaxRuntimeError
 from jax.experimental import topologies
 
-from offalign.errors import UserError, suggest
+from offalign.errors import UserError, option, suggest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +87,12 @@ def find(topology: str) -> Chip:
   examples = ", ".join(chip.example for chip in CHIPS.values())
   if not match:
     raise UserError(
-      f"--topology={topology!r} is none: name a chip and how many there are "
-      f"along each axis ({examples})"
+      f"{option('topology', repr(topology))} is none: name a chip and how "
+      f"many there are along each axis ({examples})"
     )
   if match[1] not in CHIPS:
     raise UserError(
-      f"--topology={topology}: there are no rates of a chip "
+      f"{option('topology', topology)}: there are no rates of a chip "
       f"{match[1]!r}{suggest(match[1], CHIPS)} (topologies: {examples}, and "
       "others of these chips)"
     )
@@ -126,8 +126,8 @@ def slice_of(topology: str) -> Slice:
   except JaxRuntimeError as error:
     reason = str(error).splitlines()[0]
     raise UserError(
-      f"--topology={topology}: libtpu knows no such one ({reason}); one that "
-      f"it knows is {chip.example}"
+      f"{option('topology', topology)}: libtpu knows no such one ({reason}); "
+      f"one that it knows is {chip.example}"
     ) from None
   chips = math.prod(int(n) for n in topology.partition(":")[2].split("x"))
   return Slice(topology, chip, chips, list(found.devices))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.models import hf
 from offalign.models.base import Model
 from offalign.models.hf.folder import CONFIG, read_config
@@ -33,15 +33,16 @@ def _config(name: str) -> tuple[dict[str, Any], str]:
   if path.is_file():
     if path.name != CONFIG:
       raise UserError(
-        f"--model={name}: of files, only a {CONFIG} says what a model is"
+        f"{option('model', name)}: of files, only a {CONFIG} says what a model "
+        "is"
       )
     return read_config(path.parent), str(path)
   if name in SHAPES:
     return SHAPES[name], name
   if name.count("/") != 1 or name.endswith(".json"):
     raise UserError(
-      f"--model={name}: there is no such folder or {CONFIG}, and a name on "
-      "the Hugging Face hub is org/name"
+      f"{option('model', name)}: there is no such folder or {CONFIG}, and a "
+      "name on the Hugging Face hub is org/name"
     )
   return read_config(_download(name).parent), name
 
@@ -56,7 +57,7 @@ def _download(name: str) -> Path:
     # Being offline, refused and mistaken are all errors of these kinds.
     reason = str(error).strip().splitlines() or [type(error).__name__]
     raise UserError(
-      f"--model={name}: its {CONFIG} cannot be had from the Hugging Face hub "
-      f"({reason[0].rstrip('.')}); give the file, or one of the models that "
-      f"need no network ({', '.join(SHAPES)})"
+      f"{option('model', name)}: its {CONFIG} cannot be had from the Hugging "
+      f"Face hub ({reason[0].rstrip('.')}); give the file, or one of the "
+      f"models that need no network ({', '.join(SHAPES)})"
     ) from None

@@ -1,15 +1,15 @@
-"""Meshes to plan for: parse --mesh, and the candidates of "auto"."""
+"""Meshes to plan for: parse the option, and the candidates of "auto"."""
 
 import re
 
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.models.base import Model
 
 
 def parse(text: str, devices: int) -> MeshConfig:
-  """Parses --mesh, unless it is "auto".
+  """Parses the option `mesh`, unless it is "auto".
 
   >>> parse("fsdp=4,tensor=2", 8)
   MeshConfig(data=1, fsdp=4, tensor=2)
@@ -29,8 +29,8 @@ def parse(text: str, devices: int) -> MeshConfig:
     match = re.fullmatch(r"\s*(data|fsdp|tensor)=(-1|[1-9]\d*)\s*", part)
     if not match:
       raise UserError(
-        f"--mesh={text}: {part!r} is no axis with its size; write e.g. "
-        "data=2,fsdp=8, or fsdp, or auto"
+        f"{option('mesh', text)}: {part!r} is no axis with its size; write "
+        "e.g. data=2,fsdp=8, or fsdp, or auto"
       )
     sizes[match[1]] = int(match[2])
   rest = [axis for axis, n in sizes.items() if n == -1]
@@ -42,14 +42,14 @@ def parse(text: str, devices: int) -> MeshConfig:
     known = devices
   if len(rest) > 1 or known != devices:
     raise UserError(
-      f"--mesh={text} does not fit {devices} devices: make the product "
-      f"{devices}, or one of the sizes -1"
+      f"{option('mesh', text)} does not fit {devices} devices: make the "
+      f"product {devices}, or one of the sizes -1"
     )
   return MeshConfig(**sizes)
 
 
 def candidates(devices: int) -> list[MeshConfig]:
-  """The meshes that --mesh=auto tries.
+  """The meshes that `mesh="auto"` tries.
 
   One copy of the state over all devices; two copies; copies over 16 devices
   each, since small slices of a weight are expensive to gather; a copy on each
@@ -68,7 +68,7 @@ def candidates(devices: int) -> list[MeshConfig]:
 
 
 def spell(mesh: MeshConfig) -> str:
-  """Formats a mesh as --mesh takes it."""
+  """Formats a mesh as the option `mesh` takes it."""
   axes = [f"{a}={getattr(mesh, a)}" for a in sharding.AXES]
   return ",".join(axis for axis in axes if not axis.endswith("=1")) or "data=1"
 

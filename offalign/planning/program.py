@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from offalign import losses, user_code
 from offalign.data.views.rows import Needs
 from offalign.distributed import sharding
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.optim import OptimizerConfig
 from offalign.learner.value import ValueConfig
@@ -72,12 +72,11 @@ def check(config: PlanConfig) -> None:
   """
   for name in ("model", "topology"):
     if not getattr(config, name):
-      raise UserError(f"--{name} is missing; --help says what it takes")
-  user_code.load_all(config.imports)
+      raise UserError(f"{option(name)} is missing; --help says what it takes")
   for name in ("batch", "prompt", "completion", "microbatches"):
     if getattr(config, name) < 1:
       raise UserError(
-        f"--{name} must be at least 1, not {getattr(config, name)}"
+        f"{option(name)} must be at least 1, not {getattr(config, name)}"
       )
   completions(config)
 
@@ -92,12 +91,12 @@ def completions(config: PlanConfig) -> int:
   if kind is Kind.GROUP:
     size = 4 if config.group_size is None else config.group_size
     if size < 2:
-      raise UserError(f"--group_size must be at least 2, not {size}")
+      raise UserError(f"{option('group_size')} must be at least 2, not {size}")
     return size
   if config.group_size is not None:
     raise UserError(
-      f"--group_size is set, but loss {config.loss!r} is not on groups; leave "
-      "it out"
+      f"{option('group_size')} is set, but loss {config.loss!r} is not on "
+      "groups; leave it out"
     )
   return 2 if kind is Kind.PAIR else 1
 

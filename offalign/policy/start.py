@@ -22,7 +22,7 @@ from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Array, Params
 
-MODEL = "decoder"  # the default of --cfg.model
+MODEL = "decoder"  # the default of the option `model`
 _PRIMES = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)  # of xxHash; they mix bits
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 from offalign.audit.console import text
 from offalign.audit.json_form import as_json
 from offalign.audit.report import AuditConfig, Report, audit
-from offalign.errors import UserError, speaking
+from offalign.errors import UserError, option, speaking, spoken
 from offalign.programs import flags as flags_lib
 
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     report = audit(argv[1], flags_lib.read(AuditConfig, ""))
     written = _write(report, output)
   except UserError as error:
-    flags_lib.complain("offalign.audit", error)
+    print(f"offalign.audit: {spoken(error)}", file=sys.stderr)
     return 2
   flags_lib.say(text(report))
   if written:
@@ -68,7 +68,7 @@ def _write(report: Report, output: Output) -> list[str]:
       (folder / name).write_text(content, encoding="utf-8")
   except OSError as error:
     raise UserError(
-      f"--out={output.out} cannot be written: {error.strerror}"
+      f"{option('out', output.out)} cannot be written: {error.strerror}"
     ) from error
   return [str(folder / name) for name in contents]
 

@@ -55,27 +55,12 @@ def of_config(option: str) -> str:
 
 
 def of_program(option: str) -> str:
-  """The flag that sets an option of a program without groups of options.
+  """The flag that sets an option: this program's own, or a training run's.
 
-  >>> of_program("step")
-  '--step'
+  >>> of_program("keep_best")
+  '--cfg.keep_best'
   """
-  return f"--{option}"
-
-
-def say(text: str) -> None:
-  """Prints what a program has to say; see `offalign.errors.spoken`."""
-  print(spoken(text))
-
-
-def complain(program: str, sentence: str | UserError) -> None:
-  """Prints what a user is to mend.
-
-  Args:
-    program: the program's name, e.g. "offalign.export".
-    sentence: the mistake.
-  """
-  print(f"{program}: {spoken(sentence)}", file=sys.stderr)
+  return f"--{option}" if option in flags.FLAGS else of_config(option)
 
 
 def read(

@@ -17,7 +17,7 @@ from offalign.data.batches import reward_scales
 from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
-from offalign.errors import UserError, concerning, option
+from offalign.errors import OPTIONS, UserError, concerning, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig
@@ -87,7 +87,6 @@ class Run:
     return config
 
   def _read(self, config: Config) -> None:
-    user_code.load_all(config.imports)
     with concerning(option("loss")):
       loss = losses.get(config.loss)
     config = keeping(config)
@@ -154,8 +153,8 @@ class Run:
       if known[key] != self._about[key]:
         raise UserError(
           f"{self.folder} was begun with {what} ({known[key]}, now "
-          f"{self._about[key]}): the files behind its flags have changed; "
-          f"put them back, or name another {option('out')}"
+          f"{self._about[key]}): the files behind its {OPTIONS} have "
+          f"changed; put them back, or name another {option('out')}"
         )
 
   def train(self, stop: Stop | None = None, *, verbose: bool = True) -> Policy:

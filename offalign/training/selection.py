@@ -51,8 +51,8 @@ def keeping(config: Config) -> Config:
   if config.keep_best not in (None, WIN_RATE):
     raise UserError(
       f"{option('keep_best', config.keep_best)} is set beside "
-      f"{option('select.judge')}, "
-      "which keeps the best by win rate; leave one out"
+      f"{option('select.judge')}, which keeps the best by win rate; leave one "
+      "out"
     )
   return dataclasses.replace(config, keep_best=WIN_RATE)
 
@@ -82,14 +82,13 @@ class Selection:
     if loss.trains_rewards:
       raise UserError(
         f"{option('select.judge')} is set, but loss {str(loss)!r} trains a "
-        "reward "
-        "model, which completes nothing; leave it out"
+        "reward model, which completes nothing; leave it out"
       )
     if config.hosts is not None:
       raise UserError(
-        f"{option('select.judge')} is set beside {option('hosts')}: selection "
-        "is for runs of one process. Train without it, and judge checkpoints "
-        "with offalign.judge"
+        f"{option('select.judge')} is set beside {option('hosts')}: "
+        "selection is for runs of one process. Train without it, and judge "
+        "checkpoints with offalign.judge"
       )
     if not inputs.held_prompts:
       raise UserError(

@@ -72,9 +72,8 @@ def make(
         held.append(_view(each, each.held, loss, own, seed, say))
       except UserError as error:
         # A part that chance made is no mistake of the user's.
-        say(
-          each.label("held out"), [f"not evaluated on, since {marked(error)}"]
-        )
+        what = each.label("held out")
+        say(what, [f"not evaluated on, since {marked(error)}"])
   source_of = {
     row.sources: name for name, made in (*held, *trained) for row in made.rows
   }
@@ -92,7 +91,8 @@ def judged(sources: Sequence[Source], say: Say) -> View | None:
       continue
     rule: PairRule | None = None if each.held[0].ranked else "adjacent"
     try:
-      view = data.view(each.held, Kind.PAIR, options=ViewOptions(pairs=rule))
+      with within("data"):
+        view = data.view(each.held, Kind.PAIR, options=ViewOptions(pairs=rule))
     except UserError as error:
       what = each.label("held out")
       say(what, [f"no reward accuracy, since {marked(error)}"])

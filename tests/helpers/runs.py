@@ -147,6 +147,7 @@ def refused(log, out, **changes):
   with pytest.raises(UserError) as error:
     Run(config(log, out, **changes))
   assert not out.exists()
+  assert "--" not in str(error.value)  # Python has options, and no flags
   return in_flags(error.value)
 
 

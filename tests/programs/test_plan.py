@@ -235,11 +235,11 @@ def test_meshes_are_ranked_and_the_best_is_told(
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    ({"model": ""}, "--model is missing"),
-    ({"topology": ""}, "--topology is missing"),
+    ({"model": ""}, "^model is missing"),
+    ({"topology": ""}, "^topology is missing"),
     ({"topology": "v5e"}, "name a chip and how many"),
     ({"topology": "v5f:2x2"}, "no rates of a chip 'v5f'"),
-    ({"batch": 0}, "--batch must be at least 1"),
+    ({"batch": 0}, "^batch must be at least 1"),
     ({"batch": 12}, "a batch of 12 prompts cannot be split over 8"),
     ({"microbatches": 4}, "a batch of 16 prompts cannot be split"),
     ({"mesh": "fsdp=3"}, "does not fit 8 devices"),

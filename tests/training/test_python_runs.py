@@ -263,6 +263,62 @@ def test_a_wrong_argument_is_named(given, sentence):
     arguments.read(given)
 
 
+def test_a_loss_that_does_not_exist_is_named_without_a_flag(rows, tmp_path):
+  with pytest.raises(oa.UserError) as error:
+    oa.Run(loss="ktoo", data=rows, out=tmp_path / "out", **OPTIONS)
+  said = str(error.value)
+  assert said.startswith("loss: there is no loss 'ktoo'; did you mean 'kto'? (")
+  assert error.value.option == "loss"
+
+
+@pytest.mark.parametrize(
+  ("given", "option"),
+  [
+    ({"loss": "ktoo"}, "loss"),
+    ({"model": "decodr"}, "model"),
+    ({"batch_size": 64}, "batch_size"),
+    ({"tokenizer_vocab": 300}, "tokenizer"),
+    ({"init": "nowhere"}, "init"),
+    ({"keep_best": "eval_x"}, "keep_best"),
+    ({"mesh": {"fsdp": 3}}, "mesh"),
+    ({"optimizer": {"warmup_steps": -1}}, "optimizer.warmup_steps"),
+    ({"value": {"network": "shared"}, "loss": "kto"}, "value.*"),
+    ({"select": {"judge": "glod"}}, "select.judge"),
+    ({"data": {"path": ""}}, "data.path"),
+    ({"data": {"pairs": "all"}}, "data.pairs"),
+    ({"data": {"normalize_by": "source"}}, "data.normalize_by"),
+    ({"data": {"int_labels": True}}, "data.path"),
+    ({"data": {"max_completion": 0}}, "data.max_completion"),
+    ({"data": {"eval_fraction": 2.0}}, "data.eval_fraction"),
+  ],
+)
+def test_a_mistake_in_python_names_options_and_no_flag(
+  rows, tmp_path, given, option
+):
+  given = {**OPTIONS, **given}
+  given["data"] = {"path": rows, **LIMITS, **given.get("data", {})}
+  with pytest.raises(oa.UserError) as error:
+    oa.Run(out=tmp_path / "out", **given)
+  assert error.value.option == option
+  assert option in str(error.value)
+  assert "--" not in str(error.value)
+
+
+def test_a_run_in_python_says_options_and_no_flag(rows, tmp_path, capsys):
+  given = {**OPTIONS, "loss": "dpo", "out": tmp_path / "out"}
+  run = oa.Run(data={"path": rows, **LIMITS, "eval_rows": 2}, **given)
+  assert "--" not in "".join(run.inputs.sentences)
+  said = "\n".join(run.inputs.sentences)
+  assert "(data.pairs='all')" in said
+  assert "rows are used (data.eval_rows)" in said
+  run.train()
+  oa.Run(data={"path": rows, **LIMITS, "eval_rows": 2}, **given).train()
+  out = capsys.readouterr().out
+  assert "a larger steps goes on from there" in out
+  assert said in out
+  assert "--" not in out
+
+
 def test_arguments_become_a_config(tmp_path):
   loss = oa.losses.get("kto", beta=0.2)
   found = arguments.read(

@@ -81,8 +81,8 @@ def test_a_finished_run_says_so_and_changes_nothing(log, half, capsys):
   assert again == {k: v for k, v in held.items() if k != "step"}
   said = capsys.readouterr().out
   assert said == (
-    f"nothing to do: {half.folder} is at step 4 of 4; a larger --cfg.steps "
-    "goes on from there\n"
+    f"nothing to do: {half.folder} is at step 4 of 4; a larger steps goes "
+    "on from there\n"
   )
 
 
@@ -102,7 +102,7 @@ def test_going_on_with_something_else_is_refused(log, half, tmp_path):
   text = pathlib.Path(log).read_text(encoding="utf-8")
   try:
     pathlib.Path(log).write_text(text.replace("no, 0", "no, 1", 1))
-    refuse("was begun with other data .* name another --cfg.out")
+    refuse("was begun with other data .* name another out")
   finally:
     pathlib.Path(log).write_text(text)
 

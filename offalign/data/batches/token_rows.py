@@ -13,7 +13,7 @@ from offalign.data.reading.records import Prompt, count
 from offalign.data.text.layout import Encoded, Unencodable
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.data.views.view import View
-from offalign.errors import UserError, option
+from offalign.errors import UserError, marked, option
 from offalign.types import Kind
 
 _NAMED = 5  # sources of vanished completions that a message names
@@ -168,7 +168,7 @@ def tokenize(
   except Unencodable as error:
     index = prompt_index if error.is_prompt else completion_index
     source = _source(view, index, error.index)
-    raise UserError(f"{source}: {error}") from error
+    raise UserError(f"{source}: {marked(error)}") from error
   for q, tokens in enumerate(found.prompts):
     if not len(tokens):
       raise UserError(

@@ -123,8 +123,8 @@ class _Reading:
     )
     if self._int_labels and "label" not in parser.used:
       raise UserError(
-        f"{option('int_labels')} is set, but {raw.name} has no column "
-        "'label' to read; leave it out"
+        f"{option('int_labels')} is set, but {raw.name} has no column 'label' "
+        "to read; leave it out"
       )
     self._check_alike(raw.name, parser)
     self.form = form.name

@@ -12,7 +12,7 @@ from offalign.data.text import conversations
 from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
 from offalign.data.text.conversations import Conversations
 from offalign.data.text.plain_text import Texts
-from offalign.errors import UserError, option
+from offalign.errors import UserError, marked, option
 
 _CHUNK = 1024  # texts tokenised at a time
 _Item = TypeVar("_Item")
@@ -133,8 +133,7 @@ class Layout:
     if max_prompt is not None and max_prompt <= fixed:
       raise UserError(
         f"{option('max_prompt')} must be at least {fixed + 1} with this "
-        "tokenizer, not "
-        f"{max_prompt}"
+        f"tokenizer, not {max_prompt}"
       )
     if max_completion is not None and max_completion < 1:
       raise UserError(
@@ -235,7 +234,7 @@ def _in_chunks(
         try:
           work([item])
         except UserError as error:
-          raise Unencodable(str(error), i, is_prompt) from error
+          raise Unencodable(marked(error), i, is_prompt) from error
       raise
     bar.update(len(chunk))
   return made

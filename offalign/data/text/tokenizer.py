@@ -244,8 +244,7 @@ def make(
   if vocab_size is not None and spec != "bpe":
     raise UserError(
       f"{option('vocab_size')} is set, but only tokenizer 'bpe' is trained, "
-      f"not {spec!r}; "
-      "leave it out"
+      f"not {spec!r}; leave it out"
     )
   if spec == "byte":
     return Tokenizer.byte()

@@ -58,8 +58,7 @@ def with_labels(
   if not rated:
     raise UserError(
       f"{option('label_rule', repr(rule))} needs rewards, and the data has "
-      "labels alone; "
-      "leave it out to use those"
+      "labels alone; leave it out to use those"
       if has_labels
       else f"this loss needs labels, and {feedback.NO_FEEDBACK}"
     )
@@ -67,8 +66,8 @@ def with_labels(
     if threshold is not None:
       raise UserError(
         f"{option('label_threshold')} is set, but "
-        f"{option('label_rule', repr('prompt_mean'))} has no use for "
-        "it; leave one of them out"
+        f"{option('label_rule', repr('prompt_mean'))} has no use "
+        "for it; leave one of them out"
       )
     return _above_prompt_mean(rated, notes), None
   return _above_threshold(rated, threshold, notes)

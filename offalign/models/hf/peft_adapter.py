@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.models.base import Model
 from offalign.models.hf import checkpoint as hf
 from offalign.models.hf.read_leaves import flatten
@@ -60,7 +60,8 @@ def write_adapter(
       raise UserError(
         f"{source.names[0]} of this model holds several maps, {module!r} is "
         "one of them, and an adapter of peft's is for all: export the merged "
-        "policy instead, or train with --cfg.lora.targets=out,up,down"
+        "policy instead, or train with "
+        f"{option('lora.targets', 'out,up,down')}"
       )
     for weight, layer in zip(source.names, np.asarray(leaf), strict=True):
       where = weight.removesuffix(_WEIGHT)
