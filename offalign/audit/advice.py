@@ -4,7 +4,6 @@ from offalign.audit.facts import Facts
 from offalign.audit.findings import Finding, percent
 from offalign.audit.measures import Measures, Spread
 from offalign.data.reading.records import count
-from offalign.errors import Sentence, option
 
 _MUCH_BETWEEN = 0.2  # of the variance
 _LONG = 0.3  # a correlation with length worth naming,
@@ -148,10 +147,8 @@ def _threshold(facts: Facts) -> list[Finding]:
       f"prompt's own for {percent(facts.flipped, 1)} of the completions of "
       f"prompts whose rewards differ, and give {percent(facts.one_sided, 1)} "
       "of those prompts one label alone",
-      Sentence(
-        "for losses that read labels, try "
-        f"{option('data.label_rule', 'prompt_mean')} beside the default"
-      ),
+      "for losses that read labels, try --cfg.data.label_rule=prompt_mean "
+      "beside the default",
     )
   ]
 

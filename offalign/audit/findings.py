@@ -4,7 +4,6 @@ import dataclasses
 from typing import Literal
 
 from offalign.data.reading.records import count
-from offalign.errors import spoken
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -35,10 +34,9 @@ class Finding:
   where: tuple[str, ...] = ()
 
   def __str__(self) -> str:
-    lines = [f"{self.severity}: {spoken(self.what)}."]
+    lines = [f"{self.severity}: {self.what}."]
     if self.remedy:
-      remedy = spoken(self.remedy)
-      lines[0] += f" {remedy[0].upper()}{remedy[1:]}."
+      lines[0] += f" {self.remedy[0].upper()}{self.remedy[1:]}."
     lines += [f"  {place}" for place in self.where]
     if self.where and self.count > len(self.where):
       lines.append(f"  ... and {self.count - len(self.where):,} more")

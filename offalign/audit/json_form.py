@@ -6,7 +6,7 @@ from typing import Any
 
 from offalign.audit.measures import Measures
 from offalign.audit.report import Report
-from offalign.errors import spoken
+from offalign.audit.tables import TOKEN_HEAD, token_rows
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -23,11 +23,7 @@ def as_json(report: Report) -> dict[str, Any]:
     "blank_lines": met.blank,
     "conversations": seen.conversations,
     "completions": seen.completions,
-    "findings": [
-      dataclasses.asdict(found)
-      | {"what": spoken(found.what), "remedy": spoken(found.remedy)}
-      for found in report.findings
-    ],
+    "findings": [dataclasses.asdict(found) for found in report.findings],
     "methods": None
     if report.methods is None
     else [dataclasses.asdict(fit) for fit in report.methods],

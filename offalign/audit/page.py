@@ -12,8 +12,7 @@ from offalign.audit.measures import Measures, Spread
 from offalign.audit.report import Report
 from offalign.audit.scan import described
 from offalign.data.reading.records import count
-from offalign.errors import spoken
-from offalign.pages import Cell, Column, Content, Section
+from offalign.pages import Cell, Column, Content, Section, Table
 
 _SHADES = {"error": -0.45, "warning": -0.18, "note": 0.0}
 
@@ -72,14 +71,12 @@ def _findings(report: Report) -> Table:
 
 
 def _finding(found: Finding) -> Markup:
-  parts: list[Content] = [_sentence(spoken(found.what))]
-  if found.remedy:
-    parts.append(pages.paragraph(_sentence(spoken(found.remedy)), note=True))
-  if found.where:
-    parts.append(
-      pages.fold(f"where: {_listed(found)}", pages.bullets(found.where))
-    )
-  return pages.join(*(escape(part) for part in parts))
+  where = f"{found.count:,}"
+  if found.count > len(found.where):
+    where = f"the first {len(found.where)} of {where}"
+  return _html().finding(
+    _sentence(found.what), _sentence(found.remedy), where, found.where
+  )
 
 
 def _sentence(words: str) -> str:

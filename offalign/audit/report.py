@@ -19,7 +19,7 @@ from offalign.audit.scan import Scan, scan
 from offalign.audit.spill import Spill
 from offalign.audit.tokens import Tokens
 from offalign.data.text import tokenizer as tokenizer_lib
-from offalign.errors import UserError, option
+from offalign.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +121,10 @@ def _check(config: AuditConfig) -> None:
       continue
     if config.tokenizer is None:
       raise UserError(
-        f"{option(name)} counts tokens: give {option('tokenizer')} too, or "
-        "leave it out"
+        f"--{name} counts tokens: give --tokenizer too, or leave it out"
       )
     if limit < 1:
-      raise UserError(f"{option(name)} must be at least 1, not {limit}")
+      raise UserError(f"--{name} must be at least 1, not {limit}")
 
 
 def _audit(

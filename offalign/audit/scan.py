@@ -7,7 +7,7 @@ from pathlib import Path
 from offalign.audit.findings import Finding, Places
 from offalign.data.reading import forms, paths, readers
 from offalign.data.reading.records import Problem, Record, count
-from offalign.errors import Sentence, UserError, option
+from offalign.errors import UserError
 
 See = Callable[[Record, int, int], None]
 """Called with each record, the number of its file and of its row."""
@@ -172,13 +172,11 @@ def _bad_cells(
       what = f"in {file} cannot be parsed"
     else:
       what = f"in {file} cannot be used for its column {column!r}"
-    remedy = Sentence(
-      f"correct, or leave out of a run with {option('data.bad_rows', 'skip')}"
-    )
+    remedy = "correct, or leave out of a run with --cfg.data.bad_rows=skip"
     if any("int_labels" in place for place in places.listed):
-      remedy = Sentence(
-        f"pass {option('int_labels')} here and {option('data.int_labels')} to "
-        "a run, if 1 means good"
+      remedy = (
+        "pass --int_labels here and --cfg.data.int_labels to a run, if 1 "
+        "means good"
       )
     found += places.finding("error", "bad_rows", "row", what, remedy)
   return found

@@ -10,7 +10,7 @@ from offalign.data.reading.records import Prompt, count
 from offalign.data.text.boundary import Boundaries
 from offalign.data.text.layout import Encoded, Unencodable
 from offalign.data.text.tokenizer import Tokenizer
-from offalign.errors import Sentence, UserError, option
+from offalign.errors import UserError
 
 _HELD = 256  # completions that are tokenised at a time
 
@@ -164,12 +164,9 @@ class Tokens:
         Finding(
           "warning",
           f"cut_{noun}s",
-          Sentence(
-            f"{cut:,} of {self.completions:,} {noun}s "
-            f"({percent(cut, self.completions)}) are longer than "
-            f"{option(f'max_{noun}', limit)} tokens and lose all but their "
-            f"{kept}"
-          ),
+          f"{cut:,} of {self.completions:,} {noun}s "
+          f"({percent(cut, self.completions)}) are longer than --max_{noun}="
+          f"{limit} tokens and lose all but their {kept}",
           f"99% fit {self.quantile(i, 0.99):,} tokens and all fit "
           f"{self.longest[i]:,}; raise the limit or drop the longest rows",
           cut,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from offalign import losses, user_code
+from offalign import losses
 from offalign.data.views.rows import Needs
 from offalign.distributed import sharding
 from offalign.errors import UserError, option

@@ -13,7 +13,7 @@ from typing import Literal
 from offalign.audit.console import text
 from offalign.audit.json_form import as_json
 from offalign.audit.report import AuditConfig, Report, audit
-from offalign.errors import UserError, option, speaking, spoken
+from offalign.errors import UserError, option, speaking
 from offalign.programs import flags as flags_lib
 
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     report = audit(argv[1], flags_lib.read(AuditConfig, ""))
     written = _write(report, output)
   except UserError as error:
-    print(f"offalign.audit: {spoken(error)}", file=sys.stderr)
+    flags_lib.complain("offalign.audit", error)
     return 2
   flags_lib.say(text(report))
   if written:

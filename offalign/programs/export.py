@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from offalign.errors import UserError, speaking, spoken
+from offalign import user_code
+from offalign.errors import UserError, speaking
 from offalign.policy.export import DTYPES
 from offalign.policy.policy import Policy
 from offalign.programs import flags as flags_lib
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     policy = Policy.load(values.run, values.step)
     policy.export(values.out, adapter=values.adapter, dtype=values.dtype)
   except UserError as error:
-    print(f"offalign.export: {spoken(error)}", file=sys.stderr)
+    flags_lib.complain("offalign.export", error)
     return 2
   what = "adapter" if values.adapter else "policy"
   where = f"{values.run} at step {policy.step}"

@@ -63,6 +63,21 @@ def of_program(option: str) -> str:
   return f"--{option}" if option in flags.FLAGS else of_config(option)
 
 
+def say(text: str) -> None:
+  """Prints what a program has to say; see `offalign.errors.spoken`."""
+  print(spoken(text))
+
+
+def complain(program: str, sentence: str | UserError) -> None:
+  """Prints what a user is to mend.
+
+  Args:
+    program: the program's name, e.g. "offalign.export".
+    sentence: the mistake.
+  """
+  print(f"{program}: {spoken(sentence)}", file=sys.stderr)
+
+
 def read(
   cls: type[T], prefix: str = "cfg", values: flags.FlagValues = flags.FLAGS
 ) -> T:

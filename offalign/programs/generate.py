@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from offalign.errors import UserError, speaking, spoken
+from offalign import user_code
+from offalign.errors import UserError, speaking
 from offalign.files import write_atomically
 from offalign.generation import completions
 from offalign.policy.policy import BATCH, Policy
@@ -85,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
       batch_size=values.batch_size,
     )
   except UserError as error:
-    print(f"offalign.generate: {spoken(error)}", file=sys.stderr)
+    flags_lib.complain("offalign.generate", error)
     return 2
   flags_lib.say(
     f"wrote completions of {values.run} at step {step} to {values.out}"

@@ -16,8 +16,8 @@ from typing import Any
 
 from absl import flags, logging
 
-from offalign import judges
-from offalign.errors import UserError, speaking, spoken
+from offalign import judges, user_code
+from offalign.errors import UserError, speaking
 from offalign.generation import completions
 from offalign.generation.completions import Completions
 from offalign.judges import contest
@@ -115,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
     made = [_completions(path, out) for path in paths]
     duels = _judge(made, values.judge, out, values.folds)
   except UserError as error:
-    print(f"offalign.judge: {spoken(error)}", file=sys.stderr)
+    flags_lib.complain("offalign.judge", error)
     return 2
   for d in duels:
     found = d.found

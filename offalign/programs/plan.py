@@ -17,7 +17,7 @@ from absl import logging
 
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
-from offalign.errors import UserError, option, speaking, spoken
+from offalign.errors import UserError, option, speaking
 from offalign.models.base import Model
 from offalign.planning import chips, meshes, report
 from offalign.planning.analysis import Figures, figures
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     config = flags_lib.read(PlanConfig, "")
     place, best, rows = plan(config)
   except UserError as error:
-    print(f"offalign.plan: {spoken(error)}", file=sys.stderr)
+    flags_lib.complain("offalign.plan", error)
     return 2
   flags_lib.say(report.text(best, place))
   if config.out is not None:

@@ -87,6 +87,7 @@ class Run:
     return config
 
   def _read(self, config: Config) -> None:
+    user_code.load_all(config.imports)
     with concerning(option("loss")):
       loss = losses.get(config.loss)
     config = keeping(config)

@@ -62,7 +62,7 @@ CASES = {
     [label(i, i % 2) for i in range(8)],
     "bad_rows",
     list(range(8)),
-    "Pass int_labels here and data.int_labels to a run, if 1 means good.",
+    "--int_labels",
   ),
   "label_string": (
     [label(i, "yes") for i in range(8)],

@@ -8,6 +8,9 @@ from typing import Any
 from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
 from offalign.errors import option, suggest
 
+LARGEST = 3.4e38
+"""The largest number that is read; training computes in float32."""
+
 _TOOL_ROLES = ("tool", "function")
 _CONTENTS = (
   "audio",
