@@ -3,7 +3,7 @@
 A program of its own, since it forks: what takes longest, the imports, is done
 once; no device is used before a fork.
 
-  python tests/killing.py OUT SEED KILLS FLAG...
+  python tests/helpers/killing.py OUT SEED KILLS FLAG...
 """
 
 import json
