@@ -2,10 +2,10 @@
 
 from typing import assert_type
 
-import offalign.losses
-from offalign.data import Table, load
+import offalign as oa
 
-loss = offalign.losses.get("kto(beta=0.2)")
-assert_type(loss, offalign.losses.Loss)
-assert_type(load("thumbs.jsonl"), Table)
+loss = oa.losses.get("kto(beta=0.2)")
+assert_type(loss, oa.Loss)
+assert_type(oa.load_data("thumbs.jsonl"), oa.data.Table)
+assert_type(oa.Run(loss="kto", data="thumbs.jsonl").train(), oa.Policy)
 print(loss.bta)  # type: ignore[attr-defined]  # of Any it would be unused

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.claims import Results
 from benchmarks.paper import SFT, TABLES, Table
-from offalign.pages import drawing
+from offalign.pages.figures import STYLE
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def draw(folder: pathlib.Path, models: Mapping[str, Results]) -> list[str]:
 
   shown = [t for t in TABLES if t.title.startswith(_PANELS)]
   paths = []
-  with matplotlib.rc_context(drawing.RC):
+  with matplotlib.rc_context(STYLE):
     for model, results in models.items():
       columns = 4
       lines = -(-len(shown) // columns)

@@ -23,8 +23,8 @@ from offalign.models import hf
 from offalign.models import logps as scoring
 from offalign.models.base import Model
 from offalign.models.hf.folder import read_config
-from offalign.models.hf.read import axis_of_rows, flatten
-from offalign.models.hf.source import disassemble
+from offalign.models.hf.read_leaves import axis_of_rows, flatten
+from offalign.models.hf.weight_layout import disassemble
 from offalign.types import Batch, Params
 
 

@@ -44,6 +44,9 @@ _START, _END = "\ufdd0", "\ufdd1"
 _OFF = "-"  # before a name: the option is switched off
 _MARK = re.compile(f"{_START}({_OFF}?)([^{_START}{_END}]*){_END}")
 _UNSET = object()
+_CONTROL = re.compile(
+  r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 
 Flag = Callable[[str], str]
 """The name of an option, with dots -> the flag that sets it."""
@@ -225,7 +228,22 @@ def speaking(flag: Flag) -> Iterator[None]:
 
 def spoken(text: str | UserError) -> str:
   """A text to be printed: in flags within `speaking`, else in options."""
-  return render(text, _flag)
+  return printable(render(text, _flag))
+
+
+def printable(text: str) -> str:
+  """Shows control characters as escapes, so that no terminal obeys them.
+
+  >>> printable("a column \\x1b[2J of two\\nlines")
+  'a column \\\\x1b[2J of two\\nlines'
+
+  Args:
+    text: perhaps with names or words from a file, or from another machine.
+
+  Returns:
+    The text; line breaks and tabs stay.
+  """
+  return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def _named(text: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 A spec names something registered, a loss or a model, and those of its options
 that differ from the defaults. It is what a flag holds and what a leaderboard
-row is keyed by; parsing what was printed gives the same thing.
+row is keyed by; parsing what was printed gives the same thing. A name may
+have the module before it that registers it: `my_losses:huber(tau=1)`.
 """
 
 import ast
@@ -10,6 +11,7 @@ import dataclasses
 import keyword as keyword_lib
 import math
 import numbers
+import re
 import types as pytypes
 import typing
 from collections.abc import Mapping
@@ -23,17 +25,27 @@ _EXAMPLES = {
   "judge": "\"reward_model(run='runs/rm')\"",
 }
 
+# `a.b:c` is no expression of Python; `a\xb7b\xb7\xb7c` is a name there.
+_DOT = "\xb7"
+_QUALIFIED = re.compile(
+  r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|"""  # leaves texts as they are
+  r"(?<![\w.:])([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?=\s*(?:[(+]|$))",
+  re.ASCII,
+)
+
 
 def parse(spec: str, what: str = "loss") -> tuple[str, dict[str, Any]]:
   """Splits a spec string into a name and keyword options.
 
   Args:
     spec: `name` or `name(option=value, ...)`; a value is a number, True,
-      False, None, a quoted string or a bare word.
+      False, None, a quoted string or a bare word. The name may have a module
+      before it, `package.module:name`.
     what: "loss", "model" or "judge"; for the errors.
 
   Returns:
-    The name and the options as written.
+    The name, with the module where there is one, and the options, both as
+    written.
 
   Raises:
     UserError: where the string is not of that form.
@@ -41,11 +53,11 @@ def parse(spec: str, what: str = "loss") -> tuple[str, dict[str, Any]]:
   named = f"{what} spec {spec!r}"
   grammar = f"write it like {_EXAMPLES[what]}"
   try:
-    node = ast.parse(spec.strip(), mode="eval").body
+    node = _expression(spec)
   except (SyntaxError, ValueError):
     raise UserError(f"{named} cannot be read: {grammar}") from None
   if isinstance(node, ast.Name):
-    return node.id, {}
+    return _name(node), {}
   if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
     raise UserError(f"{named} is not a {what}: {grammar}")
   if node.args:
@@ -63,7 +75,17 @@ def parse(spec: str, what: str = "loss") -> tuple[str, dict[str, Any]]:
         f"{named}: the value of {keyword.arg!r} is not a number, a word or "
         f"True/False; {grammar}"
       ) from None
-  return node.func.id, options
+  return _name(node.func), options
+
+
+def split_module(name: str) -> tuple[str, str]:
+  """Splits a name of a spec into the module, "" where none, and the rest.
+
+  >>> split_module("my_losses:huber"), split_module("dpo")
+  (('my_losses', 'huber'), ('', 'dpo'))
+  """
+  module, _, plain = name.rpartition(":")
+  return module, plain
 
 
 def split_sum(spec: str) -> list[tuple[float, str]]:
@@ -79,7 +101,7 @@ def split_sum(spec: str) -> list[tuple[float, str]]:
     UserError: for a term that is neither a spec nor a number times one.
   """
   try:
-    node = ast.parse(spec.strip(), mode="eval").body
+    node = _expression(spec)
   except (SyntaxError, ValueError):
     return [(1.0, spec)]
   if not isinstance(node, ast.BinOp):
@@ -104,7 +126,25 @@ def _term(spec: str, node: ast.expr) -> tuple[float, str]:
       f"loss spec {spec!r} is not a sum of losses: write it like "
       "'dpo(beta=0.1) + 0.2*sft'"
     )
-  return float(weight), ast.unparse(node)
+  text = ast.unparse(node)
+  name = node.func if isinstance(node, ast.Call) else node
+  if isinstance(name, ast.Name):
+    text = _name(name) + text[len(name.id) :]
+  return float(weight), text
+
+
+def _expression(spec: str) -> ast.expr:
+  def as_name(found: re.Match[str]) -> str:
+    if found[1] is None:
+      return found[0]
+    return found[1].replace(":", 2 * _DOT).replace(".", _DOT)
+
+  return ast.parse(_QUALIFIED.sub(as_name, spec.strip()), mode="eval").body
+
+
+def _name(node: ast.Name) -> str:
+  module, both, name = node.id.partition(2 * _DOT)
+  return f"{module.replace(_DOT, '.')}:{name}" if both else node.id
 
 
 def _value(node: ast.expr) -> Any:

@@ -16,9 +16,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from offalign.distributed import sharding
-from offalign.losses import registry
 
-pytest_plugins = ["checkpoints", "feedback_files"]
+pytest_plugins = ["checkpoints", "feedback_files", "registries"]
 
 hypothesis.settings.register_profile("offalign", deadline=None)
 hypothesis.settings.load_profile("offalign")
@@ -84,11 +83,3 @@ def one_device(monkeypatch):
     return whole(config, devices or jax.devices()[:1])
 
   monkeypatch.setattr(sharding, "make_mesh", first_alone)
-
-
-@pytest.fixture
-def own_registry(monkeypatch):
-  """A copy of the registry of losses that the test may change."""
-  own = dict(registry._definitions)
-  monkeypatch.setattr(registry, "_definitions", own)
-  return own

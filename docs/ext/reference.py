@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 _START = {
   "offalign.losses": "the registry, and every loss",
-  "offalign.testing": "a loss on arrays of your own, and its contracts",
+  "offalign.testing": "a loss on your own arrays; contracts of losses, models",
   "offalign.data": "feedback, its forms and views, tokens, batches",
   "offalign.models": "models by spec; `offalign.models.hf` reads checkpoints",
   "offalign.learner": "the train step",
@@ -44,7 +44,11 @@ def _write(app: Sphinx) -> None:
 
 def _page(name: str, below: list[str], public: set[str]) -> str:
   title = f"``{name}``"
-  lines = [title, "=" * len(title), "", f".. automodule:: {name}", ""]
+  lines = [title, "=" * len(title), "", f".. automodule:: {name}"]
+  elsewhere = _from_elsewhere(name)
+  if elsewhere:  # each has its place on the page of its own module
+    lines += [f"   :exclude-members: {', '.join(elsewhere)}"]
+  lines += [""]
   # Autodoc passes over functions that jax has wrapped in an object.
   for own, thing in vars(importlib.import_module(name)).items():
     seen = inspect.isroutine(thing) or inspect.isclass(thing)
@@ -57,6 +61,17 @@ def _page(name: str, below: list[str], public: set[str]) -> str:
     lines += ["", ".. toctree::", "   :hidden:", ""]
     lines += [f"   {n.rpartition('.')[2]} <{n}>" for n in below]
   return "\n".join(lines) + "\n"
+
+
+def _from_elsewhere(name: str) -> list[str]:
+  """The names that a module exports and another defines."""
+  module = importlib.import_module(name)
+  exported = [getattr(module, own) for own in getattr(module, "__all__", ())]
+  return sorted(
+    thing.__name__
+    for thing in exported
+    if inspect.isclass(thing) and thing.__module__ != name
+  )
 
 
 def _index() -> str:

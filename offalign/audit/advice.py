@@ -1,4 +1,4 @@
-"""Findings that follow from the numbers, and what to make of them."""
+"""Advice: findings that follow from the audit's numbers, with a remedy."""
 
 from offalign.audit.facts import Facts
 from offalign.audit.findings import Finding, percent
@@ -17,7 +17,7 @@ _FLIPPED = 0.02  # of labels, by another threshold
 def advise(
   facts: Facts, measures: Measures, longer: int, as_long: int
 ) -> list[Finding]:
-  """Findings from the numbers.
+  """Derives findings from the numbers.
 
   Args:
     facts: see there.

@@ -1,4 +1,4 @@
-"""Records -> entries, and what is said of texts and tokens on the way."""
+"""Collects every record of the data: counts, entries, texts and tokens."""
 
 from offalign.audit import spill
 from offalign.audit.odd_texts import OddTexts
@@ -8,15 +8,15 @@ from offalign.data.reading.records import Record
 
 
 class Collector:
-  """Sees each record once.
+  """Takes each record once and counts what it holds.
 
   Attributes:
-    names: of the files, for messages.
-    rows: records seen.
-    conversations: of them, those whose prompt is one.
-    completions: of all of them.
-    longer: pairs whose chosen side has more words than the other.
-    as_long: those whose sides have equally many.
+    names: the files' names, for messages.
+    rows: how many records were taken.
+    conversations: how many records have a conversation as prompt.
+    completions: how many completions all records have.
+    longer: pairs whose chosen side has more words than the rejected.
+    as_long: pairs whose two sides have equally many words.
     ranked: whether the data are pairs.
     rewards, labels, logged: whether there are rewards, labels, and log-probs
       of the policy that wrote the completions.
@@ -29,7 +29,7 @@ class Collector:
     texts: OddTexts | None = None,
     tokens: Tokens | None = None,
   ):
-    """What is None is not collected."""
+    """Without `texts` or `tokens`, nothing is collected about them."""
     self.names = names
     self.rows = self.conversations = self.completions = 0
     self.longer = self.as_long = 0
@@ -40,7 +40,7 @@ class Collector:
     self._last: tuple[object, int, int, int] | None = None
 
   def see(self, record: Record, file: int, row: int) -> None:
-    """Takes a record; for `scan.scan`."""
+    """Takes a record; `scan.scan` calls this."""
     if not self.rows:
       self.ranked = record.ranked
       self.rewards = record.rewards is not None
@@ -90,7 +90,7 @@ class Collector:
     return self._last[1:]
 
   def _look(self, record: Record, file: int, row: int) -> None:
-    """Hands the texts on."""
+    """Passes the texts on to `Texts` and `Tokens`."""
     where = f"{self.names[file]}, row {row}"
     several = len(record.completions) > 1
     if self._texts is not None:

@@ -1,4 +1,4 @@
-"""What methods and advice depend on, in one place."""
+"""Facts about the data on which methods and advice depend."""
 
 import dataclasses
 
@@ -8,28 +8,30 @@ from offalign.audit.measures import Measures
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-  """What the data have.
+  """Kinds of feedback, counts and shares of the data.
 
   Attributes:
     completions: of all rows.
-    prompts: distinct ones.
-    ranked: whether they are pairs.
+    prompts: how many distinct prompts.
+    ranked: whether the data are pairs.
     rewards: whether there are rewards.
     labels: whether there are labels.
-    logged: whether there are log-probs of the policy that wrote them.
-    pairs: those given whose sides differ.
+    logged: whether there are log-probs of the policy that wrote the
+      completions.
+    pairs: given pairs whose sides differ.
     several: prompts with two completions or more.
-    open: of those, the ones whose values differ; prompts with a pair, in
-      pairs without rewards.
+    open: prompts whose completions have different values; of pairs without
+      rewards, prompts with a pair.
     ties: share of ties among the pairs of completions of one prompt; None
       where there is no such pair.
     positive: share of the labels that are true; None without labels.
-    share_between: of the values' variance, see `Groups`.
-    share_error: its standard error.
-    flipped: share of the completions of open prompts that a threshold for
-      all labels otherwise than their prompt's own mean; None without values.
-    one_sided: share of the open prompts that such a threshold gives one label
-      alone.
+    share_between: share of the values' variance between prompts, see `Groups`.
+    share_error: the standard error of `share_between`.
+    flipped: share of the completions of open prompts to which one threshold
+      for all prompts gives another label than their prompt's own mean does;
+      None without values.
+    one_sided: share of the open prompts to whose completions one threshold for
+      all prompts gives the same label.
   """
 
   completions: int
@@ -60,11 +62,11 @@ class Facts:
 
 
 def gather(seen: Collector, measures: Measures, equal_pairs: int) -> Facts:
-  """Facts from numbers.
+  """Gathers the facts from the audit's numbers.
 
   Args:
     seen: the records.
-    measures: of their entries.
+    measures: the numbers of the records' entries.
     equal_pairs: pairs of the same text twice.
   """
   groups = measures.groups

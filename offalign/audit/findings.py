@@ -1,4 +1,4 @@
-"""What an audit finds: a sentence each, with where and what to do."""
+"""Findings of an audit: a sentence each, with places and a remedy."""
 
 import dataclasses
 from typing import Literal
@@ -13,16 +13,16 @@ LISTED = 10
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-  """Something that is worth knowing about the data.
+  """A fault or a fact of the data that a user should know.
 
   Attributes:
     severity: "error": a run refuses it. "warning": legal, but to be decided
       about before a run. "note": worth knowing.
     kind: a name for programs, such as "duplicate_rows".
     what: a sentence without its full stop.
-    remedy: what to do, likewise.
-    count: how many rows, completions or prompts it concerns; 0 where it is
-      the whole.
+    remedy: what to do, a sentence without its full stop.
+    count: how many rows, completions or prompts are concerned; 0 where the
+      finding is about all data.
     where: the first `LISTED` places.
   """
 
@@ -69,7 +69,7 @@ class Places:
   def finding(
     self, severity: Severity, kind: str, noun: str, what: str, remedy: str
   ) -> list[Finding]:
-    """[the finding], "`count` `noun`s `what`"; [] where there is no place."""
+    """Returns ["`count` `noun`s `what`"] as a finding; [] without places."""
     if not self.count:
       return []
     return [
@@ -85,7 +85,7 @@ class Places:
 
 
 def percent(part: float, whole: float) -> str:
-  """ "12.3%"; "-" of nothing."""
+  """Formats a share, as "12.3%"; "-" of nothing."""
   if not whole:
     return "-"
   share = 100 * part / whole

@@ -1,4 +1,4 @@
-"""What prompts say of the feedback: K, the variance within, ties."""
+"""Statistics by prompt: completions a prompt, variance within, ties."""
 
 import collections
 import dataclasses
@@ -18,26 +18,26 @@ class Groups:
   of them is better.
 
   Attributes:
-    prompts: distinct.
+    prompts: how many distinct prompts.
     sizes: K -> prompts with K (distinct, of pairs) completions.
     n: completions with a value.
-    valued: prompts with one.
-    several: of them, those with two completions or more.
-    open: of those, the ones whose values differ.
+    valued: prompts that have a completion with a value.
+    several: valued prompts with two completions or more.
+    open: prompts of `several` whose completions have different values.
     between: sum of squared distances of the prompts' means from the mean.
-    within: of the values from their prompt's mean.
+    within: sum of squared distances of the values from their prompt's mean.
     squared_sizes: sum of K**2.
-    pairs: of completions of one prompt.
-    ties: of those, the ones of equal values.
+    pairs: pairs of completions of one prompt.
+    ties: pairs whose two values are equal.
     in_open: completions of open prompts.
-    flipped: of those, the ones above the data's mean and not above their
-      prompt's, or the reverse.
+    flipped: completions of open prompts that lie above the data's mean and not
+      above their prompt's, or the reverse.
     one_sided: open prompts with no completion, or every one, above the data's
       mean.
-    best: sum over prompts with several completions of the largest value,
-    middle: of the median,
-    spread: of the standard deviation (over K).
-    least_spread: the smallest of those above 0.
+    best: sum, over prompts with several completions, of the largest value.
+    middle: sum of the median value over the same prompts.
+    spread: sum of the standard deviation (over K) over the same prompts.
+    least_spread: the smallest standard deviation above 0.
     length: sums of squares and products within prompts: words**2,
       words * value, value**2.
     prompt_words: a sample over distinct prompts.
@@ -181,7 +181,7 @@ class Groups:
 
   @property
   def length_correlation(self) -> float | None:
-    """Of words and values within prompts; None where one never varies."""
+    """Correlation of words and values within prompts; None without variance."""
     words, both, values = self.length
     if words <= 0 or values <= 0:
       return None
@@ -189,7 +189,7 @@ class Groups:
 
 
 def runs(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Where neighbours that are equal in every key begin, and how many are.
+  """Finds runs of neighbours that are equal in every key.
 
   Args:
     keys: [N] each, sorted alike.
@@ -206,6 +206,6 @@ def runs(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distinct(part: np.ndarray) -> np.ndarray:
-  """The first entry of each completion of each prompt."""
+  """Keeps the first entry of each completion of each prompt."""
   part = part[np.lexsort((part["row"], part["text"], part["prompt"]))]
   return part[runs(part["prompt"], part["text"])[0]]

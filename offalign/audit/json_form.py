@@ -1,16 +1,16 @@
-"""The report as JSON."""
+"""The audit as JSON."""
 
 import dataclasses
 import math
 from typing import Any
 
-from offalign.audit.console import TOKEN_HEAD, token_rows
 from offalign.audit.measures import Measures
 from offalign.audit.report import Report
+from offalign.audit.tables import TOKEN_HEAD, token_rows
 
 
 def as_json(report: Report) -> dict[str, Any]:
-  """Everything, for programs; what cannot be told is null."""
+  """Returns the whole report for programs; unknown values are null."""
   met, seen, measures = report.scan, report.seen, report.measures
   content: dict[str, Any] = {
     "path": report.path,
@@ -80,7 +80,7 @@ def _numbers(measures: Measures) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-  """JSON has no infinities: null in their place."""
+  """Replaces infinities and NaN, which JSON does not have, by null."""
   if isinstance(value, float) and not math.isfinite(value):
     return None
   if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a test set has in common with the data that is trained on."""
+"""Leakage: prompts that a test set shares with the training data."""
 
 import numpy as np
 
@@ -12,13 +12,14 @@ class Leakage:
 
   Attributes:
     prompts: distinct prompts of the test set.
-    leaked: of those, the ones in training, exactly.
-    loosely: further ones, but for case and white space.
+    leaked: test prompts that the training data has too, exactly.
+    loosely: further test prompts that differ from a training prompt by case
+      and white space alone.
     answers: completions of the test set that training has for that prompt.
   """
 
   def __init__(self, train: Spill, test: Spill):
-    """Compares the two."""
+    """Compares the entries of the two data sets."""
     self.prompts = self.answers = 0
     self.leaked, self.loosely = Firsts(), Firsts()
     for one, other in meet(train, test):
@@ -28,7 +29,7 @@ class Leakage:
       )
 
   def _add(self, train: np.ndarray, test: np.ndarray) -> None:
-    """Compares a part, of which each is in the order of the data."""
+    """Compares one part of both, each in the order of the data."""
     _, first = np.unique(test["prompt"], return_index=True)
     asked = test[first]
     self.prompts += len(asked)
@@ -46,7 +47,7 @@ class Leakage:
     self.answers += int(np.isin(_joint(test), _joint(train)).sum())
 
   def findings(self, test_name: Name, name: Name) -> list[Finding]:
-    """One for each kind that occurs."""
+    """Returns a finding for each kind of leakage that occurs."""
     of = f"of the test set's {self.prompts:,}"
     names = (test_name, name)
     share = percent(self.leaked.count, self.prompts)
@@ -72,5 +73,5 @@ class Leakage:
 
 
 def _joint(part: np.ndarray) -> np.ndarray:
-  """[N] one number for prompt and completion."""
+  """Hashes prompt and completion into one number, [N]."""
   return part["prompt"] * np.uint64(0x9E3779B97F4A7C15) + part["text"]

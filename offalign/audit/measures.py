@@ -1,4 +1,4 @@
-"""The numbers of a data set, from its entries."""
+"""Measures of a data set: distributions of values, lengths and repeats."""
 
 import dataclasses
 
@@ -15,12 +15,12 @@ SIDES = ("chosen", "rejected")
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-  """How some numbers spread.
+  """Distribution of some numbers: mean, quantiles and a histogram.
 
   Attributes:
-    name: what they are.
-    n: how many.
-    mean, std, low, high: of all of them.
+    name: what the numbers are.
+    n: how many numbers.
+    mean, std, low, high: mean, standard deviation, least and largest.
     median, p95: from a sample where there are very many; p95 is the least
       number that 95% do not exceed.
     edges: [BINS + 1] of a histogram; [0, 1] where the numbers lie there.
@@ -40,7 +40,7 @@ class Spread:
 
 
 class Measures:
-  """Everything that is computed from entries, in two passes over the parts.
+  """Computes all measures from entries, in two passes over the parts.
 
   Attributes:
     values: the rewards (or labels), [one] or [chosen, rejected].
@@ -100,7 +100,7 @@ class Measures:
 
   @property
   def length_correlation(self) -> float | None:
-    """Spearman's, of words and values over all completions (of a sample)."""
+    """Spearman's correlation of words and values over (sampled) completions."""
     rows = self.sample.rows
     rows = rows[~np.isnan(rows["value"])]
     return rank_correlation(rows["words"], rows["value"])
@@ -115,7 +115,7 @@ def _valued(part: np.ndarray) -> np.ndarray:
 
 
 class _Histogram:
-  """Counts in equal bins whose ends are known."""
+  """Histogram of equal bins whose ends are known."""
 
   def __init__(self, moments: Moments):
     self._moments = moments
@@ -133,7 +133,7 @@ class _Histogram:
     self._counts += np.histogram(block, self._edges)[0]
 
   def spread(self, name: str, sample: np.ndarray) -> Spread:
-    """What was counted, with quantiles from a sample."""
+    """Returns the distribution, with quantiles from a sample."""
     median = p95 = float("nan")
     if len(sample):
       median = float(np.median(sample))

@@ -1,8 +1,8 @@
-"""Which of the registered methods the data can train, and why.
+"""Methods that the data can train: a verdict on each registered loss.
 
-The registry is asked for each method's kind of feedback and columns, so that
-one that somebody else registers is judged like the others. It needs jax, and
-is imported when it is asked.
+The registry says each method's kind of feedback and columns, so a method that
+somebody else registers is judged like the others. The registry needs jax and
+is imported on the first call.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ VERDICTS: tuple[Verdict, ...] = ("fits", "converts", "no")
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-  """How methods and the data go together.
+  """Verdict on methods for the data.
 
   Attributes:
     verdict: "fits": the feedback is what they read. "converts": it is turned
@@ -53,7 +53,7 @@ def fits(facts: Facts) -> tuple[Fit, ...]:
 
 
 def variants() -> list["Loss"]:
-  """Every registered loss, and for each choice that changes its feedback."""
+  """Lists every registered loss, with each option that changes its feedback."""
   from offalign import losses
 
   found = []
@@ -77,12 +77,12 @@ def variants() -> list["Loss"]:
 
 
 def _reads(loss: "Loss") -> tuple[str, frozenset[str]]:
-  """Kind of feedback, and the columns that come from it."""
+  """Returns a loss's kind of feedback, and the columns made from it."""
   return loss.kind.value, (_REWARDS | _LABELS) & set(loss.needs)
 
 
 def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
-  """The verdict on a loss, and why; it agrees with `data.view`."""
+  """Returns the verdict on a loss, and why; it agrees with `data.view`."""
   kind, columns = _reads(loss)
   rewards, labels = bool(columns & _REWARDS), bool(columns & _LABELS)
   if "behaviour_logps" in loss.needs and not facts.logged:

@@ -1,4 +1,4 @@
-"""Means, variances and samples of what does not fit in memory."""
+"""Streaming means, variances and samples of data larger than memory."""
 
 import dataclasses
 
@@ -17,10 +17,10 @@ class Moments:
 
   Attributes:
     n: how many numbers.
-    mean: their mean.
-    squares: the sum of their squared distances from it.
-    low: the smallest.
-    high: the largest.
+    mean: the mean.
+    squares: the sum of squared distances from the mean.
+    low: the smallest number.
+    high: the largest number.
   """
 
   n: int = 0
@@ -80,7 +80,7 @@ class Sample:
 
   @property
   def exact(self) -> bool:
-    """Whether it is everything."""
+    """Whether the sample holds every row."""
     return self.seen <= SAMPLE
 
 

@@ -1,4 +1,4 @@
-"""What is odd about the texts themselves."""
+"""Odd texts: empty, huge or wrongly decoded ones, stray special tokens."""
 
 import re
 
@@ -91,7 +91,7 @@ class OddTexts:
     self._places = {kind: Places() for kind in _KINDS}
 
   def prompt(self, prompt: Prompt, where: str) -> None:
-    """Looks at a prompt, once a row."""
+    """Checks a prompt, once a row."""
     if isinstance(prompt, str):
       if not prompt:
         self._places["empty_prompts"].add(f"{where}: empty")
@@ -107,7 +107,7 @@ class OddTexts:
       self._anywhere(message.content, f"{where}, prompt")
 
   def completion(self, text: str, where: str) -> None:
-    """Looks at a completion; `where` says which of its row."""
+    """Checks a completion; `where` says which of its row."""
     if not text:
       self._places["empty_completions"].add(f"{where}: empty")
       return
@@ -132,7 +132,7 @@ class OddTexts:
       self._places["spelled_tokens"].add(f"{where}: {found[0]!r}")
 
   def pair(self, record: Record, where: str) -> None:
-    """Looks at the two sides of a pair together."""
+    """Checks the two sides of a pair together."""
     chosen, rejected = record.completions
     if chosen == rejected:
       self._places["equal_pairs"].add(where)
@@ -141,11 +141,11 @@ class OddTexts:
       self._places["reversed_pairs"].add(f"{where}: {low:g} < {high:g}")
 
   def count(self, kind: str) -> int:
-    """How many places of a kind were met."""
+    """Returns how many places of a kind were found."""
     return self._places[kind].count
 
   def findings(self) -> list[Finding]:
-    """One for each kind that occurs."""
+    """Returns a finding for each kind that occurs."""
     found = []
     for kind, (severity, noun, what, remedy) in _KINDS.items():
       found += self._places[kind].finding(severity, kind, noun, what, remedy)

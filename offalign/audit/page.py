@@ -1,43 +1,55 @@
-"""The report as one self-contained page."""
+"""The audit as one self-contained HTML page."""
 
 import pathlib
+from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from offalign import pages
-from offalign.audit import console as text_lib
-from offalign.audit import plots
+from offalign.audit import plots, tables
 from offalign.audit.findings import SEVERITIES, Finding
+from offalign.audit.measures import Measures, Spread
 from offalign.audit.report import Report
 from offalign.audit.scan import described
 from offalign.data.reading.records import count
-from offalign.pages import Cell, Column, Content, Section
+from offalign.pages import Cell, Column, Content, Section, Table
 
 _SHADES = {"error": -0.45, "warning": -0.18, "note": 0.0}
 
 
 def page(report: Report) -> str:
   """Returns the page; it depends on nothing but the report."""
+  html = _html()
+  overview = _rows_named("Overview", ["", ""], tables.overview(report))
+  table = pages.template("pages/parts.html").table
   sections = [
-    Section("Findings", _findings(report)),
-    Section("What is there", _overview(report), "Overview"),
+    Section("Findings", html.findings(_findings(report))),
+    Section("What is there", table(overview), "Overview"),
   ]
   measures, facts = report.measures, report.facts
   if measures is not None and facts is not None:
     if measures.values:
       name = f"{facts.value.capitalize()}s"
-      sections.append(Section(name, _values(report)))
-    sections.append(Section("Lengths", _lengths(report)))
-    sections.append(Section("Prompts", _prompts(report)))
+      body = _values(report, measures, facts.value == "reward")
+      sections.append(Section(name, body))
+    sections.append(Section("Lengths", _lengths(report, measures)))
+    sections.append(Section("Prompts", _prompts(report, measures)))
   if report.tokens is not None and report.tokens.completions:
-    sections.append(Section("Tokens", _tokens(report)))
+    rows = tables.token_rows(report)
+    lengths = _rows_named("Tokens", tables.TOKEN_HEAD, rows, numeric=True)
+    body = html.tokens(lengths, plots.fitting(report))
+    sections.append(Section("Tokens", body))
   if report.methods is not None:
-    sections.append(Section("Methods", _methods(report)))
+    sections.append(Section("Methods", html.methods(_methods(report))))
   return pages.page(
     f"Audit of {pathlib.PurePath(described(report.scan)).name}",
     sections,
     lead=_lead(report),
   )
+
+
+def _html() -> Any:
+  return pages.template("audit/page.html")
 
 
 def _lead(report: Report) -> str:
@@ -49,114 +61,79 @@ def _lead(report: Report) -> str:
   return f"{said}: {', '.join(counts[:-1])} and {counts[-1]}."
 
 
-def _findings(report: Report) -> Markup:
-  if not report.findings:
-    return pages.paragraph("Nothing stands out.")
+def _findings(report: Report) -> Table:
   rows: list[list[Cell | Content]] = [
     [Cell(found.severity, shade=_SHADES[found.severity]), _finding(found)]
     for found in report.findings
   ]
-  columns = [Column("severity"), Column("finding, and what to do")]
-  return pages.table(columns, rows, label="Findings", sortable=False)
+  heads = [Column("severity"), Column("finding, and what to do")]
+  return Table(heads, rows, label="Findings", sortable=False)
 
 
 def _finding(found: Finding) -> Markup:
-  parts: list[Content] = [_sentence(found.what)]
-  if found.remedy:
-    parts.append(pages.paragraph(_sentence(found.remedy), note=True))
-  if found.where:
-    parts.append(
-      pages.fold(f"where: {_listed(found)}", pages.bullets(found.where))
-    )
-  return pages.join(*(escape(part) for part in parts))
+  where = f"{found.count:,}"
+  if found.count > len(found.where):
+    where = f"the first {len(found.where)} of {where}"
+  return _html().finding(
+    _sentence(found.what), _sentence(found.remedy), where, found.where
+  )
 
 
 def _sentence(words: str) -> str:
   return f"{words[0].upper()}{words[1:]}." if words else ""
 
 
-def _listed(found: Finding) -> str:
-  if found.count > len(found.where):
-    return f"the first {len(found.where)} of {found.count:,}"
-  return f"{found.count:,}"
+def _rows_named(
+  label: str,
+  heads: list[str],
+  rows: list[Any],
+  *,
+  numeric: bool = False,
+) -> Table:
+  """A table that does not sort, whose first column names the rows."""
+  first, *rest = heads
+  columns = [Column(first, header=True)]
+  columns += [Column(head, numeric=numeric) for head in rest]
+  return Table(columns, rows, label=label, sortable=False)
 
 
-def _overview(report: Report) -> Markup:
-  rows = text_lib.overview(report)
-  columns = [Column("", header=True), Column("")]
-  return pages.table(columns, rows, label="Overview", sortable=False)
+def _spreads(label: str, spreads: list[Spread]) -> Table:
+  rows = [tables.spread_row(spread) for spread in spreads]
+  return _rows_named(label, tables.SPREAD_HEAD, rows, numeric=True)
 
 
-def _spreads(report: Report, kind: str) -> Markup:
-  assert report.measures is not None
-  found = report.measures.values if kind == "values" else report.measures.words
-  head = text_lib.SPREAD_HEAD
-  columns = [Column(head[0], header=True)]
-  columns += [Column(name, numeric=True) for name in head[1:]]
-  rows = [text_lib.spread_row(spread) for spread in found]
-  label = "Rewards" if kind == "values" else "Words"
-  return pages.table(columns, rows, label=label, sortable=False)
+def _values(report: Report, measures: Measures, rewards: bool) -> Markup:
+  histograms, figures = [], []
+  if rewards:
+    histograms = [tables.histogram(spread) for spread in measures.values]
+    figures.append(plots.values(report))
+  if measures.groups.several:
+    figures.append(plots.means(report))
+  spreads = _spreads("Rewards", measures.values)
+  return _html().values(spreads, histograms, figures)
 
 
-def _values(report: Report) -> Markup:
-  assert report.measures is not None
-  assert report.facts is not None
-  parts = [_spreads(report, "values")]
-  parts += [
-    pages.paragraph(f"{text_lib.histogram(spread)}.", note=True)
-    for spread in report.measures.values
-    if report.facts.value == "reward"
-  ]
-  if report.facts.value == "reward":
-    parts.append(plots.values(report))
-  if report.measures.groups.several:
-    parts.append(plots.means(report))
-  return pages.join(*parts)
+def _lengths(report: Report, measures: Measures) -> Markup:
+  figures = [plots.lengths(report)]
+  if measures.values:
+    figures.append(plots.by_length(report))
+  return _html().lengths(_spreads("Words", measures.words), figures)
 
 
-def _lengths(report: Report) -> Markup:
-  assert report.measures is not None
-  parts = [
-    _spreads(report, "words"),
-    pages.paragraph("Words are what white space parts.", note=True),
-    plots.lengths(report),
-  ]
-  if report.measures.values:
-    parts.append(plots.by_length(report))
-  return pages.join(*parts)
-
-
-def _prompts(report: Report) -> Markup:
-  assert report.measures is not None
-  found = report.measures.groups.sizes
-  said = (
-    f"{count(report.measures.groups.prompts, 'distinct prompt')}; "
-    f"completions of a prompt: {text_lib.per_prompt(report)}."
-  )
-  if report.scan.form == "pairs":
-    said += " A completion in several pairs of its prompt counts once."
-  parts = [pages.paragraph(said)]
-  if len(found) > text_lib.FEW_SIZES:
-    parts.append(plots.sizes(report))
-  return pages.join(*parts)
-
-
-def _tokens(report: Report) -> Markup:
-  head = text_lib.TOKEN_HEAD
-  columns = [Column(head[0], header=True)]
-  columns += [Column(name, numeric=True) for name in head[1:]]
-  rows = text_lib.token_rows(report)
-  return pages.join(
-    pages.table(columns, rows, label="Tokens", sortable=False),
-    plots.fitting(report),
+def _prompts(report: Report, measures: Measures) -> Markup:
+  many = len(measures.groups.sizes) > tables.FEW_SIZES
+  return _html().prompts(
+    distinct=count(measures.groups.prompts, "distinct prompt"),
+    completions=tables.per_prompt(report),
+    pairs=report.scan.form == "pairs",
+    figure=plots.sizes(report) if many else "",
   )
 
 
-def _methods(report: Report) -> Markup:
-  columns = [Column("methods that"), Column("why"), Column("methods")]
+def _methods(report: Report) -> Table:
+  heads = [Column("methods that"), Column("why"), Column("methods")]
   rows = [
-    [text_lib.MEANING[fit.verdict], fit.why, ", ".join(fit.methods)]
+    [tables.MEANING[fit.verdict], fit.why, ", ".join(fit.methods)]
     for fit in report.methods or ()
   ]
-  said = "What each method can read of these data; docs/losses.md has the rest."
-  return pages.table(columns, rows, caption=said, label="Methods")
+  return Table(heads, rows, label="Methods")

@@ -1,4 +1,4 @@
-"""The pictures of the audit's page."""
+"""Plots of the audit's page: rewards, lengths, tokens, prompts."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from offalign import pages
 from offalign.audit.report import Report
 from offalign.audit.tokens import PARTS
-from offalign.pages import drawing
+from offalign.pages.figures import STYLE
 
 _COLOURS = ("#0072B2", "#D55E00")
 _WIDE, _NARROW, _HEIGHT = 7.2, 4.6, 2.7  # inches
@@ -26,7 +26,7 @@ Draw = Callable[[Axes], None]
 
 
 def values(report: Report) -> Markup:
-  """How rewards (or labels) are distributed."""
+  """Plots the distribution of rewards (or labels)."""
   assert report.measures is not None
   assert report.facts is not None
   name = report.facts.value
@@ -52,7 +52,7 @@ def values(report: Report) -> Markup:
 
 
 def means(report: Report) -> Markup:
-  """How the prompts' mean values are distributed."""
+  """Plots the distribution of the prompts' mean values."""
   assert report.measures is not None
   assert report.facts is not None
   name = report.facts.value
@@ -72,7 +72,7 @@ def means(report: Report) -> Markup:
 
 
 def lengths(report: Report) -> Markup:
-  """How long completions are."""
+  """Plots the lengths of completions in words."""
   parts = [(n, np.maximum(p, 1)) for n, p in _sides(report, "words")]
   least, top = _ends([part for _, part in parts])
 
@@ -96,7 +96,7 @@ def lengths(report: Report) -> Markup:
 
 
 def by_length(report: Report) -> Markup:
-  """Mean value against length."""
+  """Plots the mean value against length."""
   assert report.measures is not None
   assert report.facts is not None
   name = report.facts.value
@@ -123,7 +123,7 @@ def by_length(report: Report) -> Markup:
 
 
 def fitting(report: Report) -> Markup:
-  """Which share of the texts fits a limit in tokens."""
+  """Plots the share of texts that fit a limit in tokens."""
   assert report.tokens is not None
   rows = report.tokens.lengths.rows
   limits = report.tokens.limits
@@ -153,7 +153,7 @@ def fitting(report: Report) -> Markup:
 
 
 def sizes(report: Report) -> Markup:
-  """How many completions prompts have."""
+  """Plots how many completions prompts have."""
   assert report.measures is not None
   found = report.measures.groups.sizes
 
@@ -180,7 +180,7 @@ def _sides(report: Report, field: str) -> list[tuple[str, Any]]:
 
 
 def _range(report: Report) -> tuple[float, float]:
-  """The least and the largest value; means of prompts lie between."""
+  """Returns the least and the largest value, which bound prompts' means."""
   assert report.measures is not None
   spreads = report.measures.values
   low = min(spread.low for spread in spreads)
@@ -195,7 +195,7 @@ def _ends(parts: Sequence[Any]) -> tuple[float, float]:
 
 
 def _plain_ticks(axes: Axes) -> None:
-  """Whole numbers on a logarithmic axis, as many as there is room for."""
+  """Labels a logarithmic axis with as many whole numbers as fit."""
   low, high = axes.get_xlim()
   decades = math.log10(high / low)
   within = (1, 2, 3, 5) if decades < 1.5 else (1, 2, 5)
@@ -207,7 +207,7 @@ def _plain_ticks(axes: Axes) -> None:
 
 
 def _figure(draw: Draw, caption: str, names: Sequence[str] = ()) -> Markup:
-  """A picture in two widths."""
+  """Draws a figure in two widths."""
 
   def picture(width: float, legend: bool) -> Figure:
     figure = Figure(figsize=(width, _HEIGHT), layout="constrained")
@@ -217,11 +217,9 @@ def _figure(draw: Draw, caption: str, names: Sequence[str] = ()) -> Markup:
       axes.legend(frameon=False)
     return figure
 
-  below = Markup("")
-  two = len(names) > 1
-  if two:  # the page shows it with the narrow picture
-    swatches = [pages.swatch(c, marker="s") for c in _COLOURS]
-    below = pages.key(list(zip(swatches, names, strict=True)))
-  with matplotlib.rc_context(drawing.RC):
+  two = len(names) > 1  # the page shows the key with the narrow picture
+  swatches = [pages.swatch(colour, marker="s") for colour in _COLOURS]
+  key = list(zip(swatches, names, strict=True)) if two else []
+  with matplotlib.rc_context(STYLE):
     wide, narrow = picture(_WIDE, two), picture(_NARROW, False)
-    return pages.figure(wide, caption, narrow=narrow, below=below)
+    return pages.figure(wide, caption, narrow=narrow, key=key)

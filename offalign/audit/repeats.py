@@ -1,4 +1,4 @@
-"""What occurs more than once, and what then disagrees."""
+"""Duplicates: repeated rows, texts and prompts, and contradictory feedback."""
 
 import heapq
 from collections.abc import Callable
@@ -14,14 +14,14 @@ Name = Callable[[int], str]
 
 
 class Firsts:
-  """Counts rows, and remembers those that come first in the data."""
+  """Counts rows, and remembers the first of the data."""
 
   def __init__(self) -> None:
     self.count = 0
     self._heap: list[tuple[int, int]] = []  # negated: the last on top
 
   def add(self, rows: np.ndarray, others: np.ndarray) -> None:
-    """Adds rows, each with another that it has to do with; [N], [N]."""
+    """Adds rows, each with the row that it repeats or contradicts; [N], [N]."""
     self.count += len(rows)
     for i in np.argsort(rows, kind="stable")[:LISTED]:
       heapq.heappush(self._heap, (-int(rows[i]), -int(others[i])))
@@ -37,7 +37,7 @@ class Firsts:
     remedy: str,
     names: tuple[Name, Name],
   ) -> list[Finding]:
-    """[the finding]; [] where no row was added.
+    """Returns [the finding]; [] where no row was added.
 
     Args:
       severity: see `Finding`.
@@ -62,8 +62,8 @@ class Repeats:
   Attributes:
     rows: exact repeats of an earlier row.
     texts: completions that their prompt has from several rows.
-    conflicts: of those, the ones with different feedback.
-    contradictions: pairs that another one has the other way round.
+    conflicts: repeated completions whose rows give different feedback.
+    contradictions: pairs that another row has the other way round.
     near: prompts that differ from another by case or white space alone.
   """
 
@@ -120,7 +120,7 @@ class Repeats:
     self.contradictions.add(np.maximum(one, other), np.minimum(one, other))
 
   def findings(self, name: Name) -> list[Finding]:
-    """One for each kind that occurs."""
+    """Returns a finding for each kind that occurs."""
     names = (name, name)
     return [
       *self.rows.finding(
@@ -166,7 +166,7 @@ def _joined(one: str, verb: str, other: str) -> str:
 
 
 def _again(part: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Rows whose key an earlier one has, and those earlier rows.
+  """Finds rows whose key an earlier row has, and those earlier rows.
 
   Args:
     part: [N] entries, sorted by the key and then by row.

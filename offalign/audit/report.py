@@ -1,4 +1,4 @@
-"""The whole audit: numbers, findings, methods."""
+"""Audits a data set: numbers, findings, methods that fit."""
 
 import dataclasses
 import pathlib
@@ -50,18 +50,19 @@ class AuditConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What an audit says.
+  """Result of an audit.
 
   Attributes:
     path: of the data.
-    scan: the rows that were met.
-    seen: the records.
+    scan: files, columns and rows that were read.
+    seen: counts of the records.
     facts: what methods depend on; None where no row can be used.
-    measures: the numbers; None likewise.
+    measures: the numbers; None where no row can be used.
     tokens: lengths in tokens, or None.
-    leakage: against the test set, or None.
+    leakage: prompts shared with the test set; None without one.
     findings: the worst first.
-    methods: None where they were not asked for, or no row can be used.
+    methods: verdicts; None where they were not asked for, or no row can be
+      used.
   """
 
   path: str
@@ -75,12 +76,12 @@ class Report:
   methods: tuple[Fit, ...] | None
 
   def status(self, fail_on: str = "warning") -> int:
-    """1 where there is a finding so severe ("error" or "warning"), else 0."""
+    """Exit status: 1 for a finding at least as severe as `fail_on`, else 0."""
     severe = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     return int(any(found.severity in severe for found in self.findings))
 
   def count(self, severity: str) -> int:
-    """How many findings of a severity there are."""
+    """Counts the findings of a severity."""
     return sum(found.severity == severity for found in self.findings)
 
 
@@ -169,7 +170,7 @@ def _leakage(
   names: list[str],
   folder: pathlib.Path,
 ) -> tuple[Leakage, list[Finding]]:
-  """Reads the test set and compares."""
+  """Reads the test set and compares it with the training data."""
   assert config.test is not None
   other, other_names = Spill(folder / "test"), list[str]()
   seen = Collector(other_names, other)

@@ -1,4 +1,4 @@
-"""Goes through files row by row, with the readers that a run uses."""
+"""Scans files row by row, with the readers of a training run."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,15 +15,15 @@ See = Callable[[Record, int, int], None]
 
 @dataclasses.dataclass
 class Scan:
-  """What was met besides the records.
+  """Files, columns, row counts and reading faults of a scan.
 
   Attributes:
     names: the files, as the user wrote them.
     form: of the data, see `formats.FORMS`; None where no file could be read.
-    columns: those that were read, of the first file that has any.
-    unused: those that were not.
+    columns: columns that were read, of the first file that has any.
+    unused: columns that were not read.
     rows: all rows, bad ones included.
-    bad: those that cannot be used.
+    bad: rows that cannot be used.
     blank: lines that hold nothing.
     set_aside: rows whose prompt column was not used.
     findings: one for each file that cannot be used, and for each column with
@@ -54,8 +54,8 @@ def scan(
     path: as for `data.load`.
     form: as for `data.load`.
     int_labels: as for `data.load`.
-    see: takes the records.
-    names: is filled with the names of the files before it is called.
+    see: called with each record.
+    names: filled with the names of the files before `see` is called.
 
   Raises:
     UserError: where the path stands for nothing, the form does not exist, or
@@ -80,7 +80,7 @@ def scan(
 
 
 class _Unreadable(Exception):
-  """Why a file cannot be used."""
+  """A file that cannot be used."""
 
 
 def _scan_file(
@@ -130,7 +130,7 @@ def _scan_file(
 
 
 def _keys(stream: readers.Stream) -> tuple[str, ...]:
-  """Every key of the rows of JSON lines, in order of appearance."""
+  """Collects every key of the rows of JSON lines, in order of appearance."""
   keys: dict[str, None] = {}
   for _, row in stream.items:
     if isinstance(row, dict):
@@ -144,7 +144,7 @@ def _note_form(
   columns: tuple[str, ...],
   result: Scan,
 ) -> None:
-  """Notes the columns of a file; refuses others than those before."""
+  """Notes the columns of a file; refuses other columns than earlier files'."""
   if result.form is None:
     result.form, result.columns = parser.form.name, parser.used
   one = set(result.columns) - {"prompt"}
@@ -183,7 +183,7 @@ def _bad_cells(
 
 
 def described(result: Scan) -> str:
-  """ "a.jsonl" or "3 files"."""
+  """Names the data: "a.jsonl" or "3 files"."""
   if len(result.names) == 1:
     return result.names[0]
   return count(len(result.names), "file")

@@ -1,9 +1,9 @@
-"""Every completion as 64 bytes, on disk where there are many.
+"""Spills entries of 64 bytes a completion to disk where there are many.
 
-What has to do with a prompt as a whole (K, ties, repeats, the variance within
-it) needs all of its completions at once, and they may be anywhere in a file.
-They are put into 256 parts by their prompt, and each part is looked at alone,
-so that memory does not grow with the data and the numbers are exact.
+Statistics of a prompt (K, ties, repeats, the variance within it) need all of
+its completions at once, which may be anywhere in a file. Completions are put
+into 256 parts by prompt, and each part is read alone, so that memory does not
+grow with the data and the numbers are exact.
 """
 
 import hashlib
@@ -54,42 +54,42 @@ class Entry(NamedTuple):
 
 
 def digest(text: str) -> int:
-  """64 bits of a hash of text."""
+  """Hashes text to 64 bits."""
   content = text.encode("utf-8", "surrogatepass")
   return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
 
 def flat(prompt: Prompt) -> str:
-  """A prompt as one text, which no other prompt gives."""
+  """Flattens a prompt into one text, which no other prompt gives."""
   if isinstance(prompt, str):
     return prompt
   return "\x1e".join(f"{m.role}\x1f{m.content}" for m in prompt)
 
 
 def loose(text: str) -> str:
-  """Text as it is compared where case and white space do not count."""
+  """Normalises case and white space, for loose comparison."""
   return " ".join(text.casefold().split())
 
 
 def place(file: int, row: int) -> int:
-  """The number of a file and a row in it, as one."""
+  """Packs the numbers of a file and a row into one integer."""
   return file << _ROW_BITS | row
 
 
 def file_and_row(where: int) -> tuple[int, int]:
-  """The reverse of `place`."""
+  """Unpacks the numbers of file and row from `place`."""
   return where >> _ROW_BITS, where & (1 << _ROW_BITS) - 1
 
 
 class Spill:
-  """Entries, in parts by their prompt.
+  """Entries on disk, in parts by prompt.
 
   Attributes:
-    left_out: entries that found their part full.
+    left_out: how many entries were dropped because their part was full.
   """
 
   def __init__(self, folder: pathlib.Path):
-    """`folder` is empty or absent; it is for this alone."""
+    """Uses `folder`, which is empty or absent, for this spill alone."""
     self.left_out = 0
     self._folder = folder
     self._held: list[Entry] = []
@@ -118,7 +118,7 @@ class Spill:
           file.write(kept.tobytes())
 
   def close(self) -> None:
-    """Ends the adding; a little data stays in memory as one part."""
+    """Ends adding; few entries stay in memory as one part."""
     if not self._sizes.any():
       self._memory = np.array(self._held, ENTRY)
     elif self._held:
@@ -126,7 +126,7 @@ class Spill:
     self._held = []
 
   def parts(self) -> Iterator[np.ndarray]:
-    """The entries, a part at a time; no prompt is in two parts."""
+    """Yields the entries, a part at a time; no prompt is in two parts."""
     if self._memory is not None:
       yield self._memory
       return
@@ -134,7 +134,7 @@ class Spill:
       yield self.part(int(i))
 
   def part(self, i: int) -> np.ndarray:
-    """One of the `PARTS` parts."""
+    """Returns one of the `PARTS` parts."""
     if self._memory is not None:
       part = self._memory["loose"] >> np.uint64(56)
       return self._memory[part == np.uint64(i)]
@@ -144,7 +144,7 @@ class Spill:
 
 
 def meet(one: Spill, other: Spill) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Parts of two spills that may hold the same prompts, side by side."""
+  """Pairs the parts of two spills that may hold the same prompts."""
   if one._memory is not None and other._memory is not None:
     yield one._memory, other._memory
     return

@@ -26,16 +26,16 @@ class _Turn:
 
 
 class Tokens:
-  """Tokenises completions as a run does, and counts.
+  """Tokenises completions as a run does, and counts lengths and cuts.
 
   Attributes:
     completions: how many were tokenised.
     cut_prompts: completions whose prompt is longer than `max_prompt`.
     cut_completions: completions that are longer than `max_completion`.
-    boundaries: of prompt and completion.
+    boundaries: counts of tokens merged between prompt and completion.
     lengths: a sample of `LENGTHS`.
-    longest: of prompts and completions.
-    limits: of prompts and completions; None = no limit.
+    longest: the longest prompt and the longest completion, in tokens.
+    limits: the most tokens of prompts and completions; None = no limit.
   """
 
   def __init__(
@@ -66,7 +66,7 @@ class Tokens:
       self.flush()
 
   def flush(self) -> None:
-    """Tokenises what was added since the last time."""
+    """Tokenises the completions added since the last call."""
     turns, self._held = self._held, []
     while turns and self._broken is None:
       try:
@@ -82,7 +82,7 @@ class Tokens:
         return
 
   def _encode(self, turns: list[_Turn], found: Boundaries) -> Encoded:
-    """Tokens of turns, a prompt for each."""
+    """Tokenises turns, a prompt for each."""
     return self._tokenizer.encode_rows(
       [turn.prompt for turn in turns],
       [(i, turn.text) for i, turn in enumerate(turns)],
@@ -90,7 +90,7 @@ class Tokens:
     )
 
   def _without(self, error: Unencodable, turns: list[_Turn]) -> list[_Turn]:
-    """Leaves out the one that cannot be tokenised."""
+    """Leaves out the turn that cannot be tokenised."""
     # In one call prompts and sequences have the same numbers.
     self._refused.add(f"{turns[error.index].where}: {error}")
     return [turn for i, turn in enumerate(turns) if i != error.index]
@@ -128,7 +128,7 @@ class Tokens:
     self._merged.count = merged
 
   def findings(self) -> list[Finding]:
-    """What is wrong with the template, cut, or merged."""
+    """Returns findings about the template, cuts and merged tokens."""
     if self._broken is not None:
       return [Finding("error", "tokenizer", self._broken, "", self._talks)]
     found = self._refused.finding(
@@ -188,6 +188,6 @@ class Tokens:
     )
 
   def quantile(self, i: int, q: float) -> int:
-    """A quantile of the lengths of prompts (0) or completions (1)."""
+    """Returns a quantile of the lengths of prompts (0) or completions (1)."""
     rows = self.lengths.rows[PARTS[i]]
     return int(np.quantile(rows, q, method="inverted_cdf")) if len(rows) else 0

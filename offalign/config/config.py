@@ -1,10 +1,7 @@
 """The configuration of a training run; every field is a flag."""
 
-import contextlib
 import dataclasses
 import pathlib
-import re
-from collections.abc import Iterator
 from typing import Any, Literal
 
 from offalign import spec
@@ -12,7 +9,7 @@ from offalign.config.data import DataConfig
 from offalign.config.select import SelectConfig
 from offalign.distributed.hosts import HostsConfig
 from offalign.distributed.sharding import AXES, MeshConfig
-from offalign.errors import OPTIONS, UserError, option, render
+from offalign.errors import OPTIONS, UserError, option
 from offalign.learner.optim import OptimizerConfig, check_warmup
 from offalign.learner.value import ValueConfig
 from offalign.models.base import Remat
@@ -50,6 +47,9 @@ class Config:
     model: a Hugging Face model folder, a name on its hub (org/name; uses the
       network), or a new model by spec, e.g. 'decoder(width=128,layers=4)' or
       't5(width=128)'.
+    imports: modules of yours, with commas, that are imported before the loss
+      and the model are looked up, e.g. my_losses: installed ones, or files in
+      the current folder.
     tokenizer: "bpe" (trained on the training texts), "byte", or a
       tokenizer.json or a folder that holds one; default: the one beside the
       model, or bpe for a new one.
@@ -90,6 +90,7 @@ class Config:
 
   loss: str = "dro_v"
   model: str | None = None
+  imports: str | None = None
   tokenizer: str | None = None
   tokenizer_vocab: int | None = None
   init: str | None = None
@@ -125,7 +126,7 @@ class Config:
     Raises:
       UserError: naming the field.
     """
-    spec.check_fields("config", self)
+    spec.check_fields("", self)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -204,39 +205,3 @@ def refuse_changes(
       f"give the same {OPTIONS} to go on with it, or name another "
       f"{option('out')}"
     )
-
-
-# TODO: remove `in_flags` and `blaming` when no module imports them: `option`,
-# `within` and `about` of `offalign.errors` take their place.
-_FLAGS = {
-  **{f.name: f"data.{f.name}" for f in dataclasses.fields(DataConfig)},
-  "vocab_size": "tokenizer_vocab",
-}
-_OPTION = re.compile(
-  rf"(?<![\w.])({'|'.join(_FLAGS)})(?==| is set| must be| has no effect)"
-)
-
-
-def in_flags(text: str | UserError) -> str:
-  """What modules without `option` say about options, said of the flags.
-
-  >>> in_flags("label_rule is set, but this loss reads no labels")
-  '--cfg.data.label_rule is set, but this loss reads no labels'
-  """
-  text = render(text, lambda name: f"--cfg.{name}")
-  return _OPTION.sub(lambda match: f"--cfg.{_FLAGS[match[1]]}", text)
-
-
-@contextlib.contextmanager
-def blaming(flag: str) -> Iterator[None]:
-  """Puts a flag before the message of a `UserError` that passes through.
-
-  Args:
-    flag: with its value where that is short; "" = says nothing, and only
-      turns the names of options into flags.
-  """
-  try:
-    yield
-  except UserError as error:
-    message = in_flags(error)
-    raise UserError(f"{flag}: {message}" if flag else message) from None

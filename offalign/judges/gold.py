@@ -3,13 +3,11 @@
 import dataclasses
 import importlib
 import math
-import os
-import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from offalign import spec
+from offalign import spec, user_code
 from offalign.errors import UserError
 from offalign.judges.base import Prompt, Verdicts, as_text, by_scores
 
@@ -95,9 +93,7 @@ def _load(name: str) -> Score:
       f"judge 'gold': fn is {name!r}; write it like "
       "gold(fn='package.module:function')"
     )
-  here = os.getcwd()
-  if not {"", here} & set(sys.path):
-    sys.path.append(here)  # as `python -m` has it, for installed commands too
+  user_code.include_here()
   try:
     found = getattr(importlib.import_module(module), function)
   except (ImportError, AttributeError) as error:

@@ -1,13 +1,14 @@
-"""Rows of finished runs -> one leaderboard. Nothing here imports jax.
+"""Leaderboard of finished runs, from their rows. Nothing here imports jax.
 
 A benchmark calls `append` after each run; `load`, `write` and `render_text`
 are what `python -m offalign.leaderboard DIR` calls.
 """
 
+from offalign.leaderboard.aggregate import load
 from offalign.leaderboard.meta import Meta
 from offalign.leaderboard.provenance import Stopwatch, environment, revision
 from offalign.leaderboard.report.console import render_text
-from offalign.leaderboard.report.write import load, write
+from offalign.leaderboard.report.files import write
 from offalign.leaderboard.rows import Row, Sample
 from offalign.leaderboard.store import append, read
 

@@ -1,4 +1,4 @@
-"""Rows -> board: means over seeds, and what may be ranked.
+"""Aggregates rows into a board: means over seeds, and what may be ranked.
 
 Only equal budgets are ranked, nothing is picked in silence: rows that cannot
 be compared stay on the board, unranked, with a sentence that says why.
@@ -6,10 +6,12 @@ be compared stay on the board, unranked, with a sentence that says why.
 
 import collections
 import dataclasses
+import os
+import pathlib
 from collections.abc import Iterable, Sequence
 
 from offalign.errors import UserError, suggest
-from offalign.leaderboard import columns, ranking
+from offalign.leaderboard import columns, ranking, store
 from offalign.leaderboard.board import (
   Board,
   Budget,
@@ -21,9 +23,32 @@ from offalign.leaderboard.board import (
 from offalign.leaderboard.duels import head_to_head
 from offalign.leaderboard.entries import budget_of, build
 from offalign.leaderboard.meta import Meta
+from offalign.leaderboard.meta import load as load_meta
 from offalign.leaderboard.rows import Row
 
 OTHER_BUDGET = "other budget"
+
+
+def load(
+  directory: str | os.PathLike[str], *, sort: str | None = None
+) -> Board:
+  """Reads a folder's rows and meta.json and aggregates them.
+
+  Raises:
+    UserError: for a missing folder, one without rows, or a bad row.
+  """
+  rows, problems = store.read(directory)
+  if not rows:
+    left_out = f" ({' '.join(problems)})" if problems else ""
+    raise UserError(
+      f"{os.fspath(directory)!r} has no rows in any *.jsonl file{left_out}"
+    )
+  return aggregate(
+    rows,
+    problems=problems,
+    meta=load_meta(pathlib.Path(directory)),
+    sort=sort,
+  )
 
 
 def aggregate(
@@ -33,7 +58,7 @@ def aggregate(
   meta: Meta | None = None,
   sort: str | None = None,
 ) -> Board:
-  """Builds the board.
+  """Builds the board from rows.
 
   Args:
     rows: in the order they were written; of two rows with the same track,
@@ -80,7 +105,7 @@ def _check_sort(rows: Sequence[Row], sort: str | None) -> None:
 
 
 def _latest(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-  """Keeps the last of each key, and says which had more than one."""
+  """Keeps the last row of each key, and says which had more than one."""
   written: dict[tuple, list[Row]] = {}
   for row in rows:
     key = (*row.group, row.label, budget_of(row), row.seed)

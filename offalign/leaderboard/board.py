@@ -14,7 +14,7 @@ Budget = tuple[int, int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Stat:
-  """One number for each seed.
+  """A metric's values by seed, with mean and spread.
 
   Attributes:
     by_seed: seed -> value, seeds rising.
@@ -29,12 +29,12 @@ class Stat:
 
   @property
   def mean(self) -> float:
-    """Their mean."""
+    """The mean over seeds."""
     return mean(list(self.by_seed.values()))
 
   @property
   def sd(self) -> float | None:
-    """Their sample standard deviation (n - 1); None for a single seed."""
+    """The sample standard deviation (n - 1); None for a single seed."""
     return sample_sd(list(self.by_seed.values()))
 
   @property
@@ -62,19 +62,19 @@ class Entry:
     data_view: what the loss saw.
     control: whether it is a reference line.
     budget: of each of its runs.
-    seeds: of the runs that ended well, rising.
-    failed_seeds: of those that did not.
+    seeds: seeds of the runs that ended well, rising.
+    failed_seeds: seeds of the runs that failed.
     metrics: name -> Stat.
     fold_sd: metric -> mean over seeds of the standard deviation over folds.
     seconds: "wall", "cpu" -> Stat.
     peak_memory_mb: the largest over seeds.
     curves: metric -> points at the steps that all its seeds have.
     selection: how its checkpoints were chosen; "" for the last ones.
-    samples: of the first of its seeds that has any.
-    command: makes its rows again: that of its last seed.
-    rank: 1 is best; methods equal at the printed precision share one. None
-      where it is not ranked.
-    reason: why it is not ranked; "" where it is.
+    samples: completions of the first seed that has any.
+    command: the command of the last seed, which makes its row again.
+    rank: 1 is best; methods equal at the printed precision share a rank.
+      None where the method is not ranked.
+    reason: why the method is not ranked; "" where it is.
   """
 
   label: str
@@ -98,7 +98,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-  """A run that did not end well."""
+  """A run that failed."""
 
   label: str
   seed: int
@@ -112,8 +112,8 @@ class Group:
   """Methods that may be compared: one track, scenario and model.
 
   Attributes:
-    track, scenario, model: what they share.
-    budget: that of the ranked methods; None where no budget is the most
+    track, scenario, model: what the methods share.
+    budget: the budget of the ranked methods; None where no budget is the most
       common, so that nothing is ranked.
     sort: the metric that ranks; None where nothing can rank.
     ranked: best first.
@@ -149,7 +149,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Board:
-  """Everything the report says.
+  """The aggregated leaderboard: everything a report shows.
 
   Attributes:
     groups: by track, scenario and model.

@@ -1,4 +1,4 @@
-"""The metrics that have a column of their own, and how each is printed."""
+"""Columns of the board: metrics, their titles, formats and meanings."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Side-by-side win rates -> an antisymmetric head-to-head table."""
+"""Head-to-head table of methods from side-by-side win rates."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ _TOLERANCE = 1e-6  # between the two directions of one duel
 def head_to_head(
   rows: Sequence[Row], labels: Sequence[str]
 ) -> tuple[dict[tuple[str, str], Stat], list[str]]:
-  """Averages duels over seeds.
+  """Averages side-by-side win rates over seeds.
 
   A duel given in one direction is 1 - p in the other. Given in both, its
   share is the mean of the two, and a difference is reported.

@@ -1,4 +1,4 @@
-"""Runs of one method -> an entry: means over seeds, folds and curves."""
+"""Aggregates a method's runs: means over seeds, folds and curves."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,6 @@ from offalign.leaderboard.board import (
   sample_sd,
 )
 from offalign.leaderboard.rows import BUDGET, Row
-from offalign.leaderboard.samples import first
 
 
 def budget_of(row: Row) -> Budget:
@@ -57,7 +56,7 @@ def build(rows: list[Row], notes: list[str]) -> Entry | None:
     peak_memory_mb=max(memory, default=math.nan),
     curves=_curves(label, runs, notes),
     selection=runs[0].selection,
-    samples=first([row.samples for row in runs]),
+    samples=next((tuple(r.samples) for r in runs if r.samples), ()),
     command=max(runs, key=lambda row: row.seed).command,
   )
 

@@ -28,7 +28,7 @@ Point = Mapping[str, float | str]
 
 @dataclasses.dataclass(frozen=True)
 class Meta:
-  """The contents of meta.json; see the module's docstring."""
+  """The contents of meta.json; the module's docstring lists the keys."""
 
   title: str = "Leaderboard"
   scale: str = ""

@@ -1,4 +1,4 @@
-"""Where a run took place and what it cost: versions, revision, stopwatch."""
+"""Provenance and cost of a run: versions, git revision, stopwatch."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""What may be ranked, in which order, and the sentences that say why."""
+"""Ranks methods of equal budget, and says why others are not ranked."""
 
 import collections
 import dataclasses
@@ -25,7 +25,7 @@ def common_budget(trained: Sequence[Entry]) -> Budget | None:
 def rank(
   entries: Sequence[Entry], chosen: columns.Column | None
 ) -> tuple[list[Entry], list[Entry]]:
-  """Ranks by the mean, best first.
+  """Ranks entries by the mean of a metric, best first.
 
   Args:
     entries: of one budget.

@@ -1,4 +1,4 @@
-"""One row of the leaderboard: what a finished run says about itself.
+"""Rows of the leaderboard: metrics, budget and cost of a finished run.
 
 A row is one line of JSON. Its keys are the fields of `Row`, all of them and
 no others, so that a row written by another version of the benchmark is
@@ -23,9 +23,13 @@ _MAY_LACK = ("samples", "command")
 _NAMES = ("track", "scenario", "loss", "label", "model", "revision")
 
 
+LONGEST = 2_000
+"""Characters of a text in a row at most; samples may be longer."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sample:
-  """One completion.
+  """A prompt, a completion of it and its reward.
 
   Attributes:
     prompt: as text.
@@ -156,7 +160,12 @@ class Row:
       UserError: for an unknown or missing key, or a value of another type.
       json.JSONDecodeError: where the line is not JSON, as half a line is.
     """
-    record = json.loads(line)
+    try:
+      record = json.loads(line)
+    except json.JSONDecodeError:
+      raise
+    except ValueError as error:  # a number of thousands of digits
+      raise UserError(f"{where}: {error}") from None
     if not isinstance(record, dict):
       raise UserError(f"{where}: a row is a JSON object, not {line.strip()!r}")
     fields = [field.name for field in dataclasses.fields(cls)]
@@ -192,8 +201,13 @@ def _check(holds: bool, name: str, complaint: str) -> None:
 
 
 def _text(value: Any, name: str) -> str:
-  _check(isinstance(value, str), name, f"is {value!r}, not a string")
+  _check(isinstance(value, str), name, f"is {value!r:.200}, not a string")
   _check("\n" not in value, name, "has a line break")
+  _check(
+    len(value) <= LONGEST,
+    name,
+    f"has {len(value):,} characters, more than {LONGEST:,}",
+  )
   return value
 
 

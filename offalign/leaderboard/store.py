@@ -1,4 +1,4 @@
-"""Rows on disk: files of JSON lines that survive a crash of their writer."""
+"""Reads and appends rows in JSON lines that survive a crash of the writer."""
 
 import json
 import os
@@ -68,6 +68,10 @@ def read(directory: str | os.PathLike[str]) -> tuple[list[Row], list[str]]:
       where = f"{path.name}:{number}"
       try:
         rows.append(Row.from_json(raw.decode(), where))
+      except RecursionError:
+        raise UserError(
+          f"{where}: JSON nested too deeply for a row; remove the line"
+        ) from None
       except (json.JSONDecodeError, UnicodeDecodeError):
         problems.append(
           f"{where} is not complete JSON, as when a run stops while it "

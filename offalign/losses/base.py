@@ -121,10 +121,17 @@ class Loss:
 
   Calling it maps `Scores` to an unreduced `LossOutput`. `str(loss)` is its
   spec string.
+
+  Attributes:
+    definition: what was registered.
+    items: (option, value) of all options, in the order of the signature.
+    module: the module that the spec named before the loss, as in
+      `my_losses:huber`; "" for none.
   """
 
   definition: Definition
   items: tuple[tuple[str, Any], ...]
+  module: str = dataclasses.field(default="", compare=False)
 
   @property
   def name(self) -> str:
@@ -204,7 +211,8 @@ class Loss:
   def __str__(self) -> str:
     defaults = self.definition.defaults
     changed = {k: v for k, v in self.items if v != defaults[k]}
-    return spec.unparse(self.name, changed)
+    module = f"{self.module}:" if self.module else ""
+    return spec.unparse(module + self.name, changed)
 
   def __repr__(self) -> str:
     return f"offalign.losses.get({str(self)!r})"

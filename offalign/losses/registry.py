@@ -1,16 +1,17 @@
 """The registry: `get`, `names`, `register`.
 
-A third party registers a loss with the decorator, or names the module that
-does so under the entry-point group `offalign.losses`; it is imported when a
-name is first looked up.
+A third party registers a loss with the decorator. The module that does so is
+imported by a spec that names it, `my_losses:huber`, by the option `imports`,
+or, under the entry-point group `offalign.losses` of an installed package, when
+a name is first looked up.
 """
 
-import importlib.metadata
-import warnings
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from offalign import spec as spec_lib
+from offalign import user_code
 from offalign.errors import UserError, suggest
 from offalign.losses import sums
 from offalign.losses.base import (
@@ -52,22 +53,25 @@ def register(
   """Registers `fn(scores, *, option=default, ...)` under a name.
 
   The arguments are the attributes of `Definition`. The decorated function is
-  returned unchanged; the registry holds the definition made from it. A cell
-  of a notebook that is run again replaces its own loss.
+  returned unchanged; the registry holds the definition made from it. A
+  function that is defined again, as by a notebook's cell that is run again,
+  replaces itself.
 
   Raises:
-    ValueError: for a name that is taken, a name that is no identifier, a
-      column that does not exist, a parameter that is no keyword-only option
-      with default and type, or a declaration that names no such option.
+    ValueError: for a name that another function has, a name that is no
+      identifier, a column that does not exist, a parameter that is no
+      keyword-only option with default and type, or a declaration that names
+      no such option.
   """
 
   def decorate(fn: LossFn) -> LossFn:
     if not spec_lib.is_word(name):
       raise ValueError(f"loss name {name!r} is not an identifier")
-    if name in _definitions and not _is_cell_run_again(fn, name):
+    taken = _definitions.get(name)
+    if taken is not None and not user_code.is_redefined(taken.fn, fn):
       raise ValueError(
         f"a loss named {name!r} is registered already, by "
-        f"{_definitions[name].fn.__module__}; choose another name"
+        f"{taken.fn.__module__}; choose another name"
       )
     definition = Definition(
       name=name,
@@ -95,17 +99,12 @@ def register(
   return decorate
 
 
-def _is_cell_run_again(fn: LossFn, name: str) -> bool:
-  """Whether a loss of a notebook, or of the shell, is defined once more."""
-  before = _definitions[name].fn
-  here = fn.__module__ == before.__module__ == "__main__"
-  return here and fn.__qualname__ == before.__qualname__
-
-
 def get(spec: "str | Loss", **options: Any) -> Loss:
   """Returns a loss by name, by spec string, or with keyword options.
 
-  A weighted sum of specs, `dpo + 0.2*sft`, is a loss too; see `sums`.
+  A weighted sum of specs, `dpo + 0.2*sft`, is a loss too; see `sums`. A name
+  with a module before it, `my_losses:huber(tau=1)`, imports that module: give
+  no spec here that comes from a file which you would not run.
 
   >>> str(get("kto(beta=0.2)"))
   'kto(beta=0.2)'
@@ -115,7 +114,8 @@ def get(spec: "str | Loss", **options: Any) -> Loss:
   'dpo(beta=0.3) + 0.2*sft(on=chosen)'
 
   Raises:
-    UserError: for an unknown name or option; lists the valid ones.
+    UserError: for an unknown name or option, with the valid ones, or a module
+      that cannot be imported.
   """
   if isinstance(spec, Loss) and not options:
     return spec
@@ -128,7 +128,7 @@ def get(spec: "str | Loss", **options: Any) -> Loss:
       )
     return sums.add(tuple((weight, get(term)) for weight, term in terms))
   if isinstance(spec, Loss):
-    name, given = spec.name, spec.options
+    name, given = spec_lib.parse(str(spec))[0], spec.options
   else:
     name, given = spec_lib.parse(spec)
   both = sorted(set(given) & set(options)) if isinstance(spec, str) else []
@@ -137,16 +137,24 @@ def get(spec: "str | Loss", **options: Any) -> Loss:
       f"loss {name!r}: option {both[0]!r} is given twice, in the spec and by "
       "keyword"
     )
-  return definition(name).bind({**given, **options})
+  loss = definition(name).bind({**given, **options})
+  module, _ = spec_lib.split_module(name)
+  return dataclasses.replace(loss, module=module) if module else loss
 
 
 def definition(name: str) -> Definition:
   """Returns the definition of a registered name.
 
+  Args:
+    name: or "module:name", for which the module is imported.
+
   Raises:
-    UserError: for an unknown name.
+    UserError: for an unknown name, or a module that cannot be imported.
   """
   _load_entry_points()
+  module, plain = spec_lib.split_module(name)
+  if module:
+    return _of_module(module, plain)
   if name not in _definitions:
     raise UserError(
       f"there is no loss {name!r}{suggest(name, _definitions)} "
@@ -161,16 +169,24 @@ def names() -> list[str]:
   return sorted(_definitions)
 
 
+def _of_module(module: str, name: str) -> Definition:
+  try:
+    loaded = user_code.load(module)
+  except UserError as error:
+    raise UserError(f"loss '{module}:{name}': {error}") from error
+  theirs = {
+    d.name: d for d in _definitions.values() if user_code.belongs(d.fn, loaded)
+  }
+  if name not in theirs:
+    raise UserError(
+      f"module {module!r} registers no loss {name!r}{suggest(name, theirs)} "
+      f"(it registers: {', '.join(sorted(theirs)) or 'none'})"
+    )
+  return theirs[name]
+
+
 def _load_entry_points() -> None:
   global _loaded
-  if _loaded:
-    return
-  _loaded = True
-  for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-    try:
-      point.load()
-    except Exception as error:  # one broken plugin must not hide the rest
-      warnings.warn(
-        f"the losses of {point.value!r} could not be loaded: {error}",
-        stacklevel=3,
-      )
+  if not _loaded:
+    _loaded = True
+    user_code.load_plugins(ENTRY_POINTS, "losses")

@@ -110,7 +110,7 @@ def add(terms: Terms) -> Loss:
       "a sum cannot train a policy and a reward model at once: "
       + " and ".join(repr(str(loss)) for _, loss in terms)
     )
-  return Sum(definition, (), terms)
+  return Sum(definition, (), terms=terms)
 
 
 def _names(terms: Terms) -> list[str]:
@@ -140,9 +140,9 @@ def _on_pairs(loss: Loss) -> Loss:
   if loss.kind is Kind.PAIR:
     return loss
   if loss.definition.on_pairs is not None:
-    return loss.definition.bind(
-      {**loss.options, **dict(loss.definition.on_pairs)}
-    )
+    on_pairs = dict(loss.definition.on_pairs)
+    there = loss.definition.bind({**loss.options, **on_pairs})
+    return dataclasses.replace(there, module=loss.module)
   if "labels" not in loss.needs:
     raise UserError(
       f"{str(loss)!r} takes single completions and says nothing about pairs, "

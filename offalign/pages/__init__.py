@@ -1,56 +1,43 @@
-"""Self-contained HTML pages: text, tables that sort, figures in the theme.
+"""HTML reports in one file: text, tables that sort, figures in the theme.
 
-A page is one file that asks for nothing else: no font, script, picture or
-address outside of it, and a policy in its head that forbids every request.
-It follows the reader's light or dark scheme and fits a phone.
+A page asks for nothing else: no font, script, picture or address outside of
+it, and a policy in its head forbids every request. It follows the reader's
+light or dark scheme and fits a phone. Python gives plain data, jinja2
+templates make the markup:
 
+    parts = template("pages/parts.html")
+    rows = Table(
+      [Column("file"), Column("rows", numeric=True)], [["a.jsonl", "1,024"]]
+    )
     page(
       "Audit",
       [
-        Section("Rows", table([Column("file"), Column("rows", numeric=True)],
-                              [["a.jsonl", "1,024"]])),
-        Section("Lengths", figure(picture, "Tokens a completion.")),
+        Section("Rows", parts.table(rows)),
+        Section("Lengths", figure(picture, "Tokens in each completion.")),
       ],
     )
 
-Text is escaped wherever it goes in: what is not `markupsafe.Markup` is text.
-Nothing here imports jax; matplotlib is only asked for by `figure`.
+Text is escaped: what is not `markupsafe.Markup` is text. Nothing here imports
+jax, and only `figure` imports matplotlib.
 """
 
+from offalign.pages.document import Section, page
 from offalign.pages.figures import figure
 from offalign.pages.marks import interval, swatch
-from offalign.pages.parts import (
-  Content,
-  bullets,
-  cards,
-  command,
-  fold,
-  heading,
-  join,
-  key,
-  label,
-  paragraph,
-)
-from offalign.pages.shell import Section, page
-from offalign.pages.tables import Cell, Column, table
+from offalign.pages.tables import Cell, Column, Table
+from offalign.pages.templates import Content, environment, printable, template
 
 __all__ = [
   "Cell",
   "Column",
   "Content",
   "Section",
-  "bullets",
-  "cards",
-  "command",
+  "Table",
+  "environment",
   "figure",
-  "fold",
-  "heading",
   "interval",
-  "join",
-  "key",
-  "label",
   "page",
-  "paragraph",
+  "printable",
   "swatch",
-  "table",
+  "template",
 ]

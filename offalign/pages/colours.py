@@ -10,7 +10,7 @@ _GREY = 6  # the most that channels differ by in a grey
 
 
 def themed(colour: str) -> str:
-  """Returns CSS for "#rrggbb".
+  """Translates "#rrggbb" into CSS that depends on the page's scheme.
 
   Raises:
     ValueError: for another notation.

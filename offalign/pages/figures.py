@@ -1,16 +1,19 @@
-"""A matplotlib figure as inline SVG that follows the page's scheme."""
+"""Matplotlib figures as inline SVG that follows the page's light or dark.
+
+Every picture is drawn with the fonts, axes and ink of `STYLE`.
+"""
 
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from offalign.pages.colours import themed
-from offalign.pages.parts import Content
+from offalign.pages.templates import Content, printable, template
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
@@ -21,7 +24,24 @@ _NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
 _FONT = re.compile(r"(font(?:-family)?: [^;]*?)'[^;]*")
 _REFERENCE = re.compile(r"#([\w.-]+)")
-_SCROLLS = Markup(' role="region" tabindex="0" aria-label="Figure"')
+_INK = "#222222"
+STYLE: dict[Any, Any] = {
+  "font.family": "DejaVu Sans",
+  "font.size": 10,
+  "axes.titlesize": 11,
+  "axes.titlelocation": "left",
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "axes.edgecolor": "#666666",
+  "axes.labelcolor": _INK,
+  "axes.grid": True,
+  "axes.axisbelow": True,
+  "grid.color": "#E9E9E9",
+  "xtick.color": "#444444",
+  "ytick.color": "#444444",
+  "text.color": _INK,
+}
+"""Matplotlib settings, applied around drawing and saving only."""
 
 
 def figure(
@@ -29,47 +49,42 @@ def figure(
   caption: Content,
   *,
   narrow: "Figure | None" = None,
-  below: Content = "",
+  key: Sequence[tuple[Markup, str]] = (),
+  always: bool = False,
   label: str = "",
 ) -> Markup:
-  """Turns a figure into markup.
+  """Turns a matplotlib figure into markup.
 
-  Its text stays text, in the page's font, so that it can be read out,
+  Text stays text, in the page's font, so that it can be read aloud,
   searched and copied. The same figure gives the same bytes.
 
   Args:
-    picture: drawn for white paper. Its greys become mixtures of the page's
-      ink and paper; other colours are lifted on dark paper.
-    caption: what it shows.
-    narrow: a version about 330 points wide that stands in for `picture` on a
-      phone; without it, the picture scrolls within itself there.
-    below: markup between the pictures and the caption, such as a key.
-    label: what the picture is called to who does not see it; by default the
-      caption.
+    picture: drawn for white paper. Greys become mixtures of the page's ink
+      and paper; other colours are lifted on dark paper.
+    caption: what the figure shows.
+    narrow: a version about 330 points wide, shown instead of `picture` on a
+      phone; without it, the picture scrolls there.
+    key: (swatch, name) pairs, shown beside the narrow version.
+    always: show the key on wide screens too.
+    label: the picture's name for screen readers; by default the caption.
 
   Raises:
     ValueError: where matplotlib writes a colour in another notation than
       #rrggbb.
   """
-  name = label or Markup(Markup("{}").format(caption)).striptags()
-  kinds = ["wide", "narrow"] if narrow else ["only"]
-  plots = Markup("\n").join(
-    Markup('<div class="plot {}"{}>{}</div>').format(
-      kind, _SCROLLS if kind == "only" else "", svg(drawn, name)
-    )
-    for kind, drawn in zip(kinds, filter(None, (picture, narrow)), strict=True)
-  )
-  return Markup(
-    "<figure>\n{}\n{}<figcaption>{}</figcaption>\n</figure>"
-  ).format(plots, below, caption)
+  name = label or Markup(escape(caption)).striptags()
+  drawings = [("wide" if narrow else "only", svg(picture, name))]
+  if narrow:
+    drawings.append(("narrow", svg(narrow, name)))
+  return template("pages/parts.html").figure(drawings, caption, key, always)
 
 
 def svg(picture: "Figure", label: str) -> Markup:
-  """Returns a figure's SVG element, its ids its own.
+  """Returns a figure's SVG element, whose ids no other figure has.
 
   Args:
     picture: the figure.
-    label: what it is called to who does not see it.
+    label: its name for screen readers.
   """
   import matplotlib
 
@@ -82,7 +97,7 @@ def svg(picture: "Figure", label: str) -> Markup:
       bbox_inches="tight",
       metadata=_NOTHING,
     )
-  text = stream.getvalue()
+  text = printable(stream.getvalue())
   digest = hashlib.sha256(f"{label}\n{text}".encode()).hexdigest()
   root = ElementTree.fromstring(text)
   _tidy(root, prefix=f"f{digest[:8]}-")
@@ -94,7 +109,7 @@ def svg(picture: "Figure", label: str) -> Markup:
 
 
 def _tidy(root: ElementTree.Element, prefix: str) -> None:
-  """Drops namespaces, metadata and idle ids; themes colours and fonts."""
+  """Drops namespaces, metadata and unused ids; themes colours and fonts."""
   for element in list(root.iter()):
     for child in list(element):
       if _local(child.tag) in ("metadata", "style"):
@@ -136,5 +151,5 @@ def _local(name: str) -> str:
 
 
 def _blank(text: str | None) -> str | None:
-  """Text, or nothing where it is only layout of the source."""
+  """Returns the text; None for the white space between elements."""
   return text if text and text.strip() else None

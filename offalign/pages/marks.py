@@ -1,4 +1,4 @@
-"""Small drawings that stand in a line of text or in a cell."""
+"""Small SVG drawings in a line of text or a cell: swatches and intervals."""
 
 import math
 from collections.abc import Iterable
@@ -22,13 +22,13 @@ _WIDTH = 132.0  # of an interval, in its own units
 def swatch(
   colour: str, *, marker: str = "", dashes: Iterable[float] | None = None
 ) -> Markup:
-  """How a method is drawn: a marker, a line, or a marker on a line.
+  """Draws how a figure shows a method: marker, line, or marker on a line.
 
   Args:
     colour: "#rrggbb".
     marker: one of matplotlib's o s D ^ v P X; "" for none.
-    dashes: lengths of the line's dashes and gaps in line widths, none of
-      them for a solid line; None for no line.
+    dashes: lengths of the line's dashes and gaps in line widths, () for a
+      solid line; None for no line.
 
   Raises:
     ValueError: for another marker.
@@ -61,14 +61,14 @@ def interval(
   bounds: tuple[float, float],
   mark: float | None = None,
 ) -> Markup:
-  """A mean with its spread and the values behind it, on a scale.
+  """Draws a mean, its spread and single values on a scale.
 
   Args:
-    mean: the dot.
-    spread: half the length of the line; None for no line.
-    values: thin strokes.
-    bounds: the ends of the scale; what lies outside is drawn at the end.
-    mark: a value of reference, the same in every row; None for none.
+    mean: drawn as the dot.
+    spread: half the length of the line through the dot; None for no line.
+    values: drawn as thin strokes.
+    bounds: the ends of the scale; a value outside is drawn at the end.
+    mark: a reference value, the same in every row; None for none.
   """
   low, high = bounds
   scale = (_WIDTH - 12) / ((high - low) or 1.0)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from offalign import losses
+from offalign import losses, user_code
 from offalign.data.views.rows import Needs
 from offalign.distributed import sharding
 from offalign.errors import UserError
@@ -29,6 +29,7 @@ class PlanConfig:
       alone is read), a folder, or a config.json. No weights are needed.
     topology: required; TPU chips, e.g. v5e:4x4 or v5p:4x4x4.
     loss: a loss by spec.
+    imports: modules of yours, with commas, that register losses.
     batch: prompts in an update (the global batch).
     prompt: tokens of every prompt.
     completion: tokens of every completion.
@@ -49,6 +50,7 @@ class PlanConfig:
   model: str = ""
   topology: str = ""
   loss: str = "dro_v"
+  imports: str | None = None
   batch: int = 32
   prompt: int = 512
   completion: int = 256
@@ -71,6 +73,7 @@ def check(config: PlanConfig) -> None:
   for name in ("model", "topology"):
     if not getattr(config, name):
       raise UserError(f"--{name} is missing; --help says what it takes")
+  user_code.load_all(config.imports)
   for name in ("batch", "prompt", "completion", "microbatches"):
     if getattr(config, name) < 1:
       raise UserError(

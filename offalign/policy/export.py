@@ -9,11 +9,10 @@ from typing import Any
 from offalign import models
 from offalign.data import Tokenizer
 from offalign.distributed import sharding
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.models import hf
 from offalign.models.base import Model
-from offalign.models.hf import adapter as hf_adapter
-from offalign.models.hf import t5_family
+from offalign.models.hf import peft_adapter, t5_family
 from offalign.models.hf.folder import (
   TOKENIZER,
   copy_companions,
@@ -21,7 +20,7 @@ from offalign.models.hf.folder import (
   whole_or_nothing,
 )
 from offalign.models.t5.config import T5Config
-from offalign.policy import adapters, origin, start
+from offalign.policy import adapters, origin, recorded_code, start
 from offalign.types import Params
 
 DTYPES = ("float32", "bfloat16")
@@ -86,21 +85,21 @@ def _write_adapter(
   if lora is None:
     raise UserError(
       f"{folder} trained all weights, so it has no adapter: export it without "
-      "adapter"
+      f"{option('adapter')}"
     )
   known = about["config"]
   if known["init"] is not None:
     raise UserError(
       f"{folder} trained adapters for the run {known['init']}, which nothing "
-      "but offalign can load: export it without adapter, or export that "
-      "run first and train with model=ITS_FOLDER"
+      f"but offalign can load: export it without {option('adapter')}, or "
+      "export that run first and train with model=ITS_FOLDER"
     )
   if not origin.is_kept(about["model"]):
     raise UserError(
       f"{folder} trained adapters for {about['start']}, which is in no folder "
-      "that they could be loaded with: export it without adapter"
+      f"that they could be loaded with: export it without {option('adapter')}"
     )
-  hf_adapter.write(
+  peft_adapter.write_adapter(
     part,
     config,
     model,
@@ -115,6 +114,7 @@ def _config(folder: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
   """The config.json of a run's model."""
   if origin.is_kept(about["model"]):
     return read_config(folder / origin.FOLDER)
+  recorded_code.check_model(folder, about)
   config = models.configure(about["model"], vocab_size=about["vocab_size"])
   if not isinstance(config, T5Config):
     raise UserError(

@@ -62,10 +62,9 @@ def load(
     The model, its params, and a fingerprint of the weights.
 
   Raises:
-    UserError: see `offalign.models.hf.hub.find` and
-      `offalign.models.hf.checkpoint.load`.
+    UserError: see `hub.find_folder` and `hf.load`.
   """
-  folder = hub.find(name)
+  folder = hub.find_folder(name)
   model, params = hf.load(folder, mesh=mesh, dtype=dtype, spec=spec(name))
   return model, params, f"{name}, weights {open_folder(folder).fingerprint}"
 
@@ -79,7 +78,7 @@ def keep(name: str, run: Path, *, tied: bool, tokenizer: bool) -> None:
     tied: whether the model's head is the embedding.
     tokenizer: whether the run also uses the model's tokenizer.
   """
-  folder = hub.find(name)
+  folder = hub.find_folder(name)
   about = {
     "name": name,
     "fingerprint": open_folder(folder).fingerprint,

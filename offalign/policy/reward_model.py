@@ -14,7 +14,7 @@ from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.value import ValueConfig
-from offalign.policy import adapters, start
+from offalign.policy import adapters, recorded_code, start
 from offalign.policy.checkpoint import Checkpoints
 from offalign.policy.folder import read_run
 from offalign.policy.policy import Policy
@@ -40,7 +40,9 @@ class Rewards:
       UserError: where the folder is no run, or its run trained no reward
         model.
     """
-    loss = losses.get(read_run(folder)["loss"])
+    about = read_run(folder)
+    recorded_code.check_loss(folder, about)
+    loss = losses.get(about["loss"])
     if not loss.trains_rewards:
       raise UserError(
         f"{folder} trained the loss {loss}, which makes no reward model: name "

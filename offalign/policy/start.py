@@ -18,7 +18,7 @@ from offalign.errors import UserError, concerning, option, within
 from offalign.models.base import Model
 from offalign.models.hf import hub
 from offalign.policy import adapters as adapted
-from offalign.policy import origin
+from offalign.policy import origin, recorded_code
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Array, Params
@@ -116,7 +116,7 @@ def tokenizer(
     return Tokenizer.load(pathlib.Path(config.out) / TOKENIZER)
   own = "bpe"
   if config.model is not None and origin.is_named(config.model):
-    own = str(hub.find(config.model))
+    own = str(hub.find_folder(config.model))
   with (
     concerning(option("tokenizer")),
     within(vocab_size="tokenizer_vocab"),
@@ -188,7 +188,13 @@ def keep(config: Config, parent: Parent | None, params: Params) -> None:
 
 
 def model_of(folder: pathlib.Path, about: dict[str, Any]) -> Model:
-  """Builds the model of a run, without weights."""
+  """Builds the model of a run, without weights.
+
+  Raises:
+    UserError: for a model whose code was not imported; see
+      `recorded_code`.
+  """
+  recorded_code.check_model(folder, about)
   if origin.is_kept(about["model"]):
     return origin.describe(folder)
   return models.make(about["model"], vocab_size=about["vocab_size"])
@@ -226,6 +232,7 @@ def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:
   The run folder does not hold them.
   """
   known = about["config"]
+  recorded_code.check_model(folder, about)
   config = Config(
     model=known["model"],
     init=known["init"],

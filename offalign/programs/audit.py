@@ -7,14 +7,13 @@
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Literal
 
 from offalign.audit.console import text
 from offalign.audit.json_form import as_json
 from offalign.audit.report import AuditConfig, Report, audit
-from offalign.errors import UserError
+from offalign.errors import UserError, speaking
 from offalign.programs import flags as flags_lib
 
 
@@ -31,6 +30,7 @@ class Output:
   fail_on: Literal["error", "warning"] = "warning"
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Audits; returns 0 where all is well, 1 on findings, 2 on mistakes."""
   try:
@@ -43,11 +43,11 @@ def main(argv: Sequence[str]) -> int:
     report = audit(argv[1], flags_lib.read(AuditConfig, ""))
     written = _write(report, output)
   except UserError as error:
-    print(f"offalign.audit: {error}", file=sys.stderr)
+    flags_lib.complain("offalign.audit", error)
     return 2
-  print(text(report))
+  flags_lib.say(text(report))
   if written:
-    print(f"wrote {' and '.join(written)}")
+    flags_lib.say(f"wrote {' and '.join(written)}")
   return report.status(output.fail_on)
 
 

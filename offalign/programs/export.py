@@ -6,31 +6,33 @@ files, as `transformers` reads it. What LoRA trained is merged into the
 weights, or with --adapter written alone, as `peft` reads it.
 """
 
-import sys
 from collections.abc import Sequence
 
 from absl import flags, logging
 
-from offalign.errors import UserError
+from offalign import user_code
+from offalign.errors import UserError, speaking
 from offalign.policy.export import DTYPES
 from offalign.policy.policy import Policy
 from offalign.programs import flags as flags_lib
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Exports; returns the exit status."""
   logging.set_verbosity(logging.WARNING)
   values = flags.FLAGS
   try:
     flags_lib.require(argv, ("run", "out"), "--run=RUN and --out=DIR")
+    user_code.load_all(values.imports)
     policy = Policy.load(values.run, values.step)
     policy.export(values.out, adapter=values.adapter, dtype=values.dtype)
   except UserError as error:
-    print(f"offalign.export: {error}", file=sys.stderr)
+    flags_lib.complain("offalign.export", error)
     return 2
   what = "adapter" if values.adapter else "policy"
   where = f"{values.run} at step {policy.step}"
-  print(f"wrote the {what} of {where} to {values.out}")
+  flags_lib.say(f"wrote the {what} of {where} to {values.out}")
   return 0
 
 
@@ -48,6 +50,7 @@ def _flags() -> None:
     "write what LoRA trained alone, as peft reads it",
   )
   flags.DEFINE_enum("dtype", "float32", DTYPES, "of the file's weights")
+  flags_lib.define_imports()
 
 
 def run() -> None:

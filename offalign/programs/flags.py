@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from absl import app, flags
 
-from offalign.errors import UserError
+from offalign.errors import UserError, spoken
 
 T = TypeVar("T")
 
@@ -52,6 +52,30 @@ def of_config(option: str) -> str:
   '--cfg.data.pairs'
   """
   return f"--cfg.{option}"
+
+
+def of_program(option: str) -> str:
+  """The flag that sets an option of a program without groups of options.
+
+  >>> of_program("step")
+  '--step'
+  """
+  return f"--{option}"
+
+
+def say(text: str) -> None:
+  """Prints what a program has to say; see `offalign.errors.spoken`."""
+  print(spoken(text))
+
+
+def complain(program: str, sentence: str | UserError) -> None:
+  """Prints what a user is to mend.
+
+  Args:
+    program: the program's name, e.g. "offalign.export".
+    sentence: the mistake.
+  """
+  print(f"{program}: {spoken(sentence)}", file=sys.stderr)
 
 
 def read(
@@ -110,10 +134,20 @@ def start(
   for flag in set(flags.FLAGS) - others:
     flags.FLAGS.register_key_flag_for_module(program, flags.FLAGS[flag])
 
-  def complain(sentence: str) -> None:
-    print(f"{program}: {sentence}", file=sys.stderr)
+  def complaining(sentence: str) -> None:
+    complain(program, sentence)
 
-  app.run(main, flags_parser=lambda argv: parse(argv, complain, expand))
+  app.run(main, flags_parser=lambda argv: parse(argv, complaining, expand))
+
+
+def define_imports() -> None:
+  """Defines --imports of a program that opens run folders."""
+  flags.DEFINE_string(
+    "imports",
+    None,
+    "modules of yours to import, with commas: those that register the loss or "
+    "the model of a run",
+  )
 
 
 def parse(

@@ -6,12 +6,12 @@ role and content) with the policy of a run, and writes "prompt", "completion",
 """
 
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from absl import flags, logging
 
-from offalign.errors import UserError
+from offalign import user_code
+from offalign.errors import UserError, speaking
 from offalign.files import write_atomically
 from offalign.generation import completions
 from offalign.policy.policy import BATCH, Policy
@@ -66,6 +66,7 @@ def generate(
   return policy.step
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Generates; returns the exit status."""
   logging.set_verbosity(logging.WARNING)
@@ -73,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
   try:
     needed = ("run", "prompts", "out")
     flags_lib.require(argv, needed, "--run, --prompts and --out")
+    user_code.load_all(values.imports)
     step = generate(
       values.run,
       values.prompts,
@@ -84,9 +86,11 @@ def main(argv: Sequence[str]) -> int:
       batch_size=values.batch_size,
     )
   except UserError as error:
-    print(f"offalign.generate: {error}", file=sys.stderr)
+    flags_lib.complain("offalign.generate", error)
     return 2
-  print(f"wrote completions of {values.run} at step {step} to {values.out}")
+  flags_lib.say(
+    f"wrote completions of {values.run} at step {step} to {values.out}"
+  )
   return 0
 
 
@@ -117,6 +121,7 @@ def _flags() -> None:
     "prompts at a time",
     lower_bound=1,
   )
+  flags_lib.define_imports()
 
 
 def run() -> None:

@@ -11,14 +11,13 @@ commas: then all meet each other too. For example:
 """
 
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags, logging
 
-from offalign import judges
-from offalign.errors import UserError
+from offalign import judges, user_code
+from offalign.errors import UserError, speaking
 from offalign.generation import completions
 from offalign.generation.completions import Completions
 from offalign.judges import contest
@@ -95,6 +94,7 @@ def _completions(path: str, out: pathlib.Path) -> Completions:
   return completions.read(file)
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Judges; returns the exit status."""
   logging.set_verbosity(logging.WARNING)
@@ -110,11 +110,12 @@ def main(argv: Sequence[str]) -> int:
             f"--{name} is for run folders, and --a and --b name files; leave "
             "it out"
           )
+    user_code.load_all(values.imports)
     judges.check(values.judge)  # before policies write for it
     made = [_completions(path, out) for path in paths]
     duels = _judge(made, values.judge, out, values.folds)
   except UserError as error:
-    print(f"offalign.judge: {error}", file=sys.stderr)
+    flags_lib.complain("offalign.judge", error)
     return 2
   for d in duels:
     found = d.found
@@ -123,10 +124,10 @@ def main(argv: Sequence[str]) -> int:
       if found is None
       else (f"{found.rate:.3f} [{found.low:.3f}, {found.high:.3f}]")
     )
-    print(f"{d.a} against {d.b}: {said}")
+    flags_lib.say(f"{d.a} against {d.b}: {said}")
   for sentence in contest.warnings(duels):
-    print(sentence)
-  print(f"report: {out / 'winrates.md'}")
+    flags_lib.say(sentence)
+  flags_lib.say(f"report: {out / 'winrates.md'}")
   return 0 if all(d.found for d in duels) else 1
 
 
@@ -154,6 +155,7 @@ def _flags() -> None:
     lower_bound=0.0,
   )
   flags.DEFINE_integer("seed", 0, "for run folders")
+  flags_lib.define_imports()
 
 
 def run() -> None:

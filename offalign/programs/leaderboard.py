@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from offalign.errors import UserError
-from offalign.leaderboard.report import write
-from offalign.leaderboard.report.console import render_text
+from offalign.errors import UserError, spoken
+from offalign.leaderboard import load, render_text, write
+from offalign.leaderboard.report.files import REPORTS
 from offalign.programs import flags as flags_lib
 
 
@@ -18,15 +18,15 @@ def main(argv: Sequence[str]) -> int:
       raise UserError(
         "give one folder of rows: python -m offalign.leaderboard DIR"
       )
-    board = write.load(argv[1], sort=flags.FLAGS.sort)
-    written = write.write(board, argv[1])
+    board = load(argv[1], sort=flags.FLAGS.sort)
+    written = write(board, argv[1])
   except UserError as error:
-    print(error, file=sys.stderr)
+    print(spoken(error), file=sys.stderr)
     return 2
-  print(render_text(board))
-  reports = len(write.REPORTS)
+  flags_lib.say(render_text(board))
+  reports = len(REPORTS)
   named = ", ".join(written[:reports])
-  print(f"Wrote {named} and {len(written) - reports} plots.")
+  flags_lib.say(f"Wrote {named} and {len(written) - reports} plots.")
   return 0
 
 

@@ -17,7 +17,7 @@ from absl import logging
 
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
-from offalign.errors import UserError
+from offalign.errors import UserError, speaking
 from offalign.models.base import Model
 from offalign.planning import chips, meshes, report
 from offalign.planning.analysis import Figures, figures
@@ -27,6 +27,7 @@ from offalign.planning.program import PlanConfig, build, check
 from offalign.programs import flags as flags_lib
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Plans; returns 0 where the step fits, 1 where it does not, 2 on errors."""
   logging.set_verbosity(logging.WARNING)
@@ -38,9 +39,9 @@ def main(argv: Sequence[str]) -> int:
     config = flags_lib.read(PlanConfig, "")
     place, best, rows = plan(config)
   except UserError as error:
-    print(f"offalign.plan: {error}", file=sys.stderr)
+    flags_lib.complain("offalign.plan", error)
     return 2
-  print(report.text(best, place))
+  flags_lib.say(report.text(best, place))
   if config.out is not None:
     write(pathlib.Path(config.out), config, place, rows)
   return 0 if best.fits else 1
@@ -73,8 +74,10 @@ def plan(
     key=lambda row: (not row[1].fits, row[1].bound.seconds, row[1].sent)
   )
   if config.mesh == "auto":
-    print(report.ranking(rows, left_out))
-  print(f"\n{config.model}, {config.loss}, {place.name} as {rows[0][0]}")
+    flags_lib.say(report.ranking(rows, left_out))
+  flags_lib.say(
+    f"\n{config.model}, {config.loss}, {place.name} as {rows[0][0]}"
+  )
   return place, rows[0][1], rows
 
 

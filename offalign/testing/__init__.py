@@ -1,6 +1,14 @@
-"""Test a loss: evaluate it on your own numbers, and check its contracts."""
+"""Test a loss or a model: your own numbers, and the contracts of each."""
 
 from offalign.testing.arrays import Evaluation, evaluate
 from offalign.testing.contracts import CONTRACTS, check_loss
+from offalign.testing.models import MODEL_CONTRACTS, check_model
 
-__all__ = ["CONTRACTS", "Evaluation", "check_loss", "evaluate"]
+__all__ = [
+  "CONTRACTS",
+  "MODEL_CONTRACTS",
+  "Evaluation",
+  "check_loss",
+  "check_model",
+  "evaluate",
+]

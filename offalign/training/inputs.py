@@ -6,10 +6,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from offalign import data
-from offalign.config.config import blaming, in_flags
 from offalign.config.data import DataConfig
 from offalign.data import Mixture, Record, RewardScales, Tokenizer, TokenRows
-from offalign.errors import UserError
+from offalign.errors import (
+  Sentence,
+  UserError,
+  concerning,
+  marked,
+  option,
+  qualify,
+  within,
+)
 from offalign.losses import Loss
 from offalign.training import rewards, sources
 from offalign.training import views as viewing
@@ -38,11 +45,13 @@ def read(
     UserError: for data that cannot serve the loss, or an unused option.
   """
   if not config.path:
-    raise UserError("--cfg.data.path is missing: name the feedback to train on")
+    raise UserError(
+      f"{option('data.path')} is missing: name the feedback to train on"
+    )
   said: list[str] = []
 
   def say(what: str, sentences: Sequence[str]) -> None:
-    said.extend(f"{what}: {in_flags(sentence)}" for sentence in sentences)
+    said.extend(f"{what}: {marked(sentence)}" for sentence in sentences)
 
   found = sources.load(config, seed, said)
   rewards.check(config, loss, sources.is_mixture(found))
@@ -54,7 +63,8 @@ def read(
     rows = _tokenize(view, tokenizer, config)
     # A note of the tokenizer, not of these rows, is said once.
     before = {s.removeprefix("training: ") for s in said}
-    say(what, [s for s in rows.summary if in_flags(s) not in before])
+    made = [qualify(sentence, "data") for sentence in rows.summary]
+    say(what, [sentence for sentence in made if sentence not in before])
     return rows
 
   train, scales = tokens(view, "training"), None
@@ -85,7 +95,7 @@ def read(
     mixture,
     held_prompts=tuple(dict.fromkeys(record.prompt for record in held)),
     problems=tuple(problem for each in found for problem in each.problems),
-    sentences=tuple(said),
+    sentences=tuple(map(Sentence, said)),
   )
 
 
@@ -103,7 +113,7 @@ def _mixture(
   number = {name: s for s, name in enumerate(names)}
   of_row = [number[source_of[places]] for places in train.sources]
   weights = tuple(each.weight for each in drawn)
-  with blaming("--cfg.data.path"):
+  with concerning(option("data.path")):
     mixture = Mixture(names, weights, np.array(of_row))
   say("mixture", mixture.describe())
   return mixture
@@ -115,14 +125,15 @@ def _tokenize(
   cache = None
   if config.cache is not None:
     cache = pathlib.Path(config.cache).expanduser()
-  return data.tokenize(
-    view,
-    tokenizer,
-    max_prompt=config.max_prompt,
-    max_completion=config.max_completion,
-    vanished=config.vanished or "error",
-    cache=cache,
-  )
+  with within("data"):
+    return data.tokenize(
+      view,
+      tokenizer,
+      max_prompt=config.max_prompt,
+      max_completion=config.max_completion,
+      vanished=config.vanished or "error",
+      cache=cache,
+    )
 
 
 def _judged(
@@ -139,7 +150,7 @@ def _judged(
     return None
   rows = _tokenize(view, tokenizer, config)
   if len(rows) < len(view.rows):
-    say("pairs to judge by", rows.summary[-1:])
+    say("pairs to judge by", [qualify(s, "data") for s in rows.summary[-1:]])
   return _sample(rows, config, seed, said)
 
 
@@ -151,7 +162,7 @@ def _sample(
     return rows
   said.append(
     f"held out: {config.eval_rows:,} of {len(rows):,} rows are used "
-    "(--cfg.data.eval_rows)"
+    f"({option('data.eval_rows')})"
   )
   order = np.random.default_rng([seed, 1]).permutation(len(rows))
   kept = np.sort(order[: config.eval_rows])

@@ -10,7 +10,7 @@ from offalign.data import RewardScales, Row, TokenRows
 from offalign.data.batches import reward_scales
 from offalign.data.reading.records import count
 from offalign.data.views.rows import Needs
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.losses import Loss
 
 
@@ -27,25 +27,26 @@ def check(config: DataConfig, loss: Loss, is_mixture: bool) -> None:
   for name, value in given.items():
     if value is not None and not reads_rewards(loss):
       raise UserError(
-        f"--cfg.data.{name} is set, but loss {str(loss)!r} reads no rewards; "
-        "leave it out"
+        f"{option(f'data.{name}')} is set, but loss {str(loss)!r} reads no "
+        "rewards; leave it out"
       )
   by = config.normalize_by
   if by is not None and config.normalize_rewards is False:
     raise UserError(
-      f"--cfg.data.normalize_by={by} is set, but --nocfg.data."
-      "normalize_rewards leaves the rewards as they are; give one"
+      f"{option('data.normalize_by', by)} is set, but "
+      f"{option('data.normalize_rewards', False)} leaves the rewards as they "
+      "are; give one"
     )
   if by == "source" and not is_mixture:
     raise UserError(
-      "--cfg.data.normalize_by=source is set, but --cfg.data.path is no "
-      "mixture of sources with weights; leave it out"
+      f"{option('data.normalize_by', by)} is set, but {option('data.path')} is "
+      "no mixture of sources with weights; leave it out"
     )
   if by == "source" and config.eval_path is not None:
     raise UserError(
-      "--cfg.data.normalize_by=source is set beside --cfg.data.eval_path, "
-      "whose rows are of no source; hold out by --cfg.data.eval_fraction, or "
-      "normalise by dataset or prompt"
+      f"{option('data.normalize_by', by)} is set beside "
+      f"{option('data.eval_path')}, whose rows are of no source; hold out by "
+      f"{option('data.eval_fraction')}, or normalise by dataset or prompt"
     )
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from offalign import losses
+from offalign import losses, user_code
 from offalign.config import Config, arguments
-from offalign.config.config import blaming, check, flat, refuse_changes
+from offalign.config.config import check, flat, refuse_changes
 from offalign.data import batch, read_scales
 from offalign.data.batches import reward_scales
 from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
-from offalign.errors import UserError
+from offalign.errors import UserError, concerning, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig
@@ -87,7 +87,8 @@ class Run:
     return config
 
   def _read(self, config: Config) -> None:
-    with blaming("--cfg.loss"):
+    user_code.load_all(config.imports)
+    with concerning(option("loss")):
       loss = losses.get(config.loss)
     config = keeping(config)
     check(config)
@@ -95,31 +96,29 @@ class Run:
     self.config = config
     self.folder = pathlib.Path(config.out)
     self._parent = parent = start.find_parent(config)
-    with blaming("--cfg.mesh"):
+    with concerning(option("mesh")):
       mesh = sharding.make_mesh(config.mesh)
-    with blaming(f"--cfg.batch_size={config.batch_size}"):
+    with concerning(option("batch_size", config.batch_size)):
       sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
     known = read_about(self.folder)
     refuse_changes(config, known, self.folder)
-    with blaming(""):
-      self.inputs = inputs.read(
-        config.data,
-        loss,
-        lambda texts: start.tokenizer(config, parent, known is not None, texts),
-        config.seed,
-        None if known is None else read_scales(self.folder),
-      )
+    self.inputs = inputs.read(
+      config.data,
+      loss,
+      lambda texts: start.tokenizer(config, parent, known is not None, texts),
+      config.seed,
+      None if known is None else read_scales(self.folder),
+    )
     model, self._first, self._identity = start.policy(
       config, parent, self.inputs.tokenizer.vocab_size, mesh
     )
-    with blaming(""):
-      self.learner = Learner(loss, model, _learner_config(config), mesh)
-    with blaming(f"--cfg.batch_size={config.batch_size}"):
+    self.learner = Learner(loss, model, _learner_config(config), mesh)
+    with concerning(option("batch_size", config.batch_size)):
       self.sampler = self.inputs.sampler(config.batch_size, config.seed)
       first = batch(self.inputs.train, self.sampler.indices(0))
       ref = np.zeros(first.completions.shape[:2], np.float32)  # comes later
       self.learner.check_batch(dataclasses.replace(first, ref_logps=ref))
-    with blaming("--cfg.model"):
+    with concerning(option("model")):
       jax.eval_shape(self.learner.score, self._first, first)
     self._selection = None
     if config.select is not None:
@@ -156,7 +155,7 @@ class Run:
         raise UserError(
           f"{self.folder} was begun with {what} ({known[key]}, now "
           f"{self._about[key]}): the files behind its flags have changed; "
-          "put them back, or name another --cfg.out"
+          f"put them back, or name another {option('out')}"
         )
 
   def train(self, stop: Stop | None = None, *, verbose: bool = True) -> Policy:
@@ -191,7 +190,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
       raise UserError(
-        f"--cfg.out={self.folder} cannot be a folder: {error.strerror}"
+        f"{option('out', self.folder)} cannot be a folder: {error.strerror}"
       ) from None
     hosts.check_shared(self.folder)
     best = None
@@ -285,7 +284,7 @@ class Run:
   def _report_finished(self, begin: int) -> None:
     hosts.say(
       f"nothing to do: {self.folder} is at step {begin} of "
-      f"{self.config.steps}; a larger --cfg.steps goes on from there"
+      f"{self.config.steps}; a larger {option('steps')} goes on from there"
     )
 
   @property

@@ -17,11 +17,10 @@ import numpy as np
 
 from offalign import judges
 from offalign.config import Config
-from offalign.config.config import blaming
 from offalign.data import Tokenizer
 from offalign.distributed import hosts
 from offalign.distributed.signals import Stop
-from offalign.errors import UserError
+from offalign.errors import UserError, concerning, marked, option
 from offalign.files import write_atomically
 from offalign.generation import completions
 from offalign.generation.completing import complete, encode
@@ -51,7 +50,8 @@ def keeping(config: Config) -> Config:
     return config
   if config.keep_best not in (None, WIN_RATE):
     raise UserError(
-      f"--cfg.keep_best={config.keep_best} is set beside --cfg.select.judge, "
+      f"{option('keep_best', config.keep_best)} is set beside "
+      f"{option('select.judge')}, "
       "which keeps the best by win rate; leave one out"
     )
   return dataclasses.replace(config, keep_best=WIN_RATE)
@@ -81,21 +81,23 @@ class Selection:
     self._tokenizer: Tokenizer = inputs.tokenizer
     if loss.trains_rewards:
       raise UserError(
-        f"--cfg.select.judge is set, but loss {str(loss)!r} trains a reward "
+        f"{option('select.judge')} is set, but loss {str(loss)!r} trains a "
+        "reward "
         "model, which completes nothing; leave it out"
       )
     if config.hosts is not None:
       raise UserError(
-        "--cfg.select.judge is set beside --cfg.hosts: selection is for runs "
-        "of one process. Train without it, and judge checkpoints with "
-        "offalign.judge"
+        f"{option('select.judge')} is set beside {option('hosts')}: selection "
+        "is for runs of one process. Train without it, and judge checkpoints "
+        "with offalign.judge"
       )
     if not inputs.held_prompts:
       raise UserError(
-        "--cfg.select.judge is set, but no prompts are held out to complete: "
-        "give --cfg.data.eval_path, or --cfg.data.eval_fraction above 0"
+        f"{option('select.judge')} is set, but no prompts are held out to "
+        f"complete: give {option('data.eval_path')}, or "
+        f"{option('data.eval_fraction')} above 0"
       )
-    with blaming(f"--cfg.select.judge={self._select.judge}"):
+    with concerning(option("select.judge", self._select.judge)):
       self._judge = judges.make(self._select.judge, self._folder)
     self.prompts = self._drawn(inputs.held_prompts)
     self._encoded, _ = encode(
@@ -117,7 +119,7 @@ class Selection:
       stop: looked at after each batch.
 
     Raises:
-      UserError: where `--cfg.select.against` cannot be the other side.
+      UserError: where `select.against` cannot be the other side.
     """
     file = self._folder / _REFERENCE
     if not file.exists():
@@ -126,7 +128,7 @@ class Selection:
     if known.prompts != self.prompts:
       raise UserError(
         f"{file} holds completions of other prompts: it is not this run's. "
-        "Delete it, or name another --cfg.out"
+        f"Delete it, or name another {option('out')}"
       )
     self._others = known.texts
 
@@ -140,7 +142,7 @@ class Selection:
         "starting policy"
       )
       return self._texts(model, start, "other side", stop)
-    with blaming(f"--cfg.select.against={against}"):
+    with concerning(option("select.against", against)):
       if pathlib.Path(against).is_dir():
         done = Policy.load(against).generate(
           self.prompts,
@@ -210,7 +212,7 @@ class Selection:
       found = win_rate(said.preferences)
     except UserError as error:
       raise Unjudged(
-        f"--cfg.select.judge={self._select.judge}: {error}"
+        f"{option('select.judge', self._select.judge)}: {marked(error)}"
       ) from error
     return {
       WIN_RATE: found.rate,

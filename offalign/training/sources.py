@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from offalign import data
-from offalign.config.config import blaming
 from offalign.config.data import DataConfig
 from offalign.data import Problem, Record, Table
 from offalign.data.batches import mixture
 from offalign.data.reading.records import count
-from offalign.errors import UserError
+from offalign.errors import UserError, concerning, option, within
 
 HELD_OUT = 0.1  # share of the prompts, where nothing else is said
 
@@ -63,30 +62,31 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
   }
 
   def read(path: str, flag: str, what: str) -> Table:
-    with blaming(flag):
+    with concerning(flag), within("data"):
       table = data.load(path, **how)
     said.extend(f"{what}: {s}" for s in table.summary.sentences)
     return table
 
-  with blaming("--cfg.data.path"):
+  with concerning(option("data.path")):
     named = mixture.parse(config.path) or (("", 1.0),)
   sources = []
   for name, weight in named:
-    table = read(name or config.path, "--cfg.data.path", "data")
+    table = read(name or config.path, option("data.path"), "data")
     sources.append(Source(name, weight, table.records, problems=table.problems))
   if config.eval_path is None:
     return _hold_out(sources, config.eval_fraction, seed, said)
   if config.eval_fraction is not None:
     raise UserError(
-      "--cfg.data.eval_fraction is set beside --cfg.data.eval_path; give one"
+      f"{option('data.eval_fraction')} is set beside "
+      f"{option('data.eval_path')}; give one"
     )
-  with blaming("--cfg.data.eval_path"):
+  with concerning(option("data.eval_path")):
     if mixture.parse(config.eval_path):
       raise UserError(
         "weights are of what is drawn in training, and all held-out rows are "
         "looked at; leave them out"
       )
-  table = read(config.eval_path, "--cfg.data.eval_path", "held-out data")
+  table = read(config.eval_path, option("data.eval_path"), "held-out data")
   _note_leaks(sources, table.records, said)
   held = Source("", 1.0, (), table.records, table.problems)
   return (*sources, held)
@@ -115,7 +115,7 @@ def _hold_out(
   if fraction == 0:
     return tuple(sources)
   records = [record for each in sources for record in each.train]
-  with blaming("--cfg.data.eval_fraction"):
+  with concerning(option("data.eval_fraction")):
     _, rest = data.split_by_prompt(records, fraction, seed=seed)
   said.append(
     f"held out {len(rest):,} of {len(records):,} rows, all rows of "
@@ -128,9 +128,9 @@ def _hold_out(
     held = tuple(r for r in each.train if r.prompt in prompts)
     if not train:
       raise UserError(
-        f"--cfg.data.eval_fraction={fraction:g} holds out "
+        f"{option('data.eval_fraction', f'{fraction:g}')} holds out "
         f"{count(len(held), 'row')} of {each.name}, which are all of them; "
-        "lower it, or name other rows with --cfg.data.eval_path"
+        f"lower it, or name other rows with {option('data.eval_path')}"
       )
     out.append(dataclasses.replace(each, train=train, held=held))
   return tuple(out)

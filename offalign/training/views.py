@@ -1,16 +1,23 @@
 """The views of a run's sources, as one."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from offalign import data
-from offalign.config.config import blaming
 from offalign.data import Record, View, ViewOptions
 from offalign.data.views.options import for_each
 from offalign.data.views.pairs import PairRule
 from offalign.data.views.view import ViewSummary
-from offalign.errors import UserError
+from offalign.errors import (
+  UserError,
+  concerning,
+  marked,
+  option,
+  qualify,
+  within,
+)
 from offalign.losses import Loss
 from offalign.training.sources import Source
 from offalign.types import Kind
@@ -65,7 +72,9 @@ def make(
         held.append(_view(each, each.held, loss, own, seed, say))
       except UserError as error:
         # A part that chance made is no mistake of the user's.
-        say(each.label("held out"), [f"not evaluated on, since {error}"])
+        say(
+          each.label("held out"), [f"not evaluated on, since {marked(error)}"]
+        )
   source_of = {
     row.sources: name for name, made in (*held, *trained) for row in made.rows
   }
@@ -86,9 +95,9 @@ def judged(sources: Sequence[Source], say: Say) -> View | None:
       view = data.view(each.held, Kind.PAIR, options=ViewOptions(pairs=rule))
     except UserError as error:
       what = each.label("held out")
-      say(what, [f"no reward accuracy, since {error}"])
+      say(what, [f"no reward accuracy, since {marked(error)}"])
       continue
-    say(each.label("pairs to judge by"), view.summary.sentences)
+    say(each.label("pairs to judge by"), _qualified(view))
     made.append((each.name, view))
   return _merge(made) if made else None
 
@@ -104,10 +113,16 @@ def _view(
   """The name of a source, and the view of its training or held-out rows."""
   what = source.label("training" if records is source.train else "held out")
   named = source.name and records is source.train
-  with blaming(what if named else ""):
+  about = concerning(what) if named else contextlib.nullcontext()
+  with about, within("data"):
     view = data.view(records, loss.kind, loss.needs, options, seed=seed)
-  say(what, view.summary.sentences)
+  say(what, _qualified(view))
   return source.name, view
+
+
+def _qualified(view: View) -> list[str]:
+  """What was done, with options named as those of a run."""
+  return [qualify(sentence, "data") for sentence in view.summary.sentences]
 
 
 def _with_threshold(
@@ -123,8 +138,8 @@ def _with_threshold(
   if len(thresholds) > 1:
     raise UserError(
       "the sources have label thresholds of their own, their mean rewards, and "
-      "the rows of --cfg.data.eval_path are of none of them; give "
-      "--cfg.data.label_threshold"
+      f"the rows of {option('data.eval_path')} are of none of them; give "
+      f"{option('data.label_threshold')}"
     )
   threshold = thresholds.pop() if thresholds else None
   return dataclasses.replace(options, label_threshold=threshold)
@@ -141,7 +156,7 @@ def _merge(views: Sequence[tuple[str, View]]) -> View:
     if other != k:
       raise UserError(
         f"{first_name} makes groups of {k} completions and {name} groups of "
-        f"{other}; give --cfg.data.group_size"
+        f"{other}; give {option('data.group_size')}"
       )
   rows = [row for _, view in views for row in view.rows]
   lacking: dict[str, Any] = {

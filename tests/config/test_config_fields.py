@@ -12,7 +12,7 @@ from offalign.errors import UserError
   [
     (
       lambda: Config(steps="3"),
-      "config: steps must be a whole number, not '3'",
+      "steps must be a whole number, not '3'",
     ),
     (lambda: Config(packing=1), "packing must be True or False, not 1"),
     (
@@ -21,13 +21,13 @@ from offalign.errors import UserError
     ),
     (lambda: Config(data="log.jsonl"), "data must be DataConfig"),
     (lambda: Config(lora=3), "lora must be LoraConfig or None, not 3"),
-    (lambda: DataConfig(path=None), "data: path must be str, not None"),
+    (lambda: DataConfig(path=None), "data.path must be str, not None"),
     (
       lambda: DataConfig(pairs="al"),
-      "data: pairs must be one of all, best_worst",
+      "data.pairs must be one of all, best_worst",
     ),
     (lambda: DataConfig(eval_fraction="0.1"), "must be a number or None"),
-    (lambda: MeshConfig(fsdp=2.0), "mesh: fsdp must be a whole number"),
+    (lambda: MeshConfig(fsdp=2.0), "mesh.fsdp must be a whole number"),
   ],
 )
 def test_a_wrong_type_is_named(make, sentence):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from offalign.models.hf.folder import SINGLE, open_folder
-from offalign.models.hf.read import flatten
+from offalign.models.hf.read_leaves import flatten
 from offalign.models.hf.tensor_files import Writer
 
 

@@ -1,4 +1,4 @@
-"""Win rates against closed forms, and what must hold of any."""
+"""Win rates against closed forms, scipy and statsmodels, and properties."""
 
 import math
 
@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import optimize, special, stats
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
+from statsmodels.stats.proportion import proportion_confint
 
 from offalign.errors import UserError
 from offalign.judges import win_rates
@@ -57,6 +61,53 @@ def test_wilson_is_where_the_score_test_just_does_not_reject():
         assert abs(z) == pytest.approx(1.959964, rel=1e-6)
   assert wilson(1.0, 7)[1] == 1.0
   assert 0.6 < wilson(1.0, 7)[0] < 0.7
+
+
+@given(st.integers(1, 5000), st.data(), st.sampled_from([0.8, 0.95, 0.99]))
+def test_wilson_is_that_of_statsmodels_and_scipy(n, data, confidence):
+  wins = data.draw(st.integers(0, n))
+  found = wilson(wins / n, n, confidence)
+  theirs = proportion_confint(wins, n, alpha=1 - confidence, method="wilson")
+  assert found == pytest.approx(theirs, abs=1e-12)
+  theirs = stats.binomtest(wins, n).proportion_ci(confidence, method="wilson")
+  assert found == pytest.approx(tuple(theirs), abs=1e-12)
+
+
+def test_wilson_of_wins_alone_is_the_interval_that_is_reported():
+  wins = [1.0] * 70 + [0.0] * 30
+  found = win_rate(wins)
+  theirs = proportion_confint(70, 100, method="wilson")
+  assert (found.low, found.high) == pytest.approx(theirs)
+  # With ties the counts are not whole; the formula is the same.
+  found = win_rate([*wins, 0.5])
+  theirs = proportion_confint(70.5, 101, method="wilson")
+  assert (found.low, found.high) == pytest.approx(theirs)
+
+
+@given(
+  st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=60),
+  st.integers(2, 7),
+)
+def test_folds_have_the_means_and_standard_error_of_scipy(wins, folds):
+  found = win_rate(wins, folds=folds)
+  if len(wins) < folds:
+    assert found.folds == ()
+    return
+  sizes = [len(wins) // folds + (i < len(wins) % folds) for i in range(folds)]
+  fold = np.repeat(np.arange(folds), sizes)
+  theirs = [stats.tmean(np.array(wins)[fold == i]) for i in range(folds)]
+  assert found.folds == pytest.approx(theirs)
+  assert found.fold_sd == pytest.approx(stats.tstd(theirs), abs=1e-12)
+  error = found.fold_sd / math.sqrt(folds)
+  assert error == pytest.approx(stats.sem(theirs), abs=1e-12)
+
+
+def test_the_rate_of_prompts_is_the_mean_of_scipys_group_means():
+  rng = np.random.default_rng(4)
+  prompts = rng.integers(0, 12, 50)
+  wins = rng.choice([0, 0.5, 1], 50)
+  means = [stats.tmean(wins[prompts == p]) for p in np.unique(prompts)]
+  assert win_rate(wins, prompts).rate == pytest.approx(stats.tmean(means))
 
 
 def test_the_interval_holds_the_truth_nineteen_times_of_twenty():
@@ -118,6 +169,60 @@ def test_length_control_is_the_penalised_optimum():
   for shift in (-0.02, 0.02):
     others = min(cost(theta + shift, phi) for phi in grid)
     assert best[0] < others
+
+
+def judged_by_length(seed, n=90):
+  """Preferences with ties, differences of length, prompts, their weights."""
+  rng = np.random.default_rng(seed)
+  difference = rng.normal(20, 30, n)
+  noise = rng.logistic(size=n)
+  score = 0.3 + 0.8 * np.tanh(difference / difference.std()) + noise
+  wins = np.where(np.abs(score) < 0.3, 0.5, (score > 0).astype(float))
+  group = np.arange(n) // 3
+  group[n // 2 :] = np.arange(n - n // 2) + group[n // 2]
+  return wins, difference, group, 1 / np.bincount(group)[group]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_length_control_is_the_fit_of_scipy(seed):
+  wins, difference, group, weights = judged_by_length(seed)
+  x = np.tanh(difference / difference.std())
+
+  def cost(params):
+    z = params[0] + params[1] * x
+    fit = wins * special.log_expit(z) + (1 - wins) * special.log_expit(-z)
+    return params[1] ** 2 / 2 - weights @ fit
+
+  theirs = optimize.minimize(cost, np.zeros(2), tol=1e-12).x
+  rate, _, _ = length_controlled(wins, difference, group)
+  assert rate == pytest.approx(special.expit(theirs[0]), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_its_penalty_length_control_is_the_glm_of_statsmodels(
+  monkeypatch, seed
+):
+  monkeypatch.setattr(win_rates, "_RIDGE", 0.0)
+  monkeypatch.setattr(win_rates, "_RESAMPLES", 40)
+  wins, difference, group, weights = judged_by_length(seed)
+  x = np.tanh(difference / difference.std())
+  n = group.max() + 1
+
+  def theirs(weights):
+    drawn = weights > 0
+    design = np.stack([np.ones(drawn.sum()), x[drawn]], axis=1)
+    glm = GLM(wins[drawn], design, Binomial(), var_weights=weights[drawn])
+    return special.expit(glm.fit(tol=1e-12).params[0])
+
+  rate, low, high = length_controlled(wins, difference, group, seed=7)
+  assert rate == pytest.approx(theirs(weights), abs=1e-9)
+  # The bootstrap resamples prompts, all comparisons of one together.
+  draws = np.random.default_rng(7).multinomial(n, np.full(n, 1 / n), 40)
+  rates = [theirs(draw[group] * weights) for draw in draws]
+  assert (low, high) == pytest.approx(
+    tuple(stats.mstats.mquantiles(rates, [0.025, 0.975], alphap=1, betap=1)),
+    abs=1e-9,
+  )
 
 
 @pytest.mark.parametrize("wins", [[1.0] * 4, [0.0] * 4])

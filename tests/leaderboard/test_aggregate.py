@@ -2,9 +2,13 @@ import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from offalign.errors import UserError
 from offalign.leaderboard.aggregate import OTHER_BUDGET, aggregate
+from offalign.leaderboard.board import Stat
 from offalign.leaderboard.meta import Meta
 
 LONG = {"completions": 28800, "tokens": 316800, "steps": 900}
@@ -32,6 +36,47 @@ def test_means_and_deviations_by_hand(row):
   assert ipo.metrics["win_vs_sft"].sd is None
   assert (dpo.rank, ipo.rank) == (1, 2)
   assert dpo.seconds["cpu"].mean == 3.0
+
+
+VALUES = st.lists(
+  st.floats(-1e6, 1e6, allow_subnormal=False), min_size=2, max_size=12
+)
+
+
+@given(VALUES)
+def test_mean_and_deviation_over_seeds_are_those_of_scipy(values):
+  stat = Stat(dict(enumerate(values)))
+  scale = max(abs(value) for value in values)
+  near = {"rel": 1e-9, "abs": 1e-12 * scale}
+  assert stat.mean == pytest.approx(stats.tmean(values), **near)
+  assert stat.sd == pytest.approx(stats.tstd(values), **near)
+  error = stat.sd / math.sqrt(stat.n)
+  assert error == pytest.approx(stats.sem(values), **near)
+
+
+def test_a_row_of_the_board_is_what_scipy_makes_of_the_runs(row):
+  values = [0.61, 0.72, 0.58, 0.64]
+  folds = [[v - 0.1, v, v + 0.04, v + 0.06] for v in values]
+  curves = [[[10, v / 2], [20, v]] for v in values]
+  rows = [
+    row(
+      seed=seed,
+      metrics={"win_vs_sft": values[seed]},
+      folds={"win_vs_sft": folds[seed]},
+      curves={"win_vs_sft": curves[seed]},
+    )
+    for seed in range(4)
+  ]
+  (entry,) = only_group(rows).ranked
+  stat = entry.metrics["win_vs_sft"]
+  assert stat.mean == pytest.approx(stats.tmean(values))
+  assert stat.sd == pytest.approx(stats.tstd(values))
+  spreads = [stats.tstd(each) for each in folds]
+  assert entry.fold_sd["win_vs_sft"] == pytest.approx(stats.tmean(spreads))
+  for point, at in zip(entry.curves["win_vs_sft"], (0.5, 1), strict=True):
+    theirs = [at * value for value in values]
+    assert point.mean == pytest.approx(stats.tmean(theirs))
+    assert point.sd == pytest.approx(stats.tstd(theirs))
 
 
 def test_fold_deviation_is_the_mean_over_seeds(row):

@@ -49,6 +49,10 @@ def test_a_row_survives_json(row):
     ({"seed": True}, "not a whole number"),
     ({"label": " ", "loss": "dpo"}, "'label' is empty"),
     ({"label": "a\nb"}, "line break"),
+    (
+      {"label": "a" * 100_000, "loss": "dpo"},
+      "'label' has 100,000 characters, more than",
+    ),
     ({"budget": {"steps": 3}}, "'budget' has the keys"),
     (
       {"budget": {"completions": 1, "tokens": -1, "steps": 1}},
@@ -158,3 +162,18 @@ def test_provenance_fits_a_row(row):
   assert made.seconds["wall"] > 0
   # In MiB: kilobytes or bytes would be off by a factor of 1024.
   assert len(block) / 2**20 < made.peak_memory_mb < 2**17
+
+
+@pytest.mark.parametrize(
+  ("line", "sentence"),
+  [
+    ("[" * 100_000, r"rows.jsonl:1: JSON nested too deeply"),
+    ('{"seed": ' + "9" * 5_000 + "}", r"rows.jsonl:1: .*limit"),
+  ],
+)
+def test_a_line_that_python_cannot_parse_is_a_sentence(
+  tmp_path, line, sentence
+):
+  (tmp_path / "rows.jsonl").write_text(line)
+  with pytest.raises(UserError, match=sentence):
+    read(tmp_path)

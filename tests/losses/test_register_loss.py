@@ -4,9 +4,13 @@ import importlib.metadata
 import warnings
 from typing import Literal
 
+import numpy as np
 import pytest
+from registries import HUBER
 
 from offalign import losses
+from offalign import spec as spec_lib
+from offalign.errors import UserError
 from offalign.losses import registry
 from offalign.types import Kind, Scores
 
@@ -50,6 +54,97 @@ def test_wrong_registrations_raise(own_registry, name, fn, declared, message):
     register(name, fn, **declared)
   assert own_registry.keys() == registry._definitions.keys()
   assert "mine" not in own_registry
+
+
+def cell(text, name="huber"):
+  """Runs a notebook's cell."""
+  exec(HUBER.format(name=name) if text is None else text, {"__name__": "cell"})
+
+
+def test_a_cell_that_runs_again_replaces_its_loss(own_registry):
+  cell(None)
+  before = losses.get("huber")
+  cell(HUBER.format(name="huber").replace("off - 0.5", "2 * off - 1.5"))
+  after = losses.get("huber")
+  assert before != after
+  assert losses.get("huber(tau=2)").definition == after.definition
+  logps = np.array([[-9.0, 0.0]])
+  scores = Scores({"logps": logps, "ref_logps": np.zeros((1, 2))})
+  assert before(scores).values == 9.5
+  assert after(scores).values == 18.5
+
+
+def test_another_function_does_not_take_a_name(own_registry):
+  cell(None)
+  text = HUBER.format(name="huber").replace("def huber", "def other")
+  with pytest.raises(ValueError, match="'huber' is registered already, by c"):
+    cell(text)
+  with pytest.raises(ValueError, match="'dpo' is registered already, by offa"):
+    cell(None, name="dpo")
+
+
+def test_a_spec_may_name_the_module(modules):
+  modules("pack.mine", HUBER.format(name="huber"))
+  assert "huber" not in losses.names()
+  loss = losses.get("pack.mine:huber(tau=2)")
+  assert str(loss) == "pack.mine:huber(tau=2.0)"
+  assert repr(loss) == "offalign.losses.get('pack.mine:huber(tau=2.0)')"
+  assert loss.name == "huber"
+  again = losses.get(str(loss))
+  assert (again, str(again), hash(again)) == (loss, str(loss), hash(loss))
+  assert loss == losses.get("huber", tau=2)
+  assert str(losses.get(loss, tau=3)) == "pack.mine:huber(tau=3.0)"
+  assert str(losses.get("pack.mine:huber")) == "pack.mine:huber"
+
+
+def test_a_term_of_a_sum_may_name_its_module(modules):
+  modules("mine", HUBER.format(name="huber"))
+  modules("pack", "from mine import huber")
+  spec = "dpo(beta=0.3) + 0.5*mine:huber(tau=2.0) + pack:huber"
+  loss = losses.get(spec)
+  assert str(loss) == spec
+  assert losses.get(str(loss)) == loss
+  zeros = np.zeros((1, 2))
+  metrics = loss(Scores({"logps": zeros, "ref_logps": zeros})).metrics
+  assert {"dpo/loss", "huber/loss", "huber_#2/loss"} <= set(metrics)
+
+
+@pytest.mark.parametrize(
+  ("spec", "said"),
+  [
+    ("no_mine:huber", "loss 'no_mine:huber': there is no module 'no_mine'"),
+    ("bad:huber", "loss 'bad:huber': importing bad raised NameError"),
+    (
+      "mine:hubr",
+      r"'mine' registers no loss 'hubr'; did you mean 'huber'\? "
+      r"\(it registers: huber\)",
+    ),
+    ("mine:dpo", r"'mine' registers no loss 'dpo' \(it registers: huber\)"),
+    ("mine:huber(ta=1)", "loss 'huber' has no option 'ta'; did you mean 'tau'"),
+    ("mine:huber(", "cannot be read"),
+    ("mine:", "cannot be read"),
+    ("mine :huber", "cannot be read"),
+    ("a:b:c", "cannot be read"),
+    (
+      "taken:huber",
+      "loss 'taken:huber': importing taken raised ValueError",
+    ),
+  ],
+)
+def test_mistakes_with_modules_are_named(modules, spec, said):
+  modules("bad", "oops")
+  modules("mine", HUBER.format(name="huber"))
+  if spec.startswith("taken"):
+    losses.get("mine:huber")
+    modules("taken", HUBER.format(name="huber"))
+  with pytest.raises(UserError, match=said):
+    losses.get(spec)
+
+
+def test_texts_in_options_are_no_modules():
+  spec = "endpoint(url='http://a:b(c)', model=\"x:y\")"
+  options = {"url": "http://a:b(c)", "model": "x:y"}
+  assert spec_lib.parse(spec, "judge") == ("endpoint", options)
 
 
 class Plugin:

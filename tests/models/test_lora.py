@@ -264,9 +264,9 @@ def test_unknown_targets_are_refused(made, targets, sentence):
 @pytest.mark.parametrize(
   ("options", "sentence"),
   [
-    ({"rank": 0}, "lora: rank must be at least 1, not 0"),
-    ({"alpha": 0.0}, "lora: alpha must be above 0"),
-    ({"rank": 2.5}, "lora: rank must be a whole number"),
+    ({"rank": 0}, "^lora.rank must be at least 1, not 0"),
+    ({"alpha": 0.0}, "^lora.alpha must be above 0"),
+    ({"rank": 2.5}, "^lora.rank must be a whole number"),
   ],
 )
 def test_wrong_sizes_are_refused(options, sentence):

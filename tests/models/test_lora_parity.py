@@ -12,14 +12,14 @@ pytest.importorskip("transformers", reason="parity needs offalign[parity]")
 
 import peft
 import transformers
+from offalign.models.hf.read import flatten
 
 from benchmarks import parity, parity_decoders, parity_t5, parity_torch
 from offalign import losses
 from offalign.learner.objective import Objective
 from offalign.models import hf, lora
-from offalign.models.hf import adapter
+from offalign.models.hf import peft_adapter
 from offalign.models.hf.folder import read_config
-from offalign.models.hf.read import flatten
 from offalign.models.lora import LoraConfig
 
 TOLERANCE = 1e-4
@@ -88,7 +88,7 @@ def test_parity(name, tmp_path):
   theirs = build(name, folder)
   model, params = hf.load(folder)
   adapters = random_adapters(config, params)
-  adapter.write(
+  peft_adapter.write_adapter(
     alone, read_config(folder), model, config, adapters, base=str(folder)
   )
   rows = parity.batch(model.vocab_size)

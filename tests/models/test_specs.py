@@ -64,5 +64,5 @@ def test_models_are_frozen_and_hashable():
   assert {model: 1}[model] == 1
 
 
-def test_every_family_has_a_name():
+def test_every_family_of_ours_has_a_name():
   assert models.names() == ["decoder", "t5"]

@@ -10,9 +10,16 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from offalign import pages
-from offalign.pages import Cell, Column, Section
+from offalign.pages import Cell, Column, Section, Table
 
 NASTY = "</td></script><script>alert(1)</script><img src=x onerror=\"f('&')\">"
+
+
+PARTS = pages.template("pages/parts.html")
+
+
+def table(*args, **options):
+  return PARTS.table(Table(*args, **options))
 
 
 def picture(size=(4.0, 3.0), colour="#0072B2"):
@@ -27,20 +34,26 @@ def picture(size=(4.0, 3.0), colour="#0072B2"):
 
 def test_a_page_of_every_part_is_whole():
   rows = [[NASTY, Cell("0.5", "± 0.1", shade=0.4)], ["b", "–"]]
-  body = pages.join(
-    pages.paragraph(NASTY, note=True),
-    pages.bullets([NASTY, "b"]),
-    pages.table(
+  parts = [
+    PARTS.bullets([NASTY, "b"]),
+    PARTS.cards([(NASTY, NASTY, NASTY)]),
+    PARTS.breakable(NASTY),
+    table(
       [Column("name", header=True, help=NASTY), Column("n", numeric=True)],
       rows,
       caption=NASTY,
       faint=[1],
     ),
-    pages.figure(picture(), NASTY, narrow=picture((2.0, 2.0))),
-    pages.key([(pages.swatch("#0072B2", marker="o"), NASTY)]),
-    pages.command(NASTY),
-    pages.fold(NASTY, pages.heading(NASTY)),
-  )
+    pages.figure(
+      picture(),
+      NASTY,
+      narrow=picture((2.0, 2.0)),
+      key=[(pages.swatch("#0072B2", marker="o"), NASTY)],
+    ),
+    PARTS.command(NASTY),
+    PARTS.fold(NASTY, caller=lambda: NASTY),
+  ]
+  body = Markup("\n").join(parts)
   source = pages.page(
     NASTY, [Section(NASTY, body), Section("Rest", Markup())], lead=NASTY
   )
@@ -49,7 +62,7 @@ def test_a_page_of_every_part_is_whole():
   assert page.tags["svg"] == 3
   assert page.tags["text"] > 10  # text of a figure stays text
   # Title twice, contents, section, and what the parts show.
-  assert page.text.count(NASTY) >= 13
+  assert page.text.count(NASTY) >= 16
 
 
 def test_the_policy_lets_only_the_own_script_run():
@@ -86,7 +99,7 @@ def test_a_figure_takes_the_colours_of_the_page():
 
 
 def test_a_figure_twice_on_a_page_is_refused():
-  twice = pages.join(*[pages.figure(picture(), "A")] * 2)
+  twice = pages.figure(picture(), "A") * 2
   with pytest.raises(ValueError, match="more than once"):
     pages.page("T", [Section("A", twice)])
 
@@ -109,14 +122,14 @@ def keys(text):
 def test_a_column_sorts_by_what_its_cells_say():
   column = Column("n", numeric=True, first="descending", sorted="descending")
   cells = ["1,024", "\N{MINUS SIGN}3.5", "+0.5", "12 %", "–", "nan", ""]
-  made = pages.table([column], [[cell] for cell in cells])
+  made = table([column], [[cell] for cell in cells])
   assert keys(made) == ["1024.0", "-3.5", "0.5", "12.0", "", "", ""]
   assert 'aria-sort="descending"' in made
   assert 'data-first="descending"' in made
   # As the script reads them, which knows no "inf".
-  made = pages.table([Column("n", numeric=True)], [["inf"], ["-inf"]])
+  made = table([Column("n", numeric=True)], [["inf"], ["-inf"]])
   assert keys(made) == ["Infinity", "-Infinity"]
-  made = pages.table(
+  made = table(
     [Column("n", numeric=True), Column("x", sortable=False)],
     [[Cell("high", key=2.0), "a"], [Cell("low", key=-1.0), "b"]],
   )
@@ -125,8 +138,8 @@ def test_a_column_sorts_by_what_its_cells_say():
 
 
 def test_a_table_of_one_row_or_a_plain_one_does_not_sort():
-  one = pages.table([Column("n", sorted="ascending")], [["1"]])
-  plain = pages.table([Column("n")], [["1"], ["2"]], sortable=False)
+  one = table([Column("n", sorted="ascending")], [["1"]])
+  plain = table([Column("n")], [["1"], ["2"]], sortable=False)
   for made in (one, plain):
     assert "<button" not in made
     assert "aria-sort" not in made
@@ -134,16 +147,14 @@ def test_a_table_of_one_row_or_a_plain_one_does_not_sort():
 
 
 def test_asides_keep_the_numbers_before_them_aligned():
-  made = pages.table(
-    [Column("n", numeric=True)], [[Cell("1.0", "± 0.25")], ["2.0"]]
-  )
+  made = table([Column("n", numeric=True)], [[Cell("1.0", "± 0.25")], ["2.0"]])
   assert '<span class="aside">± 0.25</span>' in made
   assert '<span class="pad" aria-hidden="true">± 0.25</span>' in made
 
 
 def test_a_row_of_another_width_is_refused():
   with pytest.raises(ValueError, match="row 1 has 1 cells for 2 columns"):
-    pages.table([Column("a"), Column("b")], [["1", "2"], ["1"]])
+    table([Column("a"), Column("b")], [["1", "2"], ["1"]])
 
 
 def test_an_interval_stays_within_its_scale():

@@ -8,8 +8,7 @@ import sys
 import html_checks
 import pytest
 
-from offalign.audit import AuditConfig, audit, json_form
-from offalign.audit import console as text_lib
+from offalign.audit import AuditConfig, audit, console, json_form, tables
 from offalign.audit.page import page
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -131,7 +130,7 @@ def test_pages_are_whole_and_say_what_the_text_says(reports):
       assert finding.what[1:] in shown
       for place in finding.where:
         assert place in shown
-    for name, value in text_lib.overview(report):
+    for name, value in tables.overview(report):
       assert name in shown
       assert value in shown
 
@@ -147,7 +146,7 @@ def test_json_is_strict_and_complete(reports):
 
 def test_text_has_every_finding_and_method(reports):
   for report in reports:
-    shown = text_lib.text(report)
+    shown = console.text(report)
     for finding in report.findings:
       assert str(finding) in shown
     assert ("methods that" in shown) == (report.methods is not None)

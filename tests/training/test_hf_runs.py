@@ -14,7 +14,7 @@ from offalign.errors import UserError
 from offalign.learner.value import ValueConfig
 from offalign.models import hf
 from offalign.models.hf.folder import open_folder
-from offalign.models.hf.read import flatten
+from offalign.models.hf.read_leaves import flatten
 from offalign.policy import start
 from offalign.policy.folder import read_about
 from offalign.policy.policy import Policy

@@ -17,8 +17,8 @@ from offalign.config import Config
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.models import hf, lora
-from offalign.models.hf import adapter
-from offalign.models.hf.read import flatten
+from offalign.models.hf import peft_adapter
+from offalign.models.hf.read_leaves import flatten
 from offalign.models.hf.tensor_files import read_header
 from offalign.models.lora import LoraConfig
 from offalign.policy import adapters as adapted
@@ -221,7 +221,9 @@ def test_maps_that_share_a_tensor_are_refused(tmp_path):
         lambda: lora.init(config, jax.random.key(0), hf.shapes_of(model))
       ),
     )
-    adapter.write(tmp_path, GPT2, model, config, adapters, base="x")
+    peft_adapter.write_adapter(
+      tmp_path, GPT2, model, config, adapters, base="x"
+    )
 
   with pytest.raises(UserError, match=r"h.0.attn.c_attn.weight of this model"):
     write("all")

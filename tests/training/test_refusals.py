@@ -192,7 +192,7 @@ def test_a_file_is_no_run_folder(log, tmp_path):
   taken = tmp_path / "taken"
   taken.write_text("mine")
   run = Run(runs.config(log, taken))
-  with pytest.raises(UserError, match=r"--cfg\.out=.*taken cannot be a folder"):
+  with pytest.raises(UserError, match=r"out=.*taken cannot be a folder"):
     run.train()
   assert taken.read_text() == "mine"
 

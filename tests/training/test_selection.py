@@ -129,7 +129,7 @@ def _check_cut(log, folder, whole, monkeypatch):
     return compare(judge, *args)
 
   monkeypatch.setattr(Gold, "compare", fails_once)
-  with pytest.raises(Unjudged, match=r"--cfg\.select\.judge=.*: no answer"):
+  with pytest.raises(Unjudged, match=r"select\.judge=.*: no answer"):
     train(log, folder)
   with Checkpoints(folder) as checkpoints:
     assert checkpoints.latest == 6

@@ -13,7 +13,7 @@ from offalign.data.reading.records import Prompt, count
 from offalign.data.text.layout import Encoded, Unencodable
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.data.views.view import View
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.types import Kind
 
 _NAMED = 5  # sources of vanished completions that a message names
@@ -242,7 +242,8 @@ def _without_vanished(
   if choice == "error":
     raise UserError(
       f"{what}: the tokenizer makes none of it, or max_completion leaves room "
-      "for none; raise that, or drop such rows (vanished=drop)"
+      "for none; raise that, or drop such rows "
+      f"({option('vanished', 'drop')})"
     )
   if hit.all():
     raise UserError(f"{what}, and no other row remains")

@@ -11,7 +11,7 @@ from typing import Any
 from offalign.data.reading import parsing
 from offalign.data.reading.parsing import Fault
 from offalign.data.reading.records import Problem, Prompt, Record
-from offalign.errors import UserError, suggest
+from offalign.errors import Sentence, UserError, option, suggest
 
 _CHOSEN_REWARDS = (
   ("chosen_reward", "rejected_reward"),
@@ -92,7 +92,7 @@ def detect(name: str, columns: tuple[str, ...], wanted: str | None) -> Form:
     forms = " and ".join(repr(f.name) for f in fits)
     raise UserError(
       f"{name} has the columns of the forms {forms}; say which to read, as "
-      f"form={fits[0].name!r}, or remove columns"
+      f"{option('form', repr(fits[0].name))}, or remove columns"
     )
   return _check(name, columns, fits[0])
 
@@ -189,7 +189,7 @@ class RowParser:
       cells.faults["tools"] = "conversations with tools are not supported"
     if cells.faults:
       return [
-        Problem(self._name, number, column, what)
+        Problem(self._name, number, column, Sentence(what))
         for column, what in cells.faults.items()
       ]
     return record

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
-from offalign.errors import suggest
+from offalign.errors import option, suggest
+
+LARGEST = 3.4e38
+"""The largest number that is read; training computes in float32."""
 
 _TOOL_ROLES = ("tool", "function")
 _CONTENTS = (
@@ -46,7 +49,7 @@ def text(value: Any) -> str:
 
 
 def number(value: Any) -> float:
-  """A finite number; neither text nor a boolean."""
+  """A number that float32 holds; neither text nor a boolean."""
   if isinstance(value, bool):
     raise Fault(
       f"the boolean {str(value).lower()} where a number belongs (a column of "
@@ -63,6 +66,11 @@ def number(value: Any) -> float:
     result = math.inf
   if not math.isfinite(result):
     raise Fault(f"{result} is not a finite number")
+  if abs(result) > LARGEST:
+    raise Fault(
+      f"{result:g} is too large: numbers are computed with in float32, whose "
+      "largest is 3.4e+38; scale the column down"
+    )
   return result
 
 
@@ -88,7 +96,7 @@ def label(value: Any, int_labels: bool) -> bool:
       return bool(value)
     raise Fault(
       f"the number {value} where true or false belongs; pass "
-      "int_labels=True to read 1 as true and 0 as false"
+      f"{option('int_labels', True)} to read 1 as true and 0 as false"
     )
   raise Fault(f"{describe(value)} where true or false belongs")
 

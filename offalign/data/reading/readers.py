@@ -182,9 +182,15 @@ def _stream_parquet(path: Path) -> Stream:
   name = str(path)
   try:
     file = pq.ParquetFile(path, buffer_size=_BUFFER)
+    columns = tuple(file.schema_arrow.names)
   except (pa.ArrowException, OSError) as error:
     raise _not_parquet(path, error) from error
-  return Stream(name, tuple(file.schema_arrow.names), items())
+  except UnicodeDecodeError as error:
+    raise UserError(
+      f"{path} has a column whose name is not valid UTF-8; write it anew with "
+      "other names"
+    ) from error
+  return Stream(name, columns, items())
 
 
 def _not_parquet(path: Path, error: Exception) -> UserError:

@@ -10,7 +10,7 @@ from offalign.data.reading import forms, readers
 from offalign.data.reading.memory import Source, as_path
 from offalign.data.reading.paths import DataPath, find
 from offalign.data.reading.records import Problem, Prompt, Record, count, quote
-from offalign.errors import UserError
+from offalign.errors import UserError, marked, option
 
 _LISTED = 10
 HUGE = 100_000
@@ -77,7 +77,9 @@ def load(
       different forms, or `int_labels` where there are no labels.
   """
   if bad_rows not in ("error", "skip"):
-    raise UserError(f"bad_rows must be 'error' or 'skip', not {bad_rows!r}")
+    raise UserError(
+      f"{option('bad_rows')} must be 'error' or 'skip', not {bad_rows!r}"
+    )
   sources = find(as_path(path))
   reading = _Reading(form, int_labels)
   for source in sources.files or (sources.hub or "",):
@@ -121,8 +123,8 @@ class _Reading:
     )
     if self._int_labels and "label" not in parser.used:
       raise UserError(
-        f"int_labels is set, but {raw.name} has no column 'label' to read; "
-        "leave it out"
+        f"{option('int_labels')} is set, but {raw.name} has no column "
+        "'label' to read; leave it out"
       )
     self._check_alike(raw.name, parser)
     self.form = form.name
@@ -157,14 +159,16 @@ def _complaint(
   lines = []
   for found in list(by_row.values())[:_LISTED]:
     rest = [
-      f"column {p.column!r}: {p.what}" if p.column else p.what
+      f"column {p.column!r}: {marked(p.what)}" if p.column else marked(p.what)
       for p in found[1:]
     ]
-    lines.append("  " + "; ".join([str(found[0]), *rest]))
+    first = str(dataclasses.replace(found[0], what=marked(found[0].what)))
+    lines.append("  " + "; ".join([first, *rest]))
   if bad > _LISTED:
     lines.append(f"  ... and {count(bad - _LISTED, 'more row')}")
+  skip = '"skip"'
   remedy = (
-    'correct them, or leave them out with bad_rows="skip"'
+    f"correct them, or leave them out with {option('bad_rows', skip)}"
     if can_skip
     else "correct them: there is no other row to use"
   )

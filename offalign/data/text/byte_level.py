@@ -13,7 +13,7 @@ from tokenizers import (
 )
 
 from offalign.data.reading.records import ROLES
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 
 _PAD, _EOS, _BOS = "<pad>", "<eos>", "<bos>"
 _MARKERS = {role: f"<|{role}|>" for role in ROLES}
@@ -41,8 +41,8 @@ def bpe(texts: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
   """Trains merges on texts; see `Tokenizer.bpe`."""
   if vocab_size < MIN_VOCAB_SIZE:
     raise UserError(
-      f"vocab_size must be at least {MIN_VOCAB_SIZE} (every byte, and "
-      f"{len(_SPECIALS)} special tokens), not {vocab_size}"
+      f"{option('vocab_size')} must be at least {MIN_VOCAB_SIZE} (every "
+      f"byte, and {len(_SPECIALS)} special tokens), not {vocab_size}"
     )
   backend = tokenizers.Tokenizer(models.BPE())
   backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -12,7 +12,7 @@ from offalign.data.text import conversations
 from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
 from offalign.data.text.conversations import Conversations
 from offalign.data.text.plain_text import Texts
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 
 _CHUNK = 1024  # texts tokenised at a time
 _Item = TypeVar("_Item")
@@ -132,12 +132,13 @@ class Layout:
     fixed = len(self.texts.before) + len(self.texts.after)
     if max_prompt is not None and max_prompt <= fixed:
       raise UserError(
-        f"max_prompt must be at least {fixed + 1} with this tokenizer, not "
+        f"{option('max_prompt')} must be at least {fixed + 1} with this "
+        "tokenizer, not "
         f"{max_prompt}"
       )
     if max_completion is not None and max_completion < 1:
       raise UserError(
-        f"max_completion must be at least 1, not {max_completion}"
+        f"{option('max_completion')} must be at least 1, not {max_completion}"
       )
 
   def _about(self, laid: list[Laid]) -> list[str]:

@@ -51,10 +51,11 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
   for name in _NAMES:
     token = config.get(name) or special.get(name)
     if token is not None:
-      known[name] = token["content"] if isinstance(token, dict) else token
+      known[name] = _content(token, name, file)
   model = _json(file.parent / "config.json")
   settings = model | config
   known |= {name: settings[name] for name in _SETTINGS if name in settings}
+  _check_settings(known, file)
   _check_added(backend, config, file)
   known |= _template(config, file.parent)
   return backend, known
@@ -64,13 +65,50 @@ def _check_added(
   backend: tokenizers.Tokenizer, config: dict[str, Any], file: Path
 ) -> None:
   """Refuses a tokenizer.json without what tokenizer_config.json adds."""
-  for key, token in config.get("added_tokens_decoder", {}).items():
-    content = token["content"] if isinstance(token, dict) else token
-    if backend.token_to_id(content) != int(key):
+  added = config.get("added_tokens_decoder") or {}
+  if not isinstance(added, dict):
+    raise UserError(f"{file.parent}: added_tokens_decoder is no JSON object")
+  for key, token in added.items():
+    content = _content(token, f"token {key}", file)
+    if str(backend.token_to_id(content)) != key:
       raise UserError(
         f"tokenizer_config.json has {content!r} as token {key}, and {file} "
         f"as {backend.token_to_id(content)}; save both anew with transformers"
       )
+
+
+def _content(token: Any, name: str, file: Path) -> str:
+  """The text of a special token, which may stand in an object."""
+  content = token.get("content") if isinstance(token, dict) else token
+  if not isinstance(content, str):
+    raise UserError(
+      f"{file.parent / 'tokenizer_config.json'}: {name} is "
+      f"{_shown(content)}, not text"
+    )
+  return content
+
+
+def _check_settings(known: dict[str, Any], file: Path) -> None:
+  """Refuses settings of a type that they cannot have."""
+  kinds: dict[str, tuple[type, str]] = {
+    "tokenizer_class": (str, "text"),
+    "role_markers": (dict, "a JSON object"),
+    "is_encoder_decoder": (bool, "true or false"),
+  }
+  for name, (kind, what) in kinds.items():
+    if known.get(name) is None:
+      known.pop(name, None)
+    elif not isinstance(known[name], kind):
+      raise UserError(
+        f"{file.parent}: {name} is {_shown(known[name])}, where {what} belongs"
+      )
+  for role, marker in known.get("role_markers", {}).items():
+    _content(marker, f"the role marker of {role!r}", file)
+
+
+def _shown(value: Any) -> str:
+  text = repr(value)
+  return text if len(text) <= 40 else text[:40] + "..."
 
 
 def _template(config: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -116,7 +154,7 @@ def _json(path: Path) -> dict[str, Any]:
     return {}
   try:
     content = json.loads(_text(path))
-  except json.JSONDecodeError as error:
+  except (ValueError, RecursionError) as error:
     raise UserError(f"{path} is not valid JSON: {error}") from error
   if not isinstance(content, dict):
     raise UserError(f"{path} does not hold a JSON object")

@@ -23,7 +23,7 @@ from offalign.data.text.conversations import Conversations
 from offalign.data.text.layout import Encoded, Layout
 from offalign.data.text.plain_text import Texts
 from offalign.data.text.special_tokens import Plain
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 
 
 class Tokenizer:
@@ -243,7 +243,8 @@ def make(
   """
   if vocab_size is not None and spec != "bpe":
     raise UserError(
-      f"vocab_size is set, but only tokenizer 'bpe' is trained, not {spec!r}; "
+      f"{option('vocab_size')} is set, but only tokenizer 'bpe' is trained, "
+      f"not {spec!r}; "
       "leave it out"
     )
   if spec == "byte":

@@ -7,7 +7,7 @@ from typing import Literal
 from offalign.data.reading.records import Prompt, count
 from offalign.data.views import feedback
 from offalign.data.views.feedback import Notes, Scored
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 
 LabelRule = Literal["given", "global_mean", "prompt_mean"]
 LABEL_RULES = ("given", "global_mean", "prompt_mean")
@@ -44,18 +44,21 @@ def with_labels(
   if rule == "given":
     if not has_labels:
       raise UserError(
-        "label_rule='given', but the data has no labels and no pairs; use "
-        "'global_mean' or 'prompt_mean' to make labels from rewards"
+        f"{option('label_rule', repr('given'))}, but the data has no labels "
+        "and no pairs; use 'global_mean' or 'prompt_mean' to make labels from "
+        "rewards"
       )
     if threshold is not None:
       raise UserError(
-        "label_threshold is set, but the labels are given; leave it out"
+        f"{option('label_threshold')} is set, but the labels are given; leave "
+        "it out"
       )
     return _given(items, paired, notes), None
   rated = [item for item in items if item.reward is not None]
   if not rated:
     raise UserError(
-      f"label_rule={rule!r} needs rewards, and the data has labels alone; "
+      f"{option('label_rule', repr(rule))} needs rewards, and the data has "
+      "labels alone; "
       "leave it out to use those"
       if has_labels
       else f"this loss needs labels, and {feedback.NO_FEEDBACK}"
@@ -63,7 +66,8 @@ def with_labels(
   if rule == "prompt_mean":
     if threshold is not None:
       raise UserError(
-        "label_threshold is set, but label_rule='prompt_mean' has no use for "
+        f"{option('label_threshold')} is set, but "
+        f"{option('label_rule', repr('prompt_mean'))} has no use for "
         "it; leave one of them out"
       )
     return _above_prompt_mean(rated, notes), None

@@ -8,7 +8,7 @@ from offalign.data.reading.records import Record
 from offalign.data.views.labels import LABEL_RULES, LabelRule
 from offalign.data.views.pairs import PairRule
 from offalign.data.views.rows import Needs
-from offalign.errors import UserError, suggest
+from offalign.errors import UserError, option, suggest
 from offalign.types import Kind
 
 
@@ -100,24 +100,31 @@ class ViewOptions:
     ):
       if value is not None and value not in valid:
         raise UserError(
-          f"{name}={value!r} is none of {', '.join(valid)}"
+          f"{option(name, repr(value))} is none of {', '.join(valid)}"
           f"{suggest(value, valid)}"
         )
     if self.min_margin is not None and not 0 < self.min_margin < float("inf"):
       raise UserError(
-        f"min_margin must be a number above 0, not {self.min_margin}"
+        f"{option('min_margin')} must be a number above 0, not "
+        f"{self.min_margin}"
       )
     if self.group_size is not None and self.group_size < 2:
-      raise UserError(f"group_size must be at least 2, not {self.group_size}")
+      raise UserError(
+        f"{option('group_size')} must be at least 2, not {self.group_size}"
+      )
     n, fraction = self.best_of_n, self.top_fraction
     if n is not None and n != 0 and n < 2:
-      raise UserError(f"best_of_n must be 0 or at least 2, not {n}")
+      raise UserError(f"{option('best_of_n')} must be 0 or at least 2, not {n}")
     if fraction is not None and not 0 < fraction < 1:
       raise UserError(
-        f"top_fraction must be between 0 and 1, both excluded, not {fraction}"
+        f"{option('top_fraction')} must be between 0 and 1, both excluded, not "
+        f"{fraction}"
       )
     if n is not None and fraction is not None:
-      raise UserError("best_of_n is set and top_fraction is set; give one")
+      raise UserError(
+        f"{option('best_of_n')} is set and {option('top_fraction')} is set; "
+        "give one"
+      )
 
 
 DEFAULTS = ViewOptions()
@@ -126,7 +133,7 @@ DEFAULTS = ViewOptions()
 
 def _refuse(name: str, value: object, reason: str | None) -> None:
   if value is not None and reason:
-    raise UserError(f"{name} is set, but {reason}; leave it out")
+    raise UserError(f"{option(name)} is set, but {reason}; leave it out")
 
 
 def for_each(

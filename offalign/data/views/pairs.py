@@ -10,6 +10,7 @@ from offalign.data.reading.records import Record, count
 from offalign.data.views import feedback
 from offalign.data.views.feedback import Notes, Scored
 from offalign.data.views.rows import Needs, Row, check_feedback, row_of
+from offalign.errors import option
 
 PairRule = Literal["all", "best_worst", "best_random", "adjacent", "random"]
 PAIRS_OF = {
@@ -118,7 +119,7 @@ def made_pairs(
         behaviour_logps=row.behaviour_logps if wants.behaviour_logps else None,
       )
     )
-  notes.add(f"pairs made of {PAIRS_OF[rule]} (pairs={rule!r})")
+  notes.add(f"pairs made of {PAIRS_OF[rule]} ({option('pairs', repr(rule))})")
   what = "rewards" if logged else "labels"
   _note_ties(found["tie"], found["same_text"], what, wants.rewards, notes)
   _note_close(found["close"], min_margin, notes)

@@ -20,7 +20,7 @@ from offalign.data.views.rows import (
   make_groups,
   row_of,
 )
-from offalign.errors import UserError
+from offalign.errors import Sentence, UserError
 from offalign.types import Kind
 
 UNUSED = {
@@ -121,7 +121,9 @@ def view(
     raise UserError(f"no row is left for this loss: {done}")
   _note_rows(kind, rows, notes)
   _note_use(records, rows, notes)
-  summary = ViewSummary(notes.counts, tuple(notes.sentences), threshold)
+  summary = ViewSummary(
+    notes.counts, tuple(map(Sentence, notes.sentences)), threshold
+  )
   return View(kind, tuple(rows), summary)
 
 

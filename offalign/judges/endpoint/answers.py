@@ -59,6 +59,7 @@ class Answers:
     """The file, made where there is none."""
     if self._path is not None:
       pathlib.Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+      pathlib.Path(self._path).touch(mode=0o600)
     path = ":memory:" if self._path is None else self._path
     file = sqlite3.connect(path, timeout=60, check_same_thread=False)
     file.execute(

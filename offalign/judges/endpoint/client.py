@@ -197,6 +197,9 @@ class Client:
     code = _code(parsed)
     if status == 200:
       answer = _answer(parsed)
+      if answer is not None and self._key:
+        text = answer.text.replace(self._key, "***")
+        answer = dataclasses.replace(answer, text=text)
       return answer or "HTTP 200 without a chat completion"
     if status == 400 and code in _FILTERED:
       return Answer("", True, 0, 0)

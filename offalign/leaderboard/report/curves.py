@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from offalign import pages
 from offalign.leaderboard import columns
 from offalign.leaderboard.board import Entry, Group
 from offalign.leaderboard.report import placement
@@ -52,7 +53,8 @@ def figure(
   axes.margins(x=0.01)
   axes.set_xlim(right=max(x for x, _ in ends) * 1.0)
   if not narrow:
-    axes.set_title(f"{group.track}, {group.scenario}, {group.model}")
+    heading = f"{group.track}, {group.scenario}, {group.model}"
+    axes.set_title(pages.printable(heading))
     picture.draw_without_rendering()
     _label(axes, entries, ends, styles)
   said = (
@@ -66,7 +68,7 @@ def figure(
 
 
 def drawn(group: Group) -> list[Entry]:
-  """The methods that have a curve in the figure, best first."""
+  """Returns the methods that have a curve in the figure, best first."""
   key = _metric(group, _present(group))
   return [e for e in group.ranked if len(e.curves.get(key, ())) > 1]
 
@@ -145,7 +147,7 @@ def _label(
     axes.text(
       1.095,
       at,
-      entries[i].label,
+      pages.printable(entries[i].label),
       transform=axes.transAxes,
       fontsize=_LABEL,
       va="center",

@@ -1,4 +1,4 @@
-"""The reward-KL plane: what each method gained for what it spent."""
+"""Plot of reward gain against KL: what each method gained for its KL."""
 
 import itertools
 import math
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from offalign import pages
 from offalign.leaderboard.board import Entry, Group
 from offalign.leaderboard.meta import Point
 from offalign.leaderboard.report import placement
@@ -45,7 +46,7 @@ def figure(
   *,
   narrow: bool = False,
 ) -> tuple[Figure, str] | None:
-  """Draws the plane.
+  """Draws reward gain against KL.
 
   Args:
     group: its ranked methods and controls are drawn.
@@ -73,7 +74,8 @@ def figure(
     if legend := axes.get_legend():
       legend.remove()
     return picture, said
-  axes.set_title(f"{group.track}, {group.scenario}, {group.model}")
+  title = f"{group.track}, {group.scenario}, {group.model}"
+  axes.set_title(pages.printable(title))
   axes.margins(x=0.14, y=0.09)  # room for labels at the edge
   picture.draw_without_rendering()
   picture.set_layout_engine("none")  # labels are placed for these axes
@@ -82,14 +84,14 @@ def figure(
 
 
 def names(entries: Sequence[Entry]) -> list[str]:
-  """What the methods are called in the picture: where many, by rank."""
+  """Returns the methods' names in the plot: their ranks where many."""
   if len(entries) <= _MANY:
     return [entry.label for entry in entries]
   return [str(entry.rank or entry.label) for entry in entries]
 
 
 def drawn(group: Group) -> list[Entry]:
-  """The methods that have a place in the plane, best first."""
+  """Returns the methods with a finite KL and reward gain, best first."""
   return [
     entry
     for entry in (*group.ranked, *group.controls)
@@ -187,7 +189,7 @@ def _label(
     axes.text(
       float(mean[0]),
       float(mean[1]),
-      name,
+      pages.printable(name),
       fontsize=_LABEL,
       ha="center",
       va="center",
@@ -225,7 +227,7 @@ def _extent(text: "Text") -> tuple[float, float]:
 def _obstacles(
   axes: "Axes", entries: Sequence[Entry], line: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Samples what labels must not hide, and whose error bar it is, or -1."""
+  """Samples points that labels must not hide; whose error bar, or -1."""
   to_pixels = axes.transData.transform
   steps = np.linspace(-1.0, 1.0, 9)[:, None]
   samples: list[np.ndarray] = []

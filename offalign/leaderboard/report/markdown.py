@@ -1,4 +1,4 @@
-"""The board as Markdown: every row, every number, nothing that varies."""
+"""The board as Markdown, with every row and number."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ REPRODUCE = "python -m offalign.leaderboard DIR"
 def render_markdown(
   board: Board, plots: Mapping[str, Sequence[tuple[str, str]]]
 ) -> str:
-  """Returns the report.
+  """Returns the report as Markdown.
 
   Args:
     board: what to report.

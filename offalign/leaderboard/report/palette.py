@@ -1,4 +1,4 @@
-"""One look for each method in every picture of a board.
+"""Colours, markers and lines: one style for each method of a board.
 
 The colours are Okabe and Ito's, told apart by readers with any colour
 vision; markers and line styles tell apart methods that share a colour.
@@ -26,14 +26,14 @@ _LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
 class Style(NamedTuple):
-  """How a method is drawn."""
+  """Colour, marker and line of a method."""
 
   colour: str
   marker: str
   line: Any
 
   def swatch(self, *, line: bool = False) -> Markup:
-    """Its marker, or its line, for a page."""
+    """Returns the marker, or the line, as a small SVG drawing."""
     if not line:
       return pages.swatch(self.colour, marker=self.marker)
     named = {"-": (), ":": (1.0, 1.65)}

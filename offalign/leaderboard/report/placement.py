@@ -1,4 +1,4 @@
-"""Where labels go so that they cover neither each other nor the data.
+"""Places labels so that they cover neither each other nor the data.
 
 Everything is in pixels.
 """

@@ -1,4 +1,4 @@
-"""Draws every picture of a board, without a display."""
+"""Plots of a board: PNG files for Markdown, SVG figures for the page."""
 
 import pathlib
 import re
@@ -10,13 +10,13 @@ from markupsafe import Markup
 from offalign import pages
 from offalign.leaderboard.board import Board, Entry, Group
 from offalign.leaderboard.report import palette
-from offalign.pages import drawing
+from offalign.pages.figures import STYLE
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 _DPI = 150
-_HEADINGS = {
+_TITLES = {
   "frontier": "Reward gained, KL spent",
   "curves": "Learning curves",
 }
@@ -24,17 +24,19 @@ _ORACLE = "exact tilt of the reference"
 
 
 class Picture(NamedTuple):
-  """A picture that was drawn.
+  """A plot as a PNG file and as a figure of the page.
 
   Attributes:
     path: of the PNG file, relative to the report.
+    title: the heading above it.
     caption: what it shows.
-    html: the same for a page, with a heading and its caption.
+    figure: the same for a page, with its caption.
   """
 
   path: str
+  title: str
   caption: str
-  html: Markup
+  figure: Markup
 
 
 class _Drawn(NamedTuple):
@@ -42,7 +44,8 @@ class _Drawn(NamedTuple):
   wide: "Figure"
   narrow: "Figure"
   caption: str
-  key: Markup
+  key: list[tuple[Markup, str]]
+  ranks: bool  # names stand in the key alone
 
 
 def draw(board: Board, folder: pathlib.Path) -> dict[str, list[Picture]]:
@@ -63,7 +66,7 @@ def draw(board: Board, folder: pathlib.Path) -> dict[str, list[Picture]]:
   drawn: dict[str, list[Picture]] = {}
   taken: set[str] = set()
   # A $ in a name is a $; the axes' own labels have none.
-  with matplotlib.rc_context({**drawing.RC, "text.parse_math": False}):
+  with matplotlib.rc_context({**STYLE, "text.parse_math": False}):
     styles = palette.styles(board)
     for group in board.groups:
       for picture in _pictures(board, group, styles):
@@ -72,19 +75,18 @@ def draw(board: Board, folder: pathlib.Path) -> dict[str, list[Picture]]:
         wide = picture.wide
         wide.savefig(folder / f"{name}.png", dpi=_DPI, facecolor="white")
         wide.axes[0].set_title("")  # the page has a heading
-        html = pages.figure(
+        title = _TITLES[picture.kind]
+        figure = pages.figure(
           wide,
           picture.caption,
           narrow=picture.narrow,
-          below=picture.key,
-          label=f"{_HEADINGS[picture.kind]}: {group.key}",
+          key=picture.key,
+          always=picture.ranks,
+          label=f"{title}: {group.key}",
         )
+        path = f"{folder.name}/{name}.png"
         drawn.setdefault(group.key, []).append(
-          Picture(
-            path=f"{folder.name}/{name}.png",
-            caption=picture.caption,
-            html=pages.heading(_HEADINGS[picture.kind]) + html,
-          )
+          Picture(path, title, picture.caption, figure)
         )
   return drawn
 
@@ -98,44 +100,43 @@ def _pictures(
   plane = frontier.figure(group, points, styles)
   small = frontier.figure(group, points, styles, narrow=True)
   if plane and small:
-    key = _key(frontier.drawn(group), styles, lines=False, line=bool(points))
-    yield _Drawn("frontier", plane[0], small[0], plane[1], key)
+    entries = frontier.drawn(group)
+    names = frontier.names(entries)
+    key = _key(entries, names, styles, lines=False)
+    if points:
+      key.append((pages.swatch(palette.FAINT, dashes=(3.7, 1.6)), _ORACLE))
+    ranks = names != [entry.label for entry in entries]
+    yield _Drawn("frontier", plane[0], small[0], plane[1], key, ranks)
   learning = curves.figure(group, styles)
   small = curves.figure(group, styles, narrow=True)
   if learning and small:
-    key = _key(curves.drawn(group), styles, lines=True)
-    yield _Drawn("curves", learning[0], small[0], learning[1], key)
+    entries = curves.drawn(group)
+    key = _key(entries, frontier.names(entries), styles, lines=True)
+    yield _Drawn("curves", learning[0], small[0], learning[1], key, False)
 
 
 def _key(
   entries: Sequence[Entry],
+  names: Sequence[str],
   styles: Mapping[str, palette.Style],
   *,
   lines: bool,
-  line: bool = False,
-) -> Markup:
-  """Which method is drawn how, where the picture does not name it.
+) -> list[tuple[Markup, str]]:
+  """Pairs each method's swatch with its label, after another name it has.
 
   Args:
     entries: the methods.
+    names: what the picture calls them, their label or their rank.
     styles: label -> style.
     lines: whether they are drawn as lines, not as points.
-    line: whether the oracle's line is there too.
   """
-  from offalign.leaderboard.report import frontier
-
-  ranks = frontier.names(entries) != [entry.label for entry in entries]
-  marks = [
+  return [
     (
       styles[entry.label].swatch(line=lines),
-      f"{entry.rank}  {entry.label}" if ranks and entry.rank else entry.label,
+      entry.label if name == entry.label else f"{name}  {entry.label}",
     )
-    for entry in entries
+    for entry, name in zip(entries, names, strict=True)
   ]
-  if line:
-    dashed = pages.swatch(palette.FAINT, dashes=(3.7, 1.6))
-    marks.append((dashed, _ORACLE))
-  return pages.key(marks, always=ranks and not lines)
 
 
 def slug(text: str) -> str:

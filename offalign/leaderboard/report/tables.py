@@ -1,4 +1,4 @@
-"""The cells of a group's tables, for the console and for Markdown alike."""
+"""Tables of a board as text cells, for console, Markdown and HTML alike."""
 
 import dataclasses
 import functools
@@ -15,13 +15,13 @@ NONE = "–"
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-  """A column of the printed table.
+  """A column of a table as text.
 
   Attributes:
-    title: its heading.
+    title: the heading.
     cells: one for each entry.
     numeric: aligned to the right.
-    key: the metric that it shows; "" where it shows none.
+    key: the metric shown; "" for none.
   """
 
   title: str
@@ -86,7 +86,7 @@ def board_fields(
 
 
 def cost_fields(entries: Sequence[Entry]) -> list[Field]:
-  """The last columns of the main table: seconds and memory."""
+  """Lays out the main table's last columns: seconds and memory."""
   return [
     _field("CPU s", entries, lambda e: f"{e.seconds['cpu'].mean:.1f}"),
     _field("wall s", entries, lambda e: f"{e.seconds['wall'].mean:.1f}"),
@@ -137,10 +137,26 @@ def _point(point: Point, key: str) -> str:
 
 
 def duelists(group: Group) -> list[str]:
-  """The methods of the head-to-head table, in the order of the board."""
+  """Lists the methods of the head-to-head table, in the board's order."""
   met = {a for a, _ in group.duels}
   labels = dict.fromkeys(entry.label for entry in group.entries)
   return [label for label in labels if label in met]
+
+
+def short_names(groups: Sequence[Group]) -> dict[str, str]:
+  """Names groups by key, without the models' options where that is enough."""
+  short = {
+    group.key: f"{group.track}, {group.scenario}, "
+    + group.model.partition("(")[0]
+    for group in groups
+  }
+  names = list(short.values())
+  return {
+    group.key: short[group.key]
+    if names.count(short[group.key]) == 1
+    else f"{group.track}, {group.scenario}, {group.model}"
+    for group in groups
+  }
 
 
 def caption(group: Group) -> str:

@@ -1,4 +1,4 @@
-"""Hugging Face model folders in and out: config.json and safetensors."""
+"""Load and save Hugging Face model folders: config.json and safetensors."""
 
 from offalign.models.hf.checkpoint import (
   MAX_SHARD_SIZE,

@@ -1,4 +1,4 @@
-"""The architectures there are, by the `model_type` of config.json."""
+"""Registry of architectures, by the `model_type` of config.json."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -9,25 +9,25 @@ from flax import nnx
 from offalign.errors import UserError, suggest
 from offalign.models.decoder.decoder import Decoder
 from offalign.models.hf import decoder_families, t5_family
-from offalign.models.hf.source import Source
+from offalign.models.hf.weight_layout import Source
 from offalign.models.t5.t5 import T5
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-  """What there is to know about checkpoints of a `model_type`.
+  """How checkpoints of one `model_type` are read and written.
 
   Attributes:
-    from_hf: a parsed config.json -> the config of our module.
-    weight_map: that config -> where each leaf lies.
-    module: (config, rngs=) -> the module.
-    duplicates: that config -> tensors that some checkpoints hold twice, each
-      with the tensor that is read in its place; they must be equal.
-    ignored: patterns of tensors that stand for no weight.
-    prefix: what the names begin with in checkpoints of the whole model, and
-      not in those of the model without its head.
-    tied_by_file: whether a head is tied because the checkpoint has none,
-      rather than because config.json says so.
+    from_hf: converts a parsed config.json to the config of our module.
+    weight_map: maps that config to the `Source` of each leaf.
+    module: builds the module, called as module(config, rngs=rngs).
+    duplicates: maps that config to {copy: original}: tensors that some
+      checkpoints hold twice. The original is read, the copy must equal it.
+    ignored: patterns of tensors that hold no weights.
+    prefix: start of every tensor's name in a checkpoint of the whole model;
+      a checkpoint without the head lacks it.
+    tied_by_file: True if a missing head tensor means a tied head; False if
+      config.json decides.
   """
 
   from_hf: Callable[[dict[str, Any]], Any]
@@ -63,11 +63,15 @@ _DECODERS = {
 FAMILIES: dict[str, Family] = {"t5": _T5, **_DECODERS}
 
 
-def find(config: dict[str, Any], where: str) -> Family:
-  """The family of a parsed config.json.
+def find_family(config: dict[str, Any], where: str) -> Family:
+  """Finds the family of a parsed config.json.
+
+  Args:
+    config: the parsed file.
+    where: the file's name, for errors.
 
   Raises:
-    UserError: naming the `model_type`, where there is none for it.
+    UserError: if its `model_type` is not implemented.
   """
   name = config.get("model_type")
   if not isinstance(name, str) or name not in FAMILIES:

@@ -1,8 +1,8 @@
-"""Hugging Face checkpoints in and out.
+"""Load and save Hugging Face checkpoints.
 
-Reading goes straight into the sharded layout: each device's part of a leaf is
-filled from a few mapped megabytes of the file at a time, so that the host
-never holds the checkpoint twice.
+Weights are read straight into their sharded layout: each device's part of a
+leaf is filled from the file a few megabytes at a time, so the host never
+holds a checkpoint twice.
 """
 
 import dataclasses
@@ -19,7 +19,11 @@ from offalign.errors import UserError
 from offalign.models import functions
 from offalign.models.base import Model
 from offalign.models.hf import architectures
-from offalign.models.hf.check import check_tensors, equal, expected_shapes
+from offalign.models.hf.check_tensors import (
+  check_tensors,
+  expected_shapes,
+  tensors_equal,
+)
 from offalign.models.hf.folder import (
   CONFIG,
   Folder,
@@ -28,9 +32,9 @@ from offalign.models.hf.folder import (
   read_config,
   whole_or_nothing,
 )
-from offalign.models.hf.read import flatten, read_leaf
-from offalign.models.hf.source import Source
-from offalign.models.hf.write import MAX_SHARD_SIZE, write_tensors
+from offalign.models.hf.read_leaves import flatten, read_leaf
+from offalign.models.hf.weight_layout import Source
+from offalign.models.hf.write_tensors import MAX_SHARD_SIZE, write_tensors
 from offalign.types import Params
 
 SPELLED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -43,26 +47,26 @@ def load(
   dtype: str = "float32",
   spec: str | None = None,
 ) -> tuple[Model, Params]:
-  """Reads a model folder.
+  """Loads a model and its params from a model folder.
 
   Args:
-    folder: with a config.json and safetensors.
-    mesh: where the params go, split as `sharding.state_shardings` says;
-      default: the first device.
-    dtype: of the params, "float32" or "bfloat16".
-    spec: names the model; default: "hf:" and the folder.
+    folder: holds a config.json and safetensors.
+    mesh: devices for the params, which are split as
+      `sharding.state_shardings` says; default: the first device.
+    dtype: dtype of the params, "float32" or "bfloat16".
+    spec: name of the model; default: "hf:" and the folder.
 
   Returns:
     The model and its params.
 
   Raises:
-    UserError: naming file and tensor or option, for anything missing,
-      unexpected, corrupt or not implemented.
+    UserError: if anything is missing, unexpected, corrupt or not implemented;
+      names the file and the tensor or option.
   """
   if dtype not in ("float32", "bfloat16"):
     raise UserError(f"dtype must be float32 or bfloat16, not {dtype!r}")
   opened = open_folder(Path(folder))
-  family = architectures.find(opened.config, str(opened.path / CONFIG))
+  family = architectures.find_family(opened.config, str(opened.path / CONFIG))
   opened = _with_prefix(opened, family.prefix)
   config = _config(opened, family)
   model = describe(opened.config, spec=spec or f"hf:{folder}", tied=config.tied)
@@ -94,21 +98,22 @@ def save(
   dtype: str | None = None,
   max_shard_size: int = MAX_SHARD_SIZE,
 ) -> None:
-  """Writes a model folder: weights, config.json and the tokenizer's files.
+  """Saves a model folder: weights, config.json and the tokenizer's files.
 
-  It is there whole or not at all.
+  The folder appears complete or not at all.
 
   Args:
-    folder: a new one.
-    model: which `load` or `describe` made.
-    params: its params.
-    source: a folder with its config.json, of which all but the dtype is
-      kept, and the files to go beside it (`hf_folder.COMPANIONS`).
-    dtype: of the file: "float32" or "bfloat16"; default: that of the params.
-    max_shard_size: bytes above which there is more than one file of weights.
+    folder: a path where there is nothing yet, or an empty folder.
+    model: a model from `load` or `describe`.
+    params: the model's params.
+    source: folder with the model's config.json, which is copied but for the
+      dtype, and with the files to copy beside it (`folder.COMPANIONS`).
+    dtype: dtype of the tensors, one of `SPELLED`; default: that of the
+      params.
+    max_shard_size: size in bytes above which weights go to several files.
 
   Raises:
-    UserError: where the folder is not empty, or the params do not fit.
+    UserError: if the folder is not empty, or the params are not the model's.
   """
   source = Path(source)
   config = read_config(source)
@@ -135,7 +140,20 @@ def write(
   dtype: str | None = None,
   max_shard_size: int = MAX_SHARD_SIZE,
 ) -> None:
-  """Writes weights and config.json into a folder; see `save`."""
+  """Writes weights and config.json into an existing folder.
+
+  Args:
+    folder: an existing folder.
+    config: the parsed config.json.
+    model: see `save`.
+    params: see `save`.
+    where: name of the config.json, for errors.
+    dtype: see `save`.
+    max_shard_size: see `save`.
+
+  Raises:
+    UserError: if the params are not the model's.
+  """
   sources = sources_of(config, tied="head" not in params, where=where)
   shapes = shapes_of(model)
   _check_params(params, shapes, sources, where)
@@ -158,15 +176,15 @@ def write(
 
 
 def shapes_of(model: Model) -> Params:
-  """The shapes of a model's params."""
+  """Returns the shapes of a model's params, without computing them."""
   return jax.eval_shape(model.init, jax.random.key(0))
 
 
 def sources_of(
   config: dict[str, Any], *, tied: bool, where: str = CONFIG
 ) -> dict[str, Source]:
-  """Where each leaf lies in a checkpoint; see `describe`."""
-  family = architectures.find(config, where)
+  """Maps the path of each leaf to its `Source`; args as in `describe`."""
+  family = architectures.find_family(config, where)
   return family.weight_map(_configure(family, config, tied))
 
 
@@ -198,16 +216,16 @@ def _check_params(
 def describe(
   config: dict[str, Any], *, spec: str, tied: bool, where: str = CONFIG
 ) -> Model:
-  """The model of a parsed config.json, without weights.
+  """Builds the model of a parsed config.json, without weights.
 
   Args:
-    config: the file's content.
-    spec: names the model.
-    tied: whether its head is the embedding; decides only where config.json
-      does not.
-    where: the file, for errors.
+    config: the parsed file.
+    spec: name of the model.
+    tied: whether the head is the embedding; used only for families whose
+      config.json does not say so.
+    where: the file's name, for errors.
   """
-  family = architectures.find(config, where)
+  family = architectures.find_family(config, where)
   ours = _configure(family, config, tied)
   return functions.as_model(
     lambda rngs: family.module(ours, rngs=rngs),
@@ -218,7 +236,7 @@ def describe(
 
 
 def _config(opened: Folder, family: architectures.Family) -> Any:
-  """Our config of a folder; sees to `tied` where the weights decide it."""
+  """Reads a folder's config; for some families the weights decide `tied`."""
   config = family.from_hf(opened.config)
   if not family.tied_by_file:
     return config
@@ -232,13 +250,13 @@ def _config(opened: Folder, family: architectures.Family) -> Any:
   twice = (
     config.scaled
     and table in opened.tensors
-    and equal(opened.tensors[head], opened.tensors[table])
+    and tensors_equal(opened.tensors[head], opened.tensors[table])
   )
   return dataclasses.replace(config, tied=twice)
 
 
 def _with_prefix(opened: Folder, prefix: str) -> Folder:
-  """Names as in checkpoints of the whole model."""
+  """Adds the prefix that a checkpoint without the head lacks."""
   if any(name.startswith(prefix) for name in opened.tensors):
     return opened
   return dataclasses.replace(

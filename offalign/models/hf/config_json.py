@@ -1,16 +1,19 @@
-"""Reading config.json so that nothing in it goes unnoticed.
+"""Read config.json so that no key goes unnoticed.
 
 Every key is read, required to have the one value that is implemented, or on a
-list of those that change nothing; any other is refused by name. A checkpoint
-is never run with an option of its own left out.
+list of those that change nothing; any other is refused by name. So no option
+of a checkpoint is silently dropped.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from offalign.errors import UserError
 
 _REQUIRED: Any = object()
+_LARGEST = 2**31 - 1  # of a size
+_MOST_LAYERS = 10_000  # each has tensors, all of which are named at once
 
 _NO_EFFECT = """
 _attn_implementation_autoset _name_or_path attention_dropout attn_pdrop
@@ -40,7 +43,7 @@ checkpoint was trained at, and heads for classification.
 
 
 class ConfigJson:
-  """A parsed config.json, and which of its keys have been accounted for."""
+  """A parsed config.json that remembers which keys were read."""
 
   def __init__(self, raw: Mapping[str, Any], where: str = "config.json"):
     """Takes the parsed file; `where` names it in errors."""
@@ -49,10 +52,10 @@ class ConfigJson:
     self._seen: set[str] = set()
 
   def take(self, key: str, default: Any = _REQUIRED) -> Any:
-    """The value of a key; the default where it is missing or null.
+    """Returns a key's value, or the default if it is missing or null.
 
     Raises:
-      UserError: where it is missing or null and there is no default.
+      UserError: if it is missing or null and there is no default.
     """
     self._seen.add(key)
     value = self._raw.get(key)
@@ -63,11 +66,11 @@ class ConfigJson:
     return default
 
   def nullable(self, key: str, default: float | None) -> Any:
-    """As `number`, but null is None; only a missing key has the default."""
+    """Like `number`, but null gives None; only a missing key the default."""
     return self.number(key, None if key in self._raw else default)
 
   def number(self, key: str, default: Any = _REQUIRED) -> Any:
-    """As `take`, for a positive number."""
+    """Like `take`, for a positive number."""
     value = self.take(key, default)
     if value is None:
       return None
@@ -75,17 +78,22 @@ class ConfigJson:
       self.refuse(key, value, "must be a number")
     if not value > 0:
       self.refuse(key, value, "must be above 0")
+    if value == math.inf:
+      self.refuse(key, value, "must be finite")
     return value
 
   def size(self, key: str, default: Any = _REQUIRED) -> Any:
-    """As `number`, for a whole one."""
+    """Like `number`, for a whole number."""
     value = self.number(key, default)
     if value is not None and not isinstance(value, int):
       self.refuse(key, value, "must be a whole number")
+    most = _MOST_LAYERS if "layer" in key else _LARGEST
+    if value is not None and value > most:
+      self.refuse(key, value, f"must be at most {most:,}")
     return value
 
   def flag(self, key: str, default: Any = _REQUIRED) -> bool:
-    """As `take`, for true or false."""
+    """Like `take`, for true or false."""
     value = self.take(key, default)
     if not isinstance(value, bool):
       self.refuse(key, value, "must be true or false")
@@ -94,14 +102,14 @@ class ConfigJson:
   def choice(
     self, key: str, known: Mapping[str, Any], default: Any = _REQUIRED
   ) -> Any:
-    """As `take`, for one of some names; returns what the name stands for."""
+    """Like `take`, for a name in `known`; returns the value it stands for."""
     value = self.take(key, default)
     if not isinstance(value, str) or value not in known:
       self.refuse(key, value, f"is not one of {', '.join(known)}")
     return known[value]
 
   def only(self, key: str, *values: Any) -> None:
-    """Raises UserError unless a key is missing, null or one of `values`."""
+    """Requires a key to be missing, null or one of `values`."""
     value = self.take(key, None)
     if value is not None and value not in values:
       implemented = " or ".join(repr(v) for v in values) or "null"
@@ -112,10 +120,13 @@ class ConfigJson:
     raise UserError(f"{self.where}: {key}={value!r} {why}")
 
   def finish(self, irrelevant: Iterable[str] = ()) -> None:
-    """Raises UserError where a key that is not null was not accounted for.
+    """Refuses keys that are not null and were not read.
 
     Args:
-      irrelevant: keys that change nothing, beside `IRRELEVANT`.
+      irrelevant: more keys that change nothing, beside `IRRELEVANT`.
+
+    Raises:
+      UserError: names every such key.
     """
     known = self._seen | IRRELEVANT | set(irrelevant)
     left = sorted(

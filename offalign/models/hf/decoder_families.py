@@ -1,7 +1,7 @@
-"""Decoder families of Hugging Face, as a table.
+"""Table of decoder families: Llama, Mistral, Qwen, Gemma, GPT-2.
 
-What a family fixes is in its row of `KINDS`; what a checkpoint chooses is read
-from its config.json by `decoder_options`. Both end as the switches of a
+A row of `KINDS` holds what a family fixes; `decoder_fields` reads what a
+checkpoint chooses in its config.json. Both become fields of a
 `DecoderConfig`.
 """
 
@@ -15,9 +15,9 @@ from flax import nnx, traverse_util
 
 from offalign.models.decoder.config import DecoderConfig
 from offalign.models.decoder.decoder import Decoder
-from offalign.models.hf import switches as options
+from offalign.models.hf import decoder_fields
 from offalign.models.hf.config_json import ConfigJson
-from offalign.models.hf.source import Source
+from offalign.models.hf.weight_layout import Source
 
 _SIZES = {
   "width": "hidden_size",
@@ -70,28 +70,28 @@ _GPT2_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-  """A family.
+  """A family of decoders.
 
   Attributes:
-    architecture: the class of the checkpoints that are served.
-    tied: what config.json means where it does not say.
-    switches: fields of `DecoderConfig` that are the same for all of it.
-    readers: (config.json, fields so far) -> fields.
-    sizes: field -> key.
-    optional: the same, for keys that may be missing or null.
-    epsilon: the key, and what it is where it is missing.
-    names: module of ours -> what its tensors are called, less .weight and
-      .bias.
+    architecture: class of transformers whose checkpoints are read.
+    tied: whether the head is the embedding if config.json does not say.
+    switches: fields of `DecoderConfig` that the whole family shares.
+    readers: functions (config.json, fields so far) -> more fields.
+    sizes: field -> key of config.json.
+    optional: field -> key, for keys that may be missing or null.
+    epsilon: key of the norms' epsilon, and its default.
+    names: our module -> name of its tensors, without .weight or .bias.
     transpose: whether linear maps are stored [out, in]; the head always is.
     fused: modules that share a tensor, in the order of their outputs.
-    irrelevant: keys that change nothing in it.
-    prefix: of the tensors of the model without its head.
+    irrelevant: keys of config.json that change nothing for this family.
+    prefix: start of the tensors' names that checkpoints without the head
+      lack.
   """
 
   architecture: str
   tied: bool
   switches: Mapping[str, Any]
-  readers: tuple[options.Reader, ...]
+  readers: tuple[decoder_fields.Reader, ...]
   sizes: Mapping[str, str] = dataclasses.field(default_factory=lambda: _SIZES)
   optional: Mapping[str, str] = dataclasses.field(
     default_factory=lambda: _GROUPED | _HEAD_DIM
@@ -104,15 +104,15 @@ class Kind:
   prefix: str = "model."
 
 
-_SILU = functools.partial(options.activation, "hidden_act")
-_GELU = functools.partial(options.activation, "hidden_activation")
-_BIASES = functools.partial(options.biases, ("attention_bias",))
+_SILU = functools.partial(decoder_fields.activation, "hidden_act")
+_GELU = functools.partial(decoder_fields.activation, "hidden_activation")
+_BIASES = functools.partial(decoder_fields.biases, ("attention_bias",))
 
 _QWEN = Kind(
   architecture="Qwen2ForCausalLM",
   tied=False,
   switches={"gated": True, "biases": ("query", "key", "value")},
-  readers=(_SILU, options.last_layers_slide, options.rope),
+  readers=(_SILU, decoder_fields.last_layers_slide, decoder_fields.rope),
 )
 
 _GEMMA = Kind(
@@ -127,10 +127,10 @@ _GEMMA = Kind(
   readers=(
     _GELU,
     _BIASES,
-    options.every_other_slides,
-    options.rope,
-    options.gemma_scores,
-    options.gemma2_caps,
+    decoder_fields.every_other_slides,
+    decoder_fields.rope,
+    decoder_fields.gemma_scores,
+    decoder_fields.gemma2_caps,
   ),
   sizes=_SIZES | _HEAD_DIM,
   optional=_GROUPED,
@@ -146,15 +146,15 @@ KINDS: dict[str, Kind] = {
     switches={"gated": True},
     readers=(
       _SILU,
-      functools.partial(options.biases, ("attention_bias", "mlp_bias")),
-      options.rope,
+      functools.partial(decoder_fields.biases, ("attention_bias", "mlp_bias")),
+      decoder_fields.rope,
     ),
   ),
   "mistral": Kind(
     architecture="MistralForCausalLM",
     tied=False,
     switches={"gated": True},
-    readers=(_SILU, options.same_window, options.rope),
+    readers=(_SILU, decoder_fields.same_window, decoder_fields.rope),
   ),
   "qwen2": _QWEN,
   "qwen3": dataclasses.replace(
@@ -173,9 +173,9 @@ KINDS: dict[str, Kind] = {
     readers=(
       _GELU,
       _BIASES,
-      options.five_of_six_slide,
-      options.gemma_scores,
-      options.gemma3_caps,
+      decoder_fields.five_of_six_slide,
+      decoder_fields.gemma_scores,
+      decoder_fields.gemma3_caps,
     ),
   ),
   "gpt2": Kind(
@@ -187,8 +187,8 @@ KINDS: dict[str, Kind] = {
       "biases": ("query", "key", "value", "out", "up", "down"),
     },
     readers=(
-      functools.partial(options.activation, "activation_function"),
-      options.gpt2_scores,
+      functools.partial(decoder_fields.activation, "activation_function"),
+      decoder_fields.gpt2_scores,
     ),
     sizes={
       "width": "n_embd",
@@ -211,14 +211,14 @@ IGNORED = (
   r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
   r"transformer\.h\.\d+\.attn\.(masked_)?bias",
 )
-"""Tensors that are no weights, as patterns: RoPE's rates, causal masks."""
+"""Patterns of tensors that hold no weights: RoPE's rates, causal masks."""
 
 
 def from_hf(config: dict[str, Any]) -> DecoderConfig:
-  """The network that a parsed config.json describes.
+  """Converts a parsed config.json to a `DecoderConfig`.
 
   Raises:
-    UserError: for a key or a value that is not implemented, by name.
+    UserError: names a key or a value that is not implemented.
   """
   read = ConfigJson(config)
   name = read.choice("model_type", {name: name for name in KINDS})
@@ -244,7 +244,7 @@ def from_hf(config: dict[str, Any]) -> DecoderConfig:
 
 
 def weight_map(config: DecoderConfig) -> dict[str, Source]:
-  """Where each leaf of the params lies in a checkpoint."""
+  """Maps the path of each leaf of the params to its `Source`."""
   kind = KINDS[config.family or "llama"]
   shapes = jax.eval_shape(
     lambda: nnx.to_pure_dict(nnx.state(Decoder(config, rngs=nnx.Rngs(0))))
@@ -268,7 +268,7 @@ def weight_map(config: DecoderConfig) -> dict[str, Source]:
 
 
 def duplicates(config: DecoderConfig) -> dict[str, str]:
-  """Tensors some checkpoints hold twice -> the one that is read."""
+  """Maps tensors that are copies to the tensor that is read instead."""
   if not config.tied:
     return {}
   names = KINDS[config.family or "llama"].names

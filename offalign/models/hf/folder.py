@@ -1,6 +1,6 @@
-"""A Hugging Face model folder: config.json and safetensors, nothing else.
+"""Open a Hugging Face model folder: config.json and safetensors.
 
-No pickle is ever opened: a folder that holds weights in no other form is
+No pickle is ever opened: a folder whose weights are pickles alone is
 refused.
 """
 
@@ -38,10 +38,10 @@ TOKENIZER = (
   "vocab.txt",
 )
 MORE_TEMPLATES = "additional_chat_templates"
-"""A folder beside them, of chat templates that are not the default."""
+"""Folder of the chat templates other than the default one."""
 
 COMPANIONS = (GENERATION, *TOKENIZER)
-"""What belongs to a model beside its config and weights."""
+"""Files that belong to a model beside its config and weights."""
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 _SAMPLES = 16  # places of a tensor that a fingerprint looks at
@@ -50,12 +50,12 @@ _SAMPLE = 256  # bytes of each
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-  """A model folder whose headers have been checked.
+  """A model folder whose files' headers have been checked.
 
   Attributes:
-    path: where it is.
-    config: its config.json.
-    tensors: name -> where its bytes are.
+    path: the folder.
+    config: the parsed config.json.
+    tensors: name -> place of the tensor's bytes.
   """
 
   path: Path
@@ -64,11 +64,11 @@ class Folder:
 
   @property
   def fingerprint(self) -> str:
-    """16 hex digits that name the weights.
+    """Hash of the weights; 16 hex digits.
 
-    Taken from config.json, the headers, and 16 places of every tensor: to
-    train a tensor changes it everywhere, and a checkpoint of many gigabytes
-    is not read twice.
+    It covers config.json, the headers, and 16 places of every tensor.
+    Training changes a tensor everywhere, so a few places suffice and a
+    checkpoint of many gigabytes is not read twice.
     """
     digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
     tensors = sorted(self.tensors.values(), key=lambda t: (t.file, t.start))
@@ -88,7 +88,7 @@ def open_folder(path: Path) -> Folder:
   """Reads a folder's config.json and the headers of its weights.
 
   Raises:
-    UserError: naming the file, for anything missing or wrong.
+    UserError: if anything is missing or wrong; names the file.
   """
   config = read_config(path)
   files = _files(path)
@@ -108,10 +108,10 @@ def open_folder(path: Path) -> Folder:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-  """The config.json of a folder.
+  """Reads and parses the config.json of a folder.
 
   Raises:
-    UserError: where it is missing or no JSON object.
+    UserError: if it is missing or is no JSON object.
   """
   file = path / CONFIG
   if not file.is_file():
@@ -130,7 +130,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _files(path: Path) -> list[Path]:
-  """The files that hold the weights."""
+  """Lists the files that hold the weights."""
   if (path / SINGLE).is_file():
     return [path / SINGLE]
   if (path / INDEX).is_file():
@@ -149,7 +149,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-  """Tensor -> file, from the index of a checkpoint in several files."""
+  """Reads {tensor: file} from the index of a checkpoint in several files."""
   file = path / INDEX
   names = _json(file).get("weight_map")
   if not isinstance(names, dict) or not names:
@@ -160,11 +160,12 @@ def _read_index(path: Path) -> dict[str, str]:
       not isinstance(name, str)
       or not name.endswith(".safetensors")
       or any(c in name for c in "/\\\0")
+      or len(name.encode("utf-8", "replace")) > 255
       or name.startswith(".")
     ):
       raise UserError(
-        f"{file}: tensor {tensor!r} is said to be in {name!r}, which is not "
-        "the name of a safetensors file in that folder"
+        f"{file}: tensor {tensor!r} is said to be in {name!r:.80}, which is "
+        "not the name of a safetensors file in that folder"
       )
   return names
 
@@ -187,7 +188,13 @@ def _check_index(path: Path, tensors: dict[str, Tensor]) -> None:
 def copy_companions(
   source: Path, folder: Path, *, tokenizer: bool = True
 ) -> None:
-  """Copies what is beside the weights, as far as it is there."""
+  """Copies the files beside the weights that exist.
+
+  Args:
+    source: the folder to copy from.
+    folder: the folder to copy to.
+    tokenizer: whether the tokenizer's files are copied too.
+  """
   for name in COMPANIONS if tokenizer else (GENERATION,):
     if (source / name).is_file():
       shutil.copyfile(source / name, folder / name)
@@ -198,10 +205,10 @@ def copy_companions(
 
 @contextlib.contextmanager
 def whole_or_nothing(folder: Path) -> Iterator[Path]:
-  """A folder to write to that becomes `folder` when all went well.
+  """Yields a temporary folder that is renamed to `folder` on success.
 
   Raises:
-    UserError: where there is something at `folder` already.
+    UserError: if `folder` exists and is not an empty folder.
   """
   folder = folder.absolute()
   if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

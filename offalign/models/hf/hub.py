@@ -1,4 +1,4 @@
-"""Models by name: a folder, or a name on the Hugging Face hub."""
+"""Find a model by its folder or by its name on the Hugging Face hub."""
 
 import functools
 import re
@@ -17,17 +17,17 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @functools.cache
-def find(name: str) -> Path:
-  """The folder of a model; downloads it if it is on the hub and not here.
+def find_folder(name: str) -> Path:
+  """Finds a model's folder; downloads the model if there is no such folder.
 
-  A folder never touches the network. Of a hub's repository, only
-  safetensors, config.json and the tokenizer's files are downloaded.
+  A folder never touches the network. From the hub, only safetensors,
+  config.json and the tokenizer's files are downloaded.
 
   Args:
-    name: a folder, or org/name where there is no such folder.
+    name: a folder, or org/name on the hub if there is no such folder.
 
   Raises:
-    UserError: where there is neither, or the hub cannot be reached.
+    UserError: if there is neither, or the hub cannot be reached.
   """
   folder = Path(name).expanduser()
   if folder.is_dir():

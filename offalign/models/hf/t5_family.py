@@ -1,7 +1,7 @@
-"""How Hugging Face checkpoints spell the switches and weights of a T5.
+"""T5 checkpoints of Hugging Face: their config.json and names of tensors.
 
 T5 v1.0, v1.1 and Flan-T5 (arXiv:1910.10683, arXiv:2002.05202,
-arXiv:2210.11416) are one network; what differs is here, as data.
+arXiv:2210.11416) are one network; their differences are tables here.
 """
 
 import dataclasses
@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from offalign.errors import UserError
 from offalign.models.hf.config_json import ConfigJson
-from offalign.models.hf.source import Source
+from offalign.models.hf.weight_layout import Source
 from offalign.models.t5.config import T5Config
 
 ARCHITECTURES = ("T5ForConditionalGeneration", "T5WithLMHeadModel")
-"""The older name is that of v1.0's first checkpoints."""
+"""Classes in config.json; the second is in v1.0's first checkpoints."""
 
 _PROJECTIONS: dict[str, tuple[Literal["gelu", "relu", "silu"], bool]] = {
   "relu": ("relu", False),
@@ -31,19 +31,18 @@ _SIZES = {
   "relative_attention_num_buckets": ("buckets", 32),
   "relative_attention_max_distance": ("max_distance", 128),
 }
-"""Key of config.json -> field, and what an absent key stands for."""
+"""Key of config.json -> field, and the default of an absent key."""
 
 
 def from_hf(config: dict[str, Any]) -> T5Config:
-  """The network that a parsed config.json describes.
+  """Converts a parsed config.json to a `T5Config`.
 
-  Whether the head is tied is not there: transformers 5 writes
-  tie_word_embeddings=true for all of them. It is tied where the checkpoint
-  has no head of its own, which is for the reader of the weights to see;
-  until then `tied` is False.
+  `tied` is always False: config.json does not say whether the head is tied,
+  because transformers 5 writes tie_word_embeddings=true for every T5. The
+  reader of the weights sets it where the checkpoint has no head.
 
   Raises:
-    UserError: for a key or a value that is not implemented, by name.
+    UserError: names a key or a value that is not implemented.
   """
   read = ConfigJson(config)
   read.only("model_type", "t5")
@@ -79,7 +78,11 @@ def from_hf(config: dict[str, Any]) -> T5Config:
 
 
 def to_hf(config: T5Config) -> dict[str, Any]:
-  """The config.json of a network of ours; `from_hf`'s inverse."""
+  """Converts a `T5Config` to a config.json; the inverse of `from_hf`.
+
+  Raises:
+    UserError: if Hugging Face has no T5 with these options.
+  """
   projection = next(
     (
       name
@@ -115,7 +118,7 @@ def to_hf(config: T5Config) -> dict[str, Any]:
 
 
 def duplicates(config: T5Config) -> dict[str, str]:
-  """Tensors some checkpoints hold twice -> the one that is read."""
+  """Maps tensors that are copies to the tensor that is read instead."""
   names = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"]
   if config.tied:
     names.append("lm_head.weight")
@@ -127,13 +130,13 @@ IGNORED = (
   r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias"
   r"\.weight",
 )
-"""Tensors that stand for nothing, as patterns."""
+"""Patterns of tensors that hold no weights."""
 
 _ATTENTION = {"query": "q", "key": "k", "value": "v", "out": "o"}
 
 
 def weight_map(config: T5Config) -> dict[str, Source]:
-  """Where each leaf of the params lies in a checkpoint."""
+  """Maps the path of each leaf of the params to its `Source`."""
   found = {"embedding/table": Source(("shared.weight",))}
   if not config.tied:
     found["head/kernel"] = Source(("lm_head.weight",), transpose=True)
@@ -165,7 +168,7 @@ def weight_map(config: T5Config) -> dict[str, Source]:
 
 
 def _mlp(config: T5Config) -> dict[str, str]:
-  """Leaf -> name, of the MLP."""
+  """Maps the MLP's leaves to the names of their tensors."""
   names = {"down": "wo", "up": "wi"}
   if config.gated:
     names = {"down": "wo", "gate": "wi_0", "up": "wi_1"}

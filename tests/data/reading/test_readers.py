@@ -3,6 +3,8 @@ import json
 import os
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from offalign import data
@@ -153,9 +155,6 @@ def test_harmless_oddities_of_lines(tmp_path):
 
 
 def test_invalid_utf8_in_parquet_is_found_by_row(tmp_path):
-  import pyarrow as pa
-  import pyarrow.parquet as pq
-
   raw = pa.array([b"a", b"\xff\xfe", b"c"]).cast(pa.binary())
   as_text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
   table = pa.table(
@@ -231,3 +230,11 @@ def test_gzip_members_are_read_to_the_end(tmp_path):
   path = tmp_path / "a.jsonl.gz"
   path.write_bytes(b"".join(gzip.compress(good(i) + b"\n") for i in range(3)))
   assert len(data.load(path).records) == 3
+
+
+def test_a_parquet_column_whose_name_is_not_utf8(tmp_path):
+  path = tmp_path / "rows.parquet"
+  pq.write_table(pa.table({"prompt": ["p"], "xxxx": ["a"]}), path)
+  path.write_bytes(path.read_bytes().replace(b"xxxx", b"\xff\xfe\xff\xfe"))
+  with pytest.raises(UserError, match=r"Parquet|not valid UTF-8"):
+    data.load(path)

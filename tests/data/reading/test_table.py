@@ -38,6 +38,8 @@ CASES = [
   (TRAJ, "reward", 10**400, "inf is not a finite number"),
   (TRAJ, "reward", "1.0", "the text '1.0' .*without quotes"),
   (TRAJ, "reward", "high", "the text 'high' where a number belongs$"),
+  (TRAJ, "reward", 1e308, r"1e\+308 is too large: .* float32"),
+  (TRAJ, "reward", -1e39, r"-1e\+39 is too large: .* float32"),
   (TRAJ, "reward", True, "the boolean true where a number"),
   (TRAJ, "reward", [1.0], "a list where a number"),
   (TRAJ, "prompt", ABSENT, "missing"),

@@ -297,3 +297,28 @@ def test_unusable_tokenizers(words, tmp_path):
 def test_what_is_refused(call, what):
   with pytest.raises(UserError, match=what):
     call()
+
+
+@pytest.mark.parametrize(
+  ("change", "what"),
+  [
+    ({"pad_token": [[[]]]}, r"pad_token is \[\[\[\]\]\], not text"),
+    ({"pad_token": {"content": 3}}, "pad_token is 3, not text"),
+    ({"role_markers": {"user": float("inf")}}, "marker of 'user' is inf, not"),
+    ({"role_markers": ["user"]}, "role_markers is .* where a JSON object"),
+    ({"tokenizer_class": 7}, "tokenizer_class is 7, where text belongs"),
+    ({"is_encoder_decoder": "no"}, "is_encoder_decoder is 'no', where true"),
+    ({"added_tokens_decoder": [1]}, "added_tokens_decoder is no JSON object"),
+    ({"added_tokens_decoder": {"x": "</s>"}}, "has '</s>' as token x"),
+  ],
+)
+def test_settings_of_a_wrong_type(words, change, what):
+  with pytest.raises(UserError, match=what):
+    words({"tokenizer_config.json": {"eos_token": "</s>", **change}})
+
+
+def test_a_number_of_thousands_of_digits(words, tmp_path):
+  words(EOS).save(tmp_path)
+  (tmp_path / "tokenizer_config.json").write_text('{"x": ' + "9" * 5000 + "}")
+  with pytest.raises(UserError, match=r"tokenizer_config.json is not valid"):
+    Tokenizer.load(tmp_path)

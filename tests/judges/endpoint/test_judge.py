@@ -334,6 +334,7 @@ def test_the_key_is_sent_and_nowhere_else(
   with caplog.at_level(logging.DEBUG):
     server.plan["prompt 0"] = [status(500, message=KEY), reset]
     server.plan["prompt 1"] = [raw(KEY.encode())] * 9
+    server.plan["prompt 9"] = [answer(f"{KEY} A")]
     server.plan["prompt 2"] = [status(418, message=f"Bearer {KEY}")]
     made = judge(tmp_path, key_env="MY_KEY", workers=1)
     said = compare(made, 2)
@@ -348,6 +349,8 @@ def test_the_key_is_sent_and_nowhere_else(
   ]
   written = [path.read_bytes() for path in tmp_path.rglob("*")]
   assert written
+  modes = {path.stat().st_mode & 0o777 for path in tmp_path.glob("*.sqlite")}
+  assert modes == {0o600}
   assert not [text for text in shown if KEY in text]
   assert not [data for data in written if KEY.encode() in data]
 

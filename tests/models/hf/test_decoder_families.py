@@ -7,7 +7,7 @@ import pytest
 
 from offalign.errors import UserError
 from offalign.models.hf import decoder_families
-from offalign.models.hf.source import assemble, disassemble, whole
+from offalign.models.hf.weight_layout import assemble, disassemble, whole
 from offalign.models.positions import Rope
 
 COMMON = {

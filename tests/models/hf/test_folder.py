@@ -14,7 +14,7 @@ from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
 from offalign.models import hf
 from offalign.models.hf.folder import INDEX, SINGLE, open_folder
-from offalign.models.hf.read import flatten
+from offalign.models.hf.read_leaves import flatten
 from offalign.models.hf.tensor_files import Writer
 
 
@@ -116,7 +116,7 @@ def test_several_files(t5_parts, t5_folder, tmp_path, limit):
 @pytest.mark.parametrize("mesh", [MeshConfig(8, 1), MeshConfig(2, 4)])
 def test_into_the_sharded_layout(t5_parts, tmp_path, monkeypatch, mesh):
   monkeypatch.setattr("offalign.distributed.sharding.SMALL", 100)
-  monkeypatch.setattr("offalign.models.hf.read._WINDOW", 200)  # bytes
+  monkeypatch.setattr("offalign.models.hf.read_leaves._WINDOW", 200)  # bytes
   config, model, params = t5_parts
   folder = tmp_path / "tiny"
   folder.mkdir()

@@ -13,9 +13,9 @@ from offalign.policy import origin
 
 @pytest.fixture(autouse=True)
 def _forget():
-  hub.find.cache_clear()
+  hub.find_folder.cache_clear()
   yield
-  hub.find.cache_clear()
+  hub.find_folder.cache_clear()
 
 
 def test_a_folder_never_touches_the_network(t5_folder, monkeypatch):
@@ -24,7 +24,7 @@ def test_a_folder_never_touches_the_network(t5_folder, monkeypatch):
 
   monkeypatch.setattr(socket.socket, "connect", connect)
   monkeypatch.setattr(huggingface_hub, "snapshot_download", connect)
-  found = hub.find(str(t5_folder))
+  found = hub.find_folder(str(t5_folder))
   assert found == t5_folder
   hf.load(found)
 
@@ -33,7 +33,7 @@ def test_a_folder_named_like_a_hub_model(t5_folder, tmp_path, monkeypatch):
   (tmp_path / "google").mkdir()
   t5_folder.rename(tmp_path / "google" / "flan-t5-small")
   monkeypatch.chdir(tmp_path)
-  assert (hub.find("google/flan-t5-small") / "config.json").is_file()
+  assert (hub.find_folder("google/flan-t5-small") / "config.json").is_file()
 
 
 def test_only_what_is_needed_is_downloaded(t5_folder, monkeypatch):
@@ -44,8 +44,8 @@ def test_only_what_is_needed_is_downloaded(t5_folder, monkeypatch):
     return str(t5_folder)
 
   monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-  assert hub.find("google/flan-t5-small") == t5_folder
-  assert hub.find("google/flan-t5-small") == t5_folder
+  assert hub.find_folder("google/flan-t5-small") == t5_folder
+  assert hub.find_folder("google/flan-t5-small") == t5_folder
   [(name, patterns)] = asked
   assert name == "google/flan-t5-small"
   files = [
@@ -72,7 +72,7 @@ def test_only_what_is_needed_is_downloaded(t5_folder, monkeypatch):
 def test_offline_is_one_sentence():
   assert huggingface_hub.constants.HF_HUB_OFFLINE
   with pytest.raises(UserError) as raised:
-    hub.find("google/no-such-model-of-any-kind")
+    hub.find_folder("google/no-such-model-of-any-kind")
   message = str(raised.value)
   assert message.startswith("'google/no-such-model-of-any-kind' is no folder")
   assert "download it where there is a network" in message
@@ -85,12 +85,12 @@ def test_offline_is_one_sentence():
 def test_what_cannot_be_a_hub_model_is_not_asked_for(name, monkeypatch):
   monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
   with pytest.raises(UserError, match="there is no model folder"):
-    hub.find(name)
+    hub.find_folder(name)
 
 
 def test_a_file_is_no_folder(t5_folder):
   with pytest.raises(UserError, match="name the folder that it is in"):
-    hub.find(str(t5_folder / "model.safetensors"))
+    hub.find_folder(str(t5_folder / "model.safetensors"))
 
 
 def test_what_is_a_name_and_what_a_spec(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 
 from offalign.models import hf
 from offalign.models.hf import t5_family
-from offalign.models.hf.check import expected_shapes
+from offalign.models.hf.check_tensors import expected_shapes
 from offalign.models.hf.tensor_files import Writer
 from offalign.models.t5.config import T5Config
 

@@ -20,6 +20,26 @@ class TestRefusals:
     with pytest.raises(UserError, match=message):
       hf.load(folder)
 
+  @pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+      ("layer_norm_epsilon", float("inf"), "must be finite"),
+      ("num_layers", 10**9, "num_layers=1000000000 must be at most 10,000"),
+      ("d_model", 10**12, "d_model=1000000000000 must be at most"),
+    ],
+  )
+  def test_sizes_beyond_reason(self, t5_folder, key, value, why):
+    file = t5_folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    self.refused(t5_folder, why)
+
+  def test_a_file_name_that_no_disk_takes(self, t5_folder):
+    (t5_folder / SINGLE).unlink()
+    name = "x" * 5000 + ".safetensors"
+    index = {"weight_map": {"shared.weight": name}}
+    (t5_folder / INDEX).write_text(json.dumps(index))
+    self.refused(t5_folder, "which is not the name of a safetensors file")
+
   def test_missing(self, t5_folder):
     values = tensors(t5_folder)
     del values["encoder.final_layer_norm.weight"]

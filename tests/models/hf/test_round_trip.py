@@ -13,7 +13,7 @@ transformers = pytest.importorskip(
 from benchmarks import parity_decoders, parity_t5  # noqa: E402
 from offalign.models import hf  # noqa: E402
 from offalign.models.hf.folder import SINGLE, open_folder  # noqa: E402
-from offalign.models.hf.read import flatten  # noqa: E402
+from offalign.models.hf.read_leaves import flatten  # noqa: E402
 from offalign.models.hf.tensor_files import Writer  # noqa: E402
 
 CASES = {

@@ -1,7 +1,7 @@
-"""Adapters as the folder that `peft` reads: a config and safetensors.
+"""Write LoRA adapters as a folder that `peft` reads.
 
-Layers come apart, and maps are turned to [out, in] as everywhere in a
-checkpoint: lora_A is [r, in] and lora_B [out, r].
+Each layer becomes a tensor of its own, and maps are stored as [out, in], as
+everywhere in a checkpoint: lora_A is [r, in] and lora_B is [out, r].
 """
 
 import json
@@ -13,9 +13,9 @@ import numpy as np
 from offalign.errors import UserError
 from offalign.models.base import Model
 from offalign.models.hf import checkpoint as hf
-from offalign.models.hf.read import flatten
-from offalign.models.hf.source import Source
+from offalign.models.hf.read_leaves import flatten
 from offalign.models.hf.tensor_files import Writer
+from offalign.models.hf.weight_layout import Source
 from offalign.models.lora import LoraConfig
 from offalign.types import Params
 
@@ -24,7 +24,7 @@ ADAPTER = "adapter_model.safetensors"
 _WEIGHT = ".weight"
 
 
-def write(
+def write_adapter(
   folder: Path,
   config: dict[str, Any],
   model: Model,
@@ -37,17 +37,17 @@ def write(
   """Writes adapter_config.json and adapter_model.safetensors.
 
   Args:
-    folder: where they go.
-    config: the config.json of the model.
+    folder: an existing folder.
+    config: the parsed config.json of the model.
     model: the model.
-    lora: which adapters.
-    adapters: from `lora.init`, trained.
-    base: what the weights that they belong to are called.
-    dtype: of the file.
+    lora: the config of the adapters.
+    adapters: trained adapters, in the layout of `lora.init`.
+    base: name of the model that the adapters belong to, for peft.
+    dtype: dtype of the tensors.
 
   Raises:
-    UserError: where the checkpoint keeps several maps in one tensor, for
-      which one adapter would have to serve.
+    UserError: if an adapted map shares its tensor in the checkpoint with
+      other maps, since `peft` has one adapter for a tensor.
   """
   tied = "head" not in hf.shapes_of(model)
   sources = hf.sources_of(config, tied=tied)
@@ -94,7 +94,7 @@ def write(
 
 
 def _suffixes(adapted: set[str], sources: dict[str, Source]) -> list[str]:
-  """The shortest ends of names that the adapted maps have, and no others."""
+  """Finds the shortest ends of names that no other map shares."""
   others = {
     name.removesuffix(_WEIGHT)
     for path, source in sources.items()

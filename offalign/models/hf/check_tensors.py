@@ -1,23 +1,26 @@
-"""A checkpoint's tensors, held against those that its config.json implies."""
+"""Check that a checkpoint has the tensors that its config.json implies."""
 
 import re
 
 from offalign.errors import UserError
 from offalign.models.hf.folder import CONFIG, Folder
-from offalign.models.hf.read import axis_of_rows, flatten, windows
-from offalign.models.hf.source import Source
+from offalign.models.hf.read_leaves import axis_of_rows, flatten, windows
 from offalign.models.hf.tensor_files import DTYPES, Tensor
+from offalign.models.hf.weight_layout import Source
 from offalign.types import Params
 
 
 def expected_shapes(
   sources: dict[str, Source], shapes: Params
 ) -> dict[str, tuple[int, ...]]:
-  """Tensor -> its shape in a checkpoint.
+  """Derives the shape of every tensor of a checkpoint.
 
   Args:
-    sources: where each leaf lies.
+    sources: path of a leaf -> its `Source`.
     shapes: the params' shapes.
+
+  Returns:
+    Name of a tensor -> its shape.
   """
   found: dict[str, tuple[int, ...]] = {}
   leaves = flatten(shapes)
@@ -40,11 +43,17 @@ def check_tensors(
   duplicates: dict[str, str],
   ignored: tuple[str, ...],
 ) -> None:
-  """Holds a checkpoint's tensors against those of the model.
+  """Checks a checkpoint's tensors against those of the model.
+
+  Args:
+    opened: the checkpoint.
+    expected: from `expected_shapes`.
+    duplicates: copy -> the tensor that it must equal.
+    ignored: patterns of tensors that hold no weights.
 
   Raises:
-    UserError: naming the first tensor that is missing, unexpected, of
-      another shape or dtype, or a duplicate that differs.
+    UserError: names the first tensor that is missing, unexpected, of another
+      shape or dtype, or a copy that differs from its original.
   """
   missing = [name for name in expected if name not in opened.tensors]
   if missing:
@@ -78,7 +87,7 @@ def check_tensors(
         f"from {', '.join(DTYPES)}"
       )
   for name, original in duplicates.items():
-    if name in opened.tensors and not equal(
+    if name in opened.tensors and not tensors_equal(
       opened.tensors[name], opened.tensors[original]
     ):
       raise UserError(
@@ -91,8 +100,8 @@ def _more(names: list[str]) -> str:
   return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def equal(a: Tensor, b: Tensor) -> bool:
-  """Whether two tensors are the same, bit by bit."""
+def tensors_equal(a: Tensor, b: Tensor) -> bool:
+  """Tells whether two tensors are equal bit by bit."""
   if (a.shape, a.dtype) != (b.shape, b.dtype):
     return False
   return all(

@@ -1,9 +1,9 @@
-"""Where a leaf of the params lies in a Hugging Face checkpoint.
+"""Layout of the params' leaves in a Hugging Face checkpoint.
 
 A checkpoint has one tensor a layer, linear maps as [out, in], and sometimes
 several maps in one tensor; the params have layers stacked, maps as [in, out],
-and each map alone. A `Source` says which of these differences hold for a
-leaf, as data, so that reading and writing need no code of any family.
+and each map alone. A `Source` says which of these differences apply to a
+leaf, so that reading and writing need no code for any one family.
 """
 
 import dataclasses
@@ -15,22 +15,22 @@ import numpy as np
 Index = tuple[slice, ...]
 
 Read = Callable[[str, Index], np.ndarray]
-"""(tensor name, a slice for each of its axes) -> that part of the tensor."""
+"""Reads a part of a tensor: (name, a slice for each axis) -> array."""
 
 _ALL = slice(None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """The tensors that make one leaf.
+  """The tensors of a checkpoint that make one leaf.
 
   Attributes:
-    names: the tensor, or if `stacked` one for each layer.
+    names: name of the tensor; if `stacked`, one name for each layer.
     stacked: whether the leaf has a leading axis of layers.
     transpose: whether the tensors are [out, in]; the leaf is [..., in, out].
-    rows: first and last + 1 of the outputs that are this leaf's; None for
-      all. Outputs lie along axis 0 of a tensor [out, in], and along the last
-      axis of any other.
+    rows: (first, last + 1) of the tensor's outputs that belong to this leaf;
+      None for all. Outputs lie along axis 0 of a tensor [out, in], and along
+      the last axis of any other.
   """
 
   names: tuple[str, ...]
@@ -42,14 +42,14 @@ class Source:
 def assemble(
   source: Source, read: Read, index: Index, dtype: Any = None
 ) -> np.ndarray:
-  """Reads a leaf, or the part of it that a shard holds.
+  """Reads a leaf, or the part of a leaf that one shard holds.
 
   Args:
-    source: where the leaf lies.
+    source: the leaf's place in the checkpoint.
     read: reads a part of one tensor.
-    index: the part of the leaf: a slice (of step 1) for each of its axes, as
+    index: the part of the leaf: a slice (of step 1) for each axis, as
       `jax.make_array_from_callback` gives them.
-    dtype: of the result; default: that of the tensors.
+    dtype: dtype of the result; default: that of the tensors.
 
   Returns:
     An array in the leaf's layout. Stacked layers are read one at a time, so
@@ -70,15 +70,16 @@ def assemble(
 def disassemble(
   source: Source, leaf: Any
 ) -> Iterator[tuple[str, tuple[int, int] | None, np.ndarray]]:
-  """The way back, one tensor at a time.
+  """Converts a leaf to a checkpoint's tensors, one at a time.
 
   Args:
-    source: where the leaf is to lie.
-    leaf: an array.
+    source: the leaf's place in the checkpoint.
+    leaf: the leaf's values.
 
   Yields:
-    The tensor's name, the rows of it, or None for all (see `Source`), and
-    those rows in the tensor's layout. Several leaves may share a tensor.
+    The tensor's name, its rows that the leaf holds (None for all, see
+    `Source`), and those rows in the tensor's layout. Several leaves may share
+    a tensor.
   """
   pieces = leaf if source.stacked else [leaf]
   for name, piece in zip(source.names, pieces, strict=True):
@@ -87,7 +88,7 @@ def disassemble(
 
 
 def _one(source: Source, name: str, read: Read, index: Index) -> np.ndarray:
-  """A part of one tensor, in the leaf's layout."""
+  """Reads a part of one tensor, in the leaf's layout."""
   *others, outputs = index
   if source.rows is not None:
     outputs = _within(source.rows, outputs)
@@ -97,12 +98,12 @@ def _one(source: Source, name: str, read: Read, index: Index) -> np.ndarray:
 
 
 def _within(rows: tuple[int, int], part: slice) -> slice:
-  """A slice of some rows, as a slice of all."""
+  """Shifts a slice of `rows` to a slice of all rows."""
   start = rows[0] + (part.start or 0)
   stop = rows[1] if part.stop is None else rows[0] + part.stop
   return slice(start, stop)
 
 
 def whole(rank: int) -> Index:
-  """The index of all of a leaf."""
+  """Returns the index that selects a whole leaf."""
   return (_ALL,) * rank

@@ -1,4 +1,4 @@
-"""Leaves of the params from the tensors of a checkpoint, part by part."""
+"""Read leaves of the params from a checkpoint, part by part."""
 
 import functools
 import math
@@ -10,21 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from offalign.models.hf.source import Index, Source, assemble
 from offalign.models.hf.tensor_files import Tensor
+from offalign.models.hf.weight_layout import Index, Source, assemble
 from offalign.types import Params
 
-_WINDOW = 1 << 25  # bytes of a file that are mapped at a time
+_WINDOW = 1 << 25  # bytes of a file that are read at a time
 _ALIGNMENT = 64  # bytes; jax takes such arrays over without a copy
 
 
 def flatten(tree: Params) -> dict[str, Any]:
-  """Nested dicts as "encoder/norm/scale" -> leaf."""
+  """Flattens nested dicts to {"encoder/norm/scale": leaf}."""
   return traverse_util.flatten_dict(tree, sep="/")
 
 
 def axis_of_rows(source: Source) -> int:
-  """The axis of the outputs in a checkpoint's tensor; see `Source`."""
+  """Returns the axis of the outputs in a checkpoint's tensor."""
   return 0 if source.transpose else -1
 
 
@@ -35,14 +35,14 @@ def read_leaf(
   placed: jax.sharding.Sharding,
   dtype: str,
 ) -> jax.Array:
-  """A leaf, each device's part read on its own.
+  """Reads a leaf; each device's part is read alone.
 
   Args:
-    tensors: name -> where it is.
-    source: where the leaf lies among them.
-    shape: the leaf's.
-    placed: how it is split over devices.
-    dtype: the leaf's.
+    tensors: name -> tensor of the checkpoint.
+    source: the leaf's place among the tensors.
+    shape: shape of the leaf.
+    placed: sharding of the leaf over devices.
+    dtype: dtype of the leaf.
   """
   # A device asks by slices; equal parts are read once.
   read = functools.cache(
@@ -64,7 +64,7 @@ def _read_part(
   bounds: tuple[tuple[int, int], ...],
   dtype: str,
 ) -> np.ndarray:
-  """The part of a leaf within bounds, one for each of its axes."""
+  """Reads a part of a leaf; `bounds` has (start, stop) for each axis."""
   shape = tuple(stop - start for start, stop in bounds)
   out = _aligned(shape, jnp.dtype(dtype))
 
@@ -88,7 +88,7 @@ def _read_part(
 
 
 def windows(shape: tuple[int, ...], axis: int, nbytes: int) -> Iterator[Index]:
-  """Slices that cover an array, each of a few megabytes along one axis."""
+  """Yields indices that cut an array along `axis` into a few MB each."""
   whole = [slice(0, n) for n in shape]
   n = shape[axis] if shape else 0
   step = max(n * _WINDOW // max(nbytes, 1), 1)
@@ -98,7 +98,7 @@ def windows(shape: tuple[int, ...], axis: int, nbytes: int) -> Iterator[Index]:
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-  """An empty array that begins at a multiple of 64 bytes."""
+  """Allocates an array that begins at a multiple of 64 bytes."""
   nbytes = math.prod(shape) * dtype.itemsize
   raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
   skip = -raw.ctypes.data % _ALIGNMENT

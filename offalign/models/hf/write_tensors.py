@@ -1,4 +1,4 @@
-"""Params as the tensors of a checkpoint, file by file."""
+"""Write params as the safetensors files of a checkpoint."""
 
 import json
 import math
@@ -10,9 +10,9 @@ import numpy as np
 
 from offalign.errors import UserError
 from offalign.models.hf.folder import INDEX, SINGLE
-from offalign.models.hf.read import axis_of_rows, flatten
-from offalign.models.hf.source import Source, disassemble
+from offalign.models.hf.read_leaves import axis_of_rows, flatten
 from offalign.models.hf.tensor_files import DTYPES, Writer
+from offalign.models.hf.weight_layout import Source, disassemble
 from offalign.types import Params
 
 MAX_SHARD_SIZE = 4_000_000_000  # bytes of tensors in a file
@@ -31,16 +31,16 @@ def write_tensors(
   Leaves come to the host one at a time.
 
   Args:
-    folder: where they go.
-    params: every leaf, on devices of this process.
-    sources: where each leaf goes.
-    shapes: tensor -> its shape.
-    dtype: of all of them, as headers spell it.
-    max_shard_size: bytes above which there is more than one file; a tensor
-      is never cut.
+    folder: an existing folder.
+    params: the params, on devices of this process.
+    sources: path of a leaf -> its `Source`.
+    shapes: name of a tensor -> its shape.
+    dtype: dtype of all tensors, as headers spell it.
+    max_shard_size: size in bytes above which there is more than one file; a
+      tensor is never cut.
 
   Raises:
-    UserError: where leaves are on devices of other processes.
+    UserError: if leaves are on devices of other processes.
   """
   if max_shard_size < 1:
     raise UserError(f"max_shard_size must be at least 1, not {max_shard_size}")
@@ -76,7 +76,7 @@ def write_tensors(
 def _groups(
   shapes: Mapping[str, tuple[int, ...]], itemsize: int, limit: int
 ) -> list[list[str]]:
-  """Tensors in order, as many to a file as fit."""
+  """Groups tensors by file, in order, as many to a file as fit."""
   groups: list[list[str]] = [[]]
   size = 0
   for name, shape in shapes.items():

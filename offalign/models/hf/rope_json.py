@@ -1,4 +1,4 @@
-"""RoPE as config.json spells it, by transformers 4 and by transformers 5.
+"""Read RoPE options from config.json, of transformers 4 and 5.
 
 Version 4 has rope_theta and rope_scaling (and Gemma 3 rope_local_base_freq);
 version 5 has one rope_parameters, for Gemma 3 one for each kind of layer.
@@ -14,11 +14,11 @@ _THETA = 10_000.0
 _TYPES = ("default", "linear", "llama3")
 
 
-def one(read: ConfigJson) -> Rope:
-  """The RoPE of all layers.
+def read_rope(read: ConfigJson) -> Rope:
+  """Reads the one RoPE of all layers.
 
   Raises:
-    UserError: for a type or an option that is not implemented, by name.
+    UserError: names a type or an option that is not implemented.
   """
   theta = read.number("rope_theta", None)
   scaling = read.take("rope_scaling", None)
@@ -30,8 +30,12 @@ def one(read: ConfigJson) -> Rope:
   return _rope(read, "rope_parameters", given, theta or _THETA)
 
 
-def two(read: ConfigJson) -> tuple[Rope, Rope]:
-  """Gemma 3's, of layers that see all and of layers that slide."""
+def read_gemma3_ropes(read: ConfigJson) -> tuple[Rope, Rope]:
+  """Reads the RoPE of full and of sliding layers of a Gemma 3.
+
+  Raises:
+    UserError: names a type or an option that is not implemented.
+  """
   full = read.number("rope_theta", 1_000_000.0)
   sliding = read.number("rope_local_base_freq", _THETA)
   scaling = read.take("rope_scaling", None)
@@ -54,7 +58,7 @@ def two(read: ConfigJson) -> tuple[Rope, Rope]:
 
 
 def _both(read: ConfigJson, scaling: Any) -> Mapping[str, Any] | None:
-  """rope_parameters, where there is no rope_scaling."""
+  """Reads rope_parameters; refuses a rope_scaling beside it."""
   given = read.take("rope_parameters", None)
   if given is not None and scaling is not None:
     read.refuse("rope_scaling", scaling, "is said again in rope_parameters")
@@ -64,7 +68,7 @@ def _both(read: ConfigJson, scaling: Any) -> Mapping[str, Any] | None:
 def _rope(
   read: ConfigJson, key: str, given: Mapping[str, Any], theta: float
 ) -> Rope:
-  """One dict of parameters; `theta` is for where it has none."""
+  """Reads one dict of parameters; `theta` is the default of its theta."""
   if not isinstance(given, Mapping):
     read.refuse(key, given, "is not a set of parameters")
   inner = ConfigJson(given, f"{read.where}: {key}")

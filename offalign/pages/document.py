@@ -1,4 +1,4 @@
-"""The page around its sections."""
+"""A whole HTML page from its sections: contents, style, script and policy."""
 
 import base64
 import collections
@@ -11,19 +11,19 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from offalign.pages.parts import Content
+from offalign.pages.templates import Content, environment, printable
 
 _ID = re.compile(r'<[^<>]*? id="([^"]*)"')
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A part of a page that has a heading and a place in its contents.
+  """A part of a page with a heading and a line in the contents.
 
   Attributes:
     title: the heading.
-    body: what stands under it.
-    short: its name in the contents; by default the title.
+    body: markup under the heading, such as a template's macro returns.
+    short: the section's name in the contents; by default the title.
     id: the anchor, unique on the page; by default made from the title.
   """
 
@@ -34,7 +34,7 @@ class Section:
 
 
 def page(title: str, sections: Sequence[Section], *, lead: Content = "") -> str:
-  """Builds a page that needs nothing but itself.
+  """Builds a page in one file, without fonts, pictures or addresses outside.
 
   Args:
     title: the heading, and the window's title.
@@ -43,43 +43,32 @@ def page(title: str, sections: Sequence[Section], *, lead: Content = "") -> str:
 
   Returns:
     HTML whose policy forbids every request and every script but the page's
-    own. It depends on nothing but the arguments: no clock.
+    own. It depends on nothing but the arguments: no clock. Control
+    characters are replaced by U+FFFD.
 
   Raises:
     ValueError: where two elements have one id, as when a figure is put on
       the page twice.
   """
-  ids = _anchors(sections)
-  links = Markup("").join(
-    Markup('<li><a href="#{}">{}</a></li>\n').format(i, s.short or s.title)
-    for i, s in zip(ids, sections, strict=True)
-  )
-  body = Markup("\n").join(
-    Markup(
-      '<section id="{0}" aria-labelledby="{0}-title">\n'
-      '<h2 id="{0}-title">{1}</h2>\n{2}\n</section>'
-    ).format(i, s.title, s.body)
-    for i, s in zip(ids, sections, strict=True)
-  )
-  text = _asset("page.html").format(
+  source = environment().get_template("pages/page.html")
+  text = source.render(
     policy=Markup(_policy()),
     title=title,
     style=_asset("page.css"),
-    lead=Markup('<p class="lead">{}</p>\n').format(lead) if lead else "",
-    links=links,
-    body=body,
+    lead=lead,
+    sections=list(zip(_anchors(sections), sections, strict=True)),
     script=_asset("page.js"),
   )
   counted = collections.Counter(_ID.findall(text))
   twice = [name for name, count in counted.items() if count > 1]
   if twice:
     raise ValueError(f"the page has the id {twice[0]!r} more than once")
-  return str(text)
+  return printable(text) + "\n"
 
 
 @functools.cache
 def _asset(name: str) -> Markup:
-  """A file of this package."""
+  """Reads a file of this package."""
   folder = importlib.resources.files(__package__)
   return Markup((folder / name).read_text(encoding="utf-8"))
 
@@ -101,7 +90,7 @@ def _policy() -> str:
 
 
 def _anchors(sections: Sequence[Section]) -> list[str]:
-  """Ids from titles; a number tells apart those that would be equal."""
+  """Makes ids of titles; a number tells equal ones apart."""
   taken: set[str] = {section.id for section in sections if section.id}
   ids = []
   for section in sections:

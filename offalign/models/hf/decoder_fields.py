@@ -1,13 +1,13 @@
-"""What a decoder's config.json chooses, as fields of `DecoderConfig`.
+"""Read a decoder's config.json into fields of `DecoderConfig`.
 
 Each function reads the keys of one choice. Its last argument holds the fields
-read before it, the sizes among them.
+that were read so far, the sizes among them.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from offalign.models.hf import rope as rope_json
+from offalign.models.hf import rope_json
 from offalign.models.hf.config_json import ConfigJson
 
 Fields = dict[str, Any]
@@ -16,7 +16,7 @@ Reader = Callable[[ConfigJson, Fields], Fields]
 
 
 def activation(key: str, read: ConfigJson, _: Fields) -> Fields:
-  """The MLP's activation."""
+  """Reads the MLP's activation."""
   names = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -29,7 +29,7 @@ def activation(key: str, read: ConfigJson, _: Fields) -> Fields:
 
 
 def biases(flags: tuple[str, ...], read: ConfigJson, _: Fields) -> Fields:
-  """Which linear maps have a bias."""
+  """Reads which linear maps have a bias."""
   of = {
     "attention_bias": ("query", "key", "value", "out"),
     "mlp_bias": ("gate", "up", "down"),
@@ -39,13 +39,13 @@ def biases(flags: tuple[str, ...], read: ConfigJson, _: Fields) -> Fields:
 
 
 def gemma_scores(read: ConfigJson, _: Fields) -> Fields:
-  """What Gemma multiplies scores by."""
+  """Reads the factor of attention scores of a Gemma."""
   read.only("use_bidirectional_attention", False)
   return {"score_scale": read.number("query_pre_attn_scalar") ** -0.5}
 
 
 def gemma2_caps(read: ConfigJson, _: Fields) -> Fields:
-  """Bounds of scores and of logits."""
+  """Reads Gemma 2's soft caps of attention scores and of logits."""
   return {
     "score_cap": read.nullable("attn_logit_softcapping", 50.0),
     "logit_cap": read.nullable("final_logit_softcapping", 30.0),
@@ -53,23 +53,23 @@ def gemma2_caps(read: ConfigJson, _: Fields) -> Fields:
 
 
 def gemma3_caps(read: ConfigJson, _: Fields) -> Fields:
-  """A bound of the logits; that of the scores was never used."""
+  """Reads Gemma 3's soft cap of logits; one of scores is refused."""
   read.only("attn_logit_softcapping")
   return {"logit_cap": read.nullable("final_logit_softcapping", None)}
 
 
 def rope(read: ConfigJson, _: Fields) -> Fields:
-  """One RoPE for all layers."""
-  return {"ropes": (rope_json.one(read),)}
+  """Reads one RoPE for all layers."""
+  return {"ropes": (rope_json.read_rope(read),)}
 
 
 def same_window(read: ConfigJson, _: Fields) -> Fields:
-  """Mistral: every layer slides, if any."""
+  """Reads Mistral's sliding window: all layers slide, or none."""
   return {"windows": (_window(read),)}
 
 
 def last_layers_slide(read: ConfigJson, fields: Fields) -> Fields:
-  """Qwen: the layers from max_window_layers on, if any."""
+  """Reads Qwen's sliding window: layers from max_window_layers on."""
   window = _window(read)
   first = read.take("max_window_layers", 28)
   if not isinstance(first, int):
@@ -81,20 +81,20 @@ def last_layers_slide(read: ConfigJson, fields: Fields) -> Fields:
 
 
 def every_other_slides(read: ConfigJson, fields: Fields) -> Fields:
-  """Gemma 2."""
+  """Reads Gemma 2's sliding window: layers 0, 2, 4, ... slide."""
   slides = [i % 2 == 0 for i in range(fields["layers"])]
   window = _window(read)
   return {"windows": _windows(window, _layer_types(read, slides), read)}
 
 
 def five_of_six_slide(read: ConfigJson, fields: Fields) -> Fields:
-  """Gemma 3, whose sliding layers have a RoPE of their own."""
+  """Reads Gemma 3's sliding window, and the two RoPEs of its layers."""
   period = read.size("_sliding_window_pattern", 6)
   period = read.size("sliding_window_pattern", period)
   slides = [(i + 1) % period > 0 for i in range(fields["layers"])]
   slides = _layer_types(read, slides)
   window = _window(read)
-  full, sliding = rope_json.two(read)
+  full, sliding = rope_json.read_gemma3_ropes(read)
   return {
     "windows": _windows(window, slides, read),
     "ropes": tuple(sliding if s else full for s in slides),
@@ -109,7 +109,7 @@ def _window(read: ConfigJson) -> int | None:
 
 
 def _layer_types(read: ConfigJson, slides: list[bool]) -> list[bool]:
-  """Which layers slide, where config.json says so; else `slides`."""
+  """Reads which layers slide; `slides` if config.json does not say."""
   names = {"full_attention": False, "sliding_attention": True}
   types = read.take("layer_types", None)
   if types is None:
@@ -131,7 +131,7 @@ def _windows(
 
 
 def gpt2_scores(read: ConfigJson, _: Fields) -> Fields:
-  """Whether scores are divided by sqrt(D)."""
+  """Reads whether GPT-2's scores are divided by sqrt(D)."""
   read.only("scale_attn_by_inverse_layer_idx", False)
   scaled = read.flag("scale_attn_weights", True)
   return {"score_scale": None if scaled else 1.0}

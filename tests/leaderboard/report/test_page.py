@@ -8,8 +8,8 @@ from board_cases import ERROR, KL, NASTY, page_rows
 
 from offalign.leaderboard import Row, Sample
 from offalign.leaderboard.aggregate import aggregate
-from offalign.leaderboard.report import frontier, palette
-from offalign.leaderboard.report.html import render_html, short_names
+from offalign.leaderboard.report import frontier, palette, tables
+from offalign.leaderboard.report.page import render_page
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +69,14 @@ def test_every_row_has_its_command(page):
 
 def test_a_board_where_nothing_failed_says_so():
   rows = [row for row in page_rows() if row.status == "ok"]
-  page = html_checks.check(render_html(aggregate(rows), {}))
+  page = html_checks.check(render_page(aggregate(rows), {}))
   assert "Every run ended well." in page.text
 
 
 def test_long_samples_are_cards(row):
   text = "a long answer " * 20
   rows = [row(samples=[Sample("Why?", text, 0.5), Sample("How?", "", -0.5)])]
-  source = render_html(aggregate(rows), {})
+  source = render_page(aggregate(rows), {})
   page = html_checks.check(source)
   assert '<div class="cards">' in source
   assert text in page.text
@@ -91,7 +91,7 @@ def test_samples_of_a_control_and_the_three_best(row):
 
   rows = [made(f"m{i}", 0.5 + 0.1 * i) for i in range(5)]
   rows.append(made("sft", 0.5, control=True))
-  page = html_checks.check(render_html(aggregate(rows), {}))
+  page = html_checks.check(render_page(aggregate(rows), {}))
   shown = re.findall(r"by (\w+)\.", page.text)
   assert shown == ["sft", "m4", "m3", "m2"]
 
@@ -103,14 +103,14 @@ def test_infinite_and_missing_numbers_do_not_stop_the_page(row):
     row("b", metrics={}),
     row("c", metrics={"win_vs_sft": 0.5}, peak_memory_mb=nan),
   ]
-  html_checks.check(render_html(aggregate(rows), {}))
-  html_checks.check(render_html(aggregate(rows[:2]), {}))
+  html_checks.check(render_page(aggregate(rows), {}))
+  html_checks.check(render_page(aggregate(rows[:2]), {}))
 
 
 def test_models_of_one_name_are_told_apart(row):
   models = ("t5(width=8)", "t5(width=16)", "decoder(width=8)")
   board = aggregate([row(model=model) for model in models])
-  assert list(short_names(board.groups).values()) == [
+  assert list(tables.short_names(board.groups).values()) == [
     "ops, L=0.37, decoder",
     "ops, L=0.37, t5(width=16)",
     "ops, L=0.37, t5(width=8)",

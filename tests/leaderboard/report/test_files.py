@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zlib
 
+import html_checks
 import pytest
 
 from offalign.errors import UserError
@@ -191,6 +192,18 @@ def test_odd_names_and_an_oracle_of_one_point_do_not_stop_it(row, tmp_path):
   written = write(load(tmp_path), tmp_path)
   assert len([path for path in written if path.endswith(".png")]) == 2
   assert "a $x_{$ b" in (tmp_path / "report.html").read_text()
+
+
+def test_control_characters_in_names_stay_harmless(row, tmp_path):
+  curves = {"win_vs_sft": [[0, 0.5], [9, 0.6]]}
+  label = "a\x1b[31m\x00 $b </script>"
+  append(tmp_path / "rows.jsonl", row(label, curves=curves, command=label))
+  written = write(load(tmp_path), tmp_path)
+  assert len([path for path in written if path.endswith(".png")]) == 2
+  source = (tmp_path / "report.html").read_text()
+  page = html_checks.check(source)
+  assert page.text.count("a\ufffd[31m\ufffd $b </script>") >= 5
+  assert "\x1b" not in source
 
 
 def test_an_infinite_curve_and_metric_do_not_stop_the_report(row, tmp_path):

@@ -1,0 +1,132 @@
+"""Fixtures for losses, models and modules that are a test's own."""
+
+import sys
+
+import pytest
+
+from offalign.losses import registry as losses
+from offalign.models import registry as models
+
+HUBER = """
+import jax.numpy as jnp
+
+from offalign.losses import register
+from offalign.types import Kind, Scores
+
+
+@register(
+  "{name}",
+  kind=Kind.PAIR,
+  needs=("ref_logps",),
+  scale="tau",
+  positive=("tau",),
+  paper="none",
+  when="never",
+  formula="none",
+)
+def {name}(scores: Scores, *, tau: float = 1.0):
+  rho = scores.log_ratios
+  off = jnp.abs(1 - tau * (rho[:, 0] - rho[:, 1]))
+  return jnp.where(off < 1, 0.5 * off**2, off - 0.5)
+"""
+"""The text of a module that registers a loss."""
+
+BAG = '''
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from offalign import models
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  vocab_size: int
+  width: int = 8
+
+
+def bag(config):
+  """The states are sums over the tokens before, and no more."""
+  size = config.vocab_size, config.width
+
+  def init(rng):
+    one, two = jax.random.split(rng)
+    return {
+      "table": jax.random.normal(one, size) / 4,
+      "head": jax.random.normal(two, size[::-1]) / 4,
+    }
+
+  def prompt_state(params, prompts, mask):
+    kept = params["table"][prompts] * mask[..., None].astype(
+      params["table"].dtype
+    )
+    return kept.sum(1)
+
+  def hidden(params, prompts, mask, completions, completion_mask):
+    start = prompt_state(params, prompts, mask)
+    seen = jnp.cumsum(params["table"][completions], axis=2)
+    before = jnp.pad(seen[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0)))
+    return models.Hidden(start, start[:, None, None] + before)
+
+  def prefill(params, prompts, mask, max_new):
+    state = prompt_state(params, prompts, mask)
+    return state, state
+
+  def decode(params, cache, tokens):
+    state = cache + params["table"][tokens]
+    return state, state
+
+  return models.Model(
+    spec="bag",
+    vocab_size=config.vocab_size,
+    width=config.width,
+    init=init,
+    hidden=hidden,
+    prompt_state=prompt_state,
+    unembedding=lambda params: params["head"],
+    prefill=prefill,
+    decode=decode,
+  )
+
+
+models.register("bag", Config, bag)
+'''
+"""The text of a module that registers a model."""
+
+
+@pytest.fixture
+def own_registry(monkeypatch):
+  """A copy of the registry of losses that the test may change."""
+  own = dict(losses._definitions)
+  monkeypatch.setattr(losses, "_definitions", own)
+  return own
+
+
+@pytest.fixture
+def own_models(monkeypatch):
+  """A copy of the registry of models that the test may change."""
+  own = dict(models._families)
+  monkeypatch.setattr(models, "_families", own)
+  return own
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch, own_registry, own_models):
+  """Writes modules into the current folder; none is left imported."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+  before = set(sys.modules)
+  here = str(tmp_path)
+
+  def write(name, text):
+    file = tmp_path / f"{name.replace('.', '/')}.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+  yield write
+  for name in set(sys.modules) - before:
+    file = getattr(sys.modules[name], "__file__", None) or ""
+    if file.startswith(here) or not file:
+      del sys.modules[name]
