@@ -1,4 +1,4 @@
-"""Contestants against each other under one judge, and what is said of it."""
+"""Compare contestants with each other under one judge, and word the result."""
 
 import dataclasses
 import json

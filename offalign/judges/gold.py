@@ -1,4 +1,4 @@
-"""A judge that is a function of yours: the programmatic gold reward."""
+"""Judge by a function of the user's: the programmatic gold reward."""
 
 import dataclasses
 import importlib

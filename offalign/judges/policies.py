@@ -1,4 +1,4 @@
-"""How often one policy's completions are preferred to another's."""
+"""Win rates of policies: how often one's completions are preferred."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""A judge that is a reward model trained here, with the loss bradley_terry."""
+"""Judge by a reward model that offalign trained, with loss bradley_terry."""
 
 import dataclasses
 import pathlib

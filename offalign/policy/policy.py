@@ -32,7 +32,7 @@ LONGEST = 256
 class Policy:
   """A policy, opened from a run folder.
 
-  Nothing but run.json is read before it is needed; the weights are read once.
+  `load` reads run.json; weights and tokenizer are read when first used.
 
   Attributes:
     folder: the run folder.
@@ -43,7 +43,7 @@ class Policy:
   def __init__(
     self, folder: str | pathlib.Path, about: dict[str, Any], step: int
   ):
-    """Takes what `load` finds; it is what you want to call.
+    """Makes a policy of what `load` finds; call `load` instead.
 
     Args:
       folder: the run folder.

@@ -1,4 +1,4 @@
-"""A leaderboard row of a run, from what its folder says."""
+"""Make a leaderboard row of a run, from the files of its folder."""
 
 import pathlib
 from collections.abc import Mapping

@@ -2,8 +2,8 @@
 
 The folder holds the policy of the run's newest checkpoint (--step=N or
 --step=best for another) as safetensors, with config.json and the tokenizer's
-files, as `transformers` reads it. What LoRA trained is merged into the
-weights, or with --adapter written alone, as `peft` reads it.
+files, as `transformers` reads it. Adapters that LoRA trained are merged into
+the weights, or with --adapter written alone, as `peft` reads them.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Completes the prompts of a file of JSON lines ("prompt": text, or a list of
 role and content) with the policy of a run, and writes "prompt", "completion",
-"tokens" and "finished" for each. What `offalign.judge` compares.
+"tokens" and "finished" for each. `offalign.judge` compares such files.
 """
 
 import pathlib

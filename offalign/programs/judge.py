@@ -2,8 +2,8 @@
 
 Says how often the completions in --a are preferred to those in --b. Each FILE
 is JSON lines of prompt and completion (see offalign.generate), or a run
-folder, whose policy then completes --prompts. --a may name several, with
-commas: then all meet each other too. For example:
+folder, whose policy then completes --prompts. --a may name several, separated
+by commas, which are then compared with each other too. For example:
 
   python -m offalign.judge --a=dro.jsonl,kto.jsonl --b=sft.jsonl \\
     --judge="endpoint(url='https://api.openai.com/v1', model='NAME')" \\

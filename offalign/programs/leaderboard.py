@@ -1,4 +1,4 @@
-"""python -m offalign.leaderboard DIR [--sort=METRIC]."""
+"""python -m offalign.leaderboard DIR [--sort=METRIC]: ranks results."""
 
 import sys
 from collections.abc import Sequence

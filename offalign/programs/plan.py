@@ -1,6 +1,6 @@
 """python -m offalign.plan: what a training step will take, before paying.
 
-Compiles the very step that training runs, for TPUs that are not here:
+Compiles the step that training runs, for TPUs that this machine need not have:
 
   python -m offalign.plan --model=google/flan-t5-large --loss=dro_v \\
     --topology=v5e:4x4 --batch=32 --prompt=512 --completion=256

@@ -1,4 +1,4 @@
-"""Compiled programs that outlive the process."""
+"""Keep compiled programs in a folder, for the next run with these shapes."""
 
 import pathlib
 

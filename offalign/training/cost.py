@@ -1,9 +1,9 @@
 """What a run has cost so far: seconds, memory, and what it trained on.
 
 RUN/cost.json is written with each checkpoint and at the end. Seconds add up
-over the times that a run went on; those of a launch that was killed count up
-to its last checkpoint, as its steps do. All that is counted is of the steps
-up to `step`, however often some of them were made.
+over all launches of a run; a launch that was killed counts up to its last
+checkpoint, as its steps do. Completions and tokens are those of the steps up to
+`step`; a step that was repeated after a kill counts once.
 """
 
 import math

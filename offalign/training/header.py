@@ -1,4 +1,4 @@
-"""What a run says before it begins."""
+"""Print what a run begins with: data, model, loss and mesh."""
 
 import dataclasses
 import json

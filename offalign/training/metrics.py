@@ -1,4 +1,4 @@
-"""What a step returned, on the host: floats to log, or the end of the run."""
+"""Fetch a step's metrics to the host, to log them or to end the run."""
 
 from typing import Any
 

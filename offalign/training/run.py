@@ -1,4 +1,4 @@
-"""One training run: what it reads, its loop, what it leaves behind."""
+"""Train a policy: `Run`, from its options to the files of its folder."""
 
 import contextlib
 import dataclasses

@@ -1,12 +1,12 @@
 """Selection of the best checkpoint by win rate, as in the DRO paper.
 
-There a checkpoint was recorded every 2,000 steps and the best one taken "as
+The paper recorded a checkpoint every 2,000 steps and took the best one "as
 determined by side-by-side comparison against the SFT policy" (section 4).
-Here the policy completes the same held-out prompts with the same random
-numbers each time, and a judge compares them with completions that the
+offalign has the policy complete the same held-out prompts with the same random
+numbers each time, and a judge compares these with completions that the
 starting policy, or another, wrote once. The win rate is logged like any
-held-out metric, so `offalign.policy.best` keeps the checkpoint, and what is
-needed to go on lies in RUN/select.
+held-out metric, so `offalign.policy.best` keeps the checkpoint. RUN/select has
+what is needed to resume.
 """
 
 import dataclasses

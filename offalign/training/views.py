@@ -1,4 +1,4 @@
-"""The views of a run's sources, as one."""
+"""Make the views of a run's sources, and join them to one."""
 
 import contextlib
 import dataclasses

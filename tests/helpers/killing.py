@@ -1,4 +1,4 @@
-"""Trains once in peace, and then kills a run of the same flags again and again.
+"""Train once undisturbed, then kill a run of the same flags again and again.
 
 A program of its own, since it forks: what takes longest, the imports, is done
 once; no device is used before a fork.

@@ -1,8 +1,8 @@
 """Rewards of mean 0 and variance 1: by data set, by source or by prompt.
 
-A reward means something on the scale of its run alone: tau and beta are in
-its units. So the scales are kept in the run folder, and are used again by a
-run that goes on and for whatever is scored later.
+tau and beta are in units of the run's normalised rewards. So the scales are
+kept in the run folder, and used again when the run is resumed and when other
+completions are scored later.
 """
 
 import dataclasses
