@@ -12,7 +12,6 @@ pytest.importorskip("transformers", reason="parity needs offalign[parity]")
 
 import peft
 import transformers
-from offalign.models.hf.read import flatten
 
 from benchmarks import parity, parity_decoders, parity_t5, parity_torch
 from offalign import losses
@@ -20,6 +19,7 @@ from offalign.learner.objective import Objective
 from offalign.models import hf, lora
 from offalign.models.hf import peft_adapter
 from offalign.models.hf.folder import read_config
+from offalign.models.hf.read_leaves import flatten
 from offalign.models.lora import LoraConfig
 
 TOLERANCE = 1e-4
