@@ -13,9 +13,10 @@ import sys
 import traceback
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
-from offalign.errors import UserError, concerning, option
+from offalign.errors import UserError, concerning, option, suggest
 
 
 def load(name: str) -> types.ModuleType:
@@ -52,6 +53,34 @@ def include_here() -> None:
   if not {"", here} & set(sys.path):
     sys.path.append(here)  # installed commands do not have it by themselves
   importlib.invalidate_caches()  # a file may be a second old
+
+
+def load_registered(
+  module: str, what: str, name: str, registry: Callable[[], dict[str, Any]]
+) -> None:
+  """Imports a module, and checks that it registers what is asked for.
+
+  Args:
+    module: see `load`.
+    what: "loss" or "model"; for the errors.
+    name: of the loss or model.
+    registry: returns name -> the function or class behind it, once the module
+      is imported.
+
+  Raises:
+    UserError: for a module that cannot be imported, or registers no such
+      name; lists those that it registers.
+  """
+  try:
+    loaded = load(module)
+  except UserError as error:
+    raise UserError(f"{what} '{module}:{name}': {error}") from error
+  theirs = [key for key, made in registry().items() if belongs(made, loaded)]
+  if name not in theirs:
+    raise UserError(
+      f"module {module!r} registers no {what} {name!r}{suggest(name, theirs)} "
+      f"(it registers: {', '.join(sorted(theirs)) or 'none'})"
+    )
 
 
 def load_all(imports: str | None) -> None:

@@ -173,6 +173,23 @@ def state_shardings(
   return jax.tree_util.tree_map_with_path(rule, tree)
 
 
+def placed(shapes: Any, shardings: Any) -> Any:
+  """Says where arrays that are still to be read will lie.
+
+  Args:
+    shapes: a tree of arrays or of their shapes and dtypes.
+    shardings: the same tree, of shardings.
+
+  Returns:
+    A tree of `jax.ShapeDtypeStruct`.
+  """
+  return jax.tree.map(
+    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+    shapes,
+    shardings,
+  )
+
+
 def unsplit(mesh: Mesh, splits: Mapping[str, Split]) -> list[str]:
   """Lists the parts that cannot be split over "tensor" on this mesh.
 

@@ -1,4 +1,8 @@
-"""Loss definitions, and the loss objects made from them by options."""
+"""Loss definitions, and the loss objects made from them by options.
+
+Above 300 lines, since `Definition` and the `Loss` that it makes are two sides
+of one contract.
+"""
 
 import dataclasses
 import inspect

@@ -154,7 +154,8 @@ def definition(name: str) -> Definition:
   _load_entry_points()
   module, plain = spec_lib.split_module(name)
   if module:
-    return _of_module(module, plain)
+    user_code.load_registered(module, "loss", plain, _functions)
+    return _definitions[plain]
   if name not in _definitions:
     raise UserError(
       f"there is no loss {name!r}{suggest(name, _definitions)} "
@@ -169,20 +170,8 @@ def names() -> list[str]:
   return sorted(_definitions)
 
 
-def _of_module(module: str, name: str) -> Definition:
-  try:
-    loaded = user_code.load(module)
-  except UserError as error:
-    raise UserError(f"loss '{module}:{name}': {error}") from error
-  theirs = {
-    d.name: d for d in _definitions.values() if user_code.belongs(d.fn, loaded)
-  }
-  if name not in theirs:
-    raise UserError(
-      f"module {module!r} registers no loss {name!r}{suggest(name, theirs)} "
-      f"(it registers: {', '.join(sorted(theirs)) or 'none'})"
-    )
-  return theirs[name]
+def _functions() -> dict[str, LossFn]:
+  return {name: known.fn for name, known in _definitions.items()}
 
 
 def _load_entry_points() -> None:

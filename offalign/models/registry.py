@@ -164,7 +164,8 @@ def _find(name: str) -> Family:
   _load_entry_points()
   module, plain = spec_lib.split_module(name)
   if module:
-    return _of_module(module, plain)
+    user_code.load_registered(module, "model", plain, _builds)
+    return _families[plain]
   if name not in _families:
     raise UserError(
       f"there is no model {name!r}{suggest(name, _families)} (families: "
@@ -173,20 +174,8 @@ def _find(name: str) -> Family:
   return _families[name]
 
 
-def _of_module(module: str, name: str) -> Family:
-  try:
-    loaded = user_code.load(module)
-  except UserError as error:
-    raise UserError(f"model '{module}:{name}': {error}") from error
-  theirs = {
-    f.name: f for f in _families.values() if user_code.belongs(f.build, loaded)
-  }
-  if name not in theirs:
-    raise UserError(
-      f"module {module!r} registers no model {name!r}{suggest(name, theirs)} "
-      f"(it registers: {', '.join(sorted(theirs)) or 'none'})"
-    )
-  return theirs[name]
+def _builds() -> dict[str, Build]:
+  return {name: known.build for name, known in _families.items()}
 
 
 def _load_entry_points() -> None:

@@ -157,21 +157,15 @@ def build(config: PlanConfig, model: Model, mesh: Mesh) -> Program:
   frozen = None
   if learner.has_frozen_weights:
     splits = sharding.state_shardings(mesh, policy, model.splits)
-    frozen = _on(policy, splits)
-  state = _on(jax.eval_shape(learner.fresh, policy), learner.shardings(policy))
+    frozen = sharding.placed(policy, splits)
+  state = sharding.placed(
+    jax.eval_shape(learner.fresh, policy), learner.shardings(policy)
+  )
   return Program(learner, state, _batch(config, learner, mesh), frozen)
 
 
 def _as(tree: Any, dtype: Any) -> Any:
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), tree)
-
-
-def _on(shapes: Any, shardings: Any) -> Any:
-  return jax.tree.map(
-    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-    shapes,
-    shardings,
-  )
 
 
 _SUMS = {

@@ -38,10 +38,8 @@ def restore(
     key,
     jax.eval_shape(model.init, key),
   )
-  template = jax.tree.map(
-    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-    shapes,
-    sharding.state_shardings(mesh, shapes, model.splits),
+  template = sharding.placed(
+    shapes, sharding.state_shardings(mesh, shapes, model.splits)
   )
   with Checkpoints(folder) as checkpoints:
     return checkpoints.restore_policy(template, step)

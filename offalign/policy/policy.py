@@ -1,4 +1,8 @@
-"""A policy, opened from a run folder: its text, its log-probs, its files."""
+"""A policy, opened from a run folder: its text, its log-probs, its files.
+
+Above 300 lines, a third of them docstrings: `Policy` is the one object that
+users hold after training.
+"""
 
 import functools
 import pathlib
@@ -11,7 +15,7 @@ from offalign import losses
 from offalign.data import Tokenizer
 from offalign.data import load as load_data
 from offalign.data.reading.memory import Source
-from offalign.distributed import sharding
+from offalign.distributed import hosts, sharding
 from offalign.errors import UserError
 from offalign.generation.completing import Completed, complete, encode
 from offalign.generation.completions import Prompt
@@ -147,7 +151,7 @@ class Policy:
       raise UserError(f"temperature must be 0 or above, not {temperature}")
     encoded, cut = encode(self.tokenizer, asked, config.get("data.max_prompt"))
     if cut and verbose:
-      print(
+      hosts.say(
         f"{cut} of {len(asked)} prompts are cut to their end, as in training"
       )
     return complete(

@@ -68,10 +68,8 @@ class Rewards:
     policy = jax.eval_shape(learner.model.init, key)
     if self._frozen is not None:
       policy = jax.eval_shape(lambda x: x, self._frozen)
-    template = jax.tree.map(
-      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-      jax.eval_shape(learner.fresh, policy),
-      learner.shardings(policy),
+    template = sharding.placed(
+      jax.eval_shape(learner.fresh, policy), learner.shardings(policy)
     )
     with Checkpoints(folder) as checkpoints:
       return checkpoints.restore_params(template.params, self.step)

@@ -216,10 +216,8 @@ def restore(
     trained = adapters.restore(folder, model, config, mesh, step)
     return adapters.merge(config, frozen(folder, about, mesh), trained)
   shapes = jax.eval_shape(model.init, jax.random.key(0))
-  template = jax.tree.map(
-    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-    shapes,
-    sharding.state_shardings(mesh, shapes, model.splits),
+  template = sharding.placed(
+    shapes, sharding.state_shardings(mesh, shapes, model.splits)
   )
   with Checkpoints(folder) as checkpoints:
     return checkpoints.restore_policy(template, step)

@@ -1,4 +1,8 @@
-"""Train a policy: `Run`, from its options to the files of its folder."""
+"""Train a policy: `Run`, from its options to the files of its folder.
+
+Above 300 lines, since what `Run` checks before the first step is what it then
+trains with, and both are read together.
+"""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,8 @@
-"""Cells of a row -> text, conversations, numbers and labels, or a `Fault`."""
+"""Cells of a row -> text, conversations, numbers and labels, or a `Fault`.
+
+Above 300 lines, since messages are read by the rules for text, and refused in
+the same words.
+"""
 
 import itertools
 import math

@@ -4,6 +4,9 @@ A template comes with a checkpoint, is code, and is not trusted. For each
 conversation there is a limit to its steps (passes of loops and calls), its
 characters (the lengths of all values that its operators, filters and methods
 take or make, added up, and looked at before they are made) and its seconds.
+
+Above 300 lines, since the bounds hold only together: what one lets through,
+another must count.
 """
 
 import datetime
