@@ -18,6 +18,7 @@ from offalign.audit.odd_texts import OddTexts
 from offalign.audit.scan import Scan, scan
 from offalign.audit.spill import Spill
 from offalign.audit.tokens import Tokens
+from offalign.data.reading import columns as columns_lib
 from offalign.data.text import tokenizer as tokenizer_lib
 from offalign.errors import UserError
 
@@ -29,9 +30,11 @@ class AuditConfig:
   Attributes:
     test: held-out data that must not share prompts with it, in any form.
     form: what the columns hold: "traj" (prompt, completion, reward), "label",
-      "pairs", "groups", "sft", "messages" or "ultrafeedback"; default: told
-      by their names.
+      "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt" or
+      "alpaca"; default: told by their names.
     int_labels: take the numbers 0 and 1 for labels.
+    columns: columns of other names that are read as those of the form, as
+      --cfg.data.columns of a run.
     tokenizer: "byte", or a tokenizer.json or a folder that holds one; without
       it nothing is said about tokens.
     max_prompt: limit in tokens, as --cfg.data.max_prompt of a run.
@@ -42,6 +45,7 @@ class AuditConfig:
   test: str | None = None
   form: str | None = None
   int_labels: bool = False
+  columns: str | None = None
   tokenizer: str | None = None
   max_prompt: int | None = None
   max_completion: int | None = None
@@ -136,7 +140,8 @@ def _audit(
   entries, texts = Spill(folder / "data"), OddTexts()
   names: list[str] = []
   seen = Collector(names, entries, texts, tokens)
-  met = scan(path, config.form, config.int_labels, seen.see, names)
+  mapped = columns_lib.parse(config.columns)
+  met = scan(path, config.form, config.int_labels, seen.see, names, mapped)
   if config.int_labels and met.form and "label" not in met.columns:
     raise UserError(
       f"int_labels is set, but {path} has no column 'label' to read; leave "
@@ -175,11 +180,18 @@ def _leakage(
   other, other_names = Spill(folder / "test"), list[str]()
   seen = Collector(other_names, other)
   # A test set may be of another form, such as prompts with one reference.
-  met = scan(config.test, None, config.int_labels, seen.see, other_names)
+  met = _scan_test(config, seen, other_names)
   other.close()
   leakage = Leakage(entries, other)
   found = leakage.findings(_namer(other_names), _namer(names))
   return leakage, [*met.findings, *found]
+
+
+def _scan_test(config: AuditConfig, seen: Collector, names: list[str]) -> Scan:
+  """Reads a test set: by the columns that are mapped where it has them."""
+  assert config.test is not None
+  labels, mapped = config.int_labels, columns_lib.parse(config.columns)
+  return scan(config.test, None, labels, seen.see, names, mapped)
 
 
 def _namer(names: list[str]) -> Any:

@@ -58,7 +58,8 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
     UserError: for data that cannot be read, or an unused option.
   """
   how: dict[str, Any] = {
-    name: getattr(config, name) for name in ("form", "int_labels", "bad_rows")
+    name: getattr(config, name)
+    for name in ("form", "int_labels", "bad_rows", "columns")
   }
 
   def read(path: str, flag: str, what: str) -> Table:

@@ -4,11 +4,15 @@ Above 300 lines, since messages are read by the rules for text, and refused in
 the same words.
 """
 
+import datetime
+import decimal
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from offalign.data.reading.arrow_rows import Unreadable
 from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
 from offalign.errors import option, suggest
 
@@ -40,7 +44,7 @@ class Fault(Exception):
 def text(value: Any) -> str:
   """A string that can be written as UTF-8."""
   if not isinstance(value, str):
-    raise Fault(f"{describe(value)} where text belongs")
+    raise Fault(f"{describe(value)} where text belongs{_text_cure(value)}")
   if not value.isascii():
     try:
       value.encode("utf-8")
@@ -52,15 +56,32 @@ def text(value: Any) -> str:
   return value
 
 
+def _text_cure(value: Any) -> str:
+  if isinstance(value, bytes):
+    return "; cast the column to strings, as pyarrow's cast('string') does"
+  if isinstance(value, dict) and len(value) < 9:
+    texts = [k for k, held in value.items() if isinstance(held, str)]
+    if texts:
+      example = f"...=COLUMN.{texts[0]}"
+      return f"; read a key of it with {option('columns', repr(example))}"
+  return ""
+
+
 def number(value: Any) -> float:
   """A number that float32 holds; neither text nor a boolean."""
+  if isinstance(value, decimal.Decimal):
+    value = float(value)
   if isinstance(value, bool):
     raise Fault(
       f"the boolean {str(value).lower()} where a number belongs (a column of "
       "booleans is called 'label')"
     )
   if isinstance(value, str):
-    quoted = " (write numbers without quotes)" if _is_number(value) else ""
+    quoted = ""
+    if not isinstance(as_number(value), str):
+      quoted = " (write numbers without quotes)"
+    elif re.fullmatch(r"[+-]?\d+,\d+", value.strip()):
+      quoted = " (write it with a point, not a comma)"
     raise Fault(f"the text {quote(value)} where a number belongs{quoted}")
   if not isinstance(value, int | float):
     raise Fault(f"{describe(value)} where a number belongs")
@@ -78,12 +99,18 @@ def number(value: Any) -> float:
   return result
 
 
-def _is_number(value: str) -> bool:
+def as_number(value: Any) -> Any:
+  """The number that a text holds; anything else as it is.
+
+  >>> as_number(" 0.5 "), as_number("1e3"), as_number("4 stars")
+  (0.5, 1000.0, '4 stars')
+  """
+  if not isinstance(value, str) or "_" in value or len(value) > 400:
+    return value
   try:
-    float(value)
+    return float(value)
   except ValueError:
-    return False
-  return True
+    return value
 
 
 def numbers(value: Any) -> tuple[float, ...]:
@@ -113,7 +140,7 @@ def prompt(value: Any) -> Prompt:
   if messages[-1].role == "assistant":
     raise Fault(
       "the last message is the assistant's, and so is the completion: two "
-      "assistant turns in a row"
+      "assistant turns in a row; end the prompt with the user's turn"
     )
   return messages
 
@@ -128,17 +155,27 @@ def reply(value: Any, prompt: Prompt | None) -> str:
   """
   if not isinstance(value, list):
     if isinstance(prompt, tuple):
-      raise Fault(f"{describe(value)}, but the prompt is a conversation")
+      raise Fault(
+        f"{describe(value)}, but the prompt is a conversation; write the reply "
+        'as [{"role": "assistant", "content": ...}]'
+      )
     return text(value)
   if isinstance(prompt, str):
-    raise Fault("a conversation, but the prompt is text")
+    raise Fault(
+      "a conversation, but the prompt is text; write the prompt as "
+      '[{"role": "user", "content": ...}], or the reply as text'
+    )
   messages = conversation(value)
   if messages[-1].role != "assistant":
     raise Fault(
       f"the last message has role {messages[-1].role!r}, not 'assistant'"
     )
   if len(messages) > 1:
-    raise Fault(f"{len(messages)} messages where one reply belongs")
+    raise Fault(
+      f"{len(messages)} messages where one reply belongs; write the "
+      "assistant's last message alone, or remove the column 'prompt' where "
+      "chosen and rejected hold the whole conversation"
+    )
   return messages[0].content
 
 
@@ -149,7 +186,7 @@ def replies(value: Any, prompt: Prompt | None) -> tuple[str, ...]:
 
 def _each(value: Any, parse: Any) -> tuple[Any, ...]:
   if not isinstance(value, list):
-    raise Fault(f"{describe(value)} where a list belongs")
+    raise Fault(f"{describe(value)} where a list belongs{_list_cure(value)}")
   if not value:
     raise Fault("an empty list")
   parsed = []
@@ -161,6 +198,15 @@ def _each(value: Any, parse: Any) -> tuple[Any, ...]:
     except Fault as fault:
       raise Fault(f"item {i}: {fault}") from None
   return tuple(parsed)
+
+
+def _list_cure(value: Any) -> str:
+  """For a list that was written as text."""
+  if isinstance(value, str) and value.lstrip()[:1] == "[":
+    if "'role'" in value or "'from'" in value or value.lstrip()[:2] == "['":
+      return " (write lists as JSON, not as Python prints them)"
+    return " (write the list itself, not as text)"
+  return ""
 
 
 def scored_replies(value: Any) -> tuple[tuple[str, ...], tuple[float, ...]]:
@@ -220,8 +266,8 @@ def _message(i: int, item: Any) -> Message | None:
   keys = sorted(str(k) for k, v in item.items() if v is not None)
   if "role" not in keys or "content" not in keys:
     raise Fault(
-      f"{where} has {', '.join(map(repr, keys)) or 'no keys'} where 'role' "
-      "and 'content' belong"
+      f"{where} has {', '.join(map(quote, keys)) or 'no keys'} where 'role' "
+      f"and 'content' belong{_keys_cure(keys)}"
     )
   extra = [k for k in keys if k in _CONTENTS and not is_empty(item[k])]
   if extra:
@@ -237,8 +283,7 @@ def _message(i: int, item: Any) -> Message | None:
     )
   if role not in READ_ROLES:
     raise Fault(
-      f"{where} has role {quote(role)}"
-      f"{suggest(str(role).lower(), READ_ROLES)} (roles: "
+      f"{where} has role {quote(role)}{_role_cure(role)} (roles: "
       f"{', '.join(READ_ROLES)})"
     )
   try:
@@ -250,6 +295,75 @@ def _message(i: int, item: Any) -> Message | None:
       return None
     raise Fault(f"{where} ({role}) is empty")
   return Message(role, content)
+
+
+def _role_cure(role: Any) -> str:
+  known = _SPEAKERS.get(str(role).lower(), "")
+  if known in READ_ROLES:
+    return f"; did you mean {known!r}?"
+  return suggest(str(role).lower(), READ_ROLES)
+
+
+def _keys_cure(keys: list[str]) -> str:
+  if {"from", "value"} <= set(keys):
+    return (
+      "; ShareGPT's 'from' and 'value' are read in a column 'conversations' "
+      f"({option('columns', repr('conversations=COLUMN'))}), elsewhere "
+      "rename them"
+    )
+  return ""
+
+
+_SPEAKERS = {
+  "human": "user",
+  "user": "user",
+  "gpt": "assistant",
+  "chatgpt": "assistant",
+  "assistant": "assistant",
+  "bot": "assistant",
+  "model": "assistant",
+  "ai": "assistant",
+  "bard": "assistant",
+  "system": "system",
+  "function_call": "tool",
+  "observation": "tool",
+  "function": "tool",
+  "tool": "tool",
+}
+"""What data sets in ShareGPT's form call those who speak."""
+
+
+def sharegpt(value: Any, system: Any = None) -> tuple[tuple[Message, ...], str]:
+  """ShareGPT's `conversations`: messages of `from` and `value`.
+
+  Args:
+    value: the cell; messages of role and content are taken too.
+    system: of the column "system", the message that goes before them.
+  """
+  if not isinstance(value, list):
+    raise Fault(f"{describe(value)} where messages belong")
+  turns: list[Any] = []
+  for i, item in enumerate(value):
+    if isinstance(item, dict) and item.get("from") is not None:
+      others = {k: v for k, v in item.items() if k not in ("from", "value")}
+      speaker = str(item["from"])
+      if speaker.lower() not in _SPEAKERS:
+        raise Fault(
+          f"message {i} is from {quote(speaker)}, who is not known (human or "
+          "user, gpt or assistant, system)"
+        )
+      role = _SPEAKERS[speaker.lower()]
+      item = {**others, "role": role, "content": item.get("value")}
+      if item["content"] is None:
+        raise Fault(f"message {i} has no 'value'")
+    turns.append(item)
+  if not is_empty(system):
+    if any(isinstance(t, dict) and t.get("role") == "system" for t in turns):
+      raise Fault(
+        "a system message, and another in the column 'system'; keep one"
+      )
+    turns.insert(0, {"role": "system", "content": system})
+  return dialogue(turns)
 
 
 def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
@@ -269,7 +383,7 @@ def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
 def dialogue(value: Any) -> tuple[tuple[Message, ...], str]:
   """A conversation that an assistant's turn ends: its prompt, and that turn."""
   if not isinstance(value, list):
-    raise Fault(f"{describe(value)} where messages belong")
+    raise Fault(f"{describe(value)} where messages belong{_list_cure(value)}")
   messages = whole_conversation_or_text(value)
   assert not isinstance(messages, str)
   return messages[:-1], messages[-1].content
@@ -328,4 +442,12 @@ def describe(value: Any) -> str:
     return "a list"
   if isinstance(value, dict):
     return "an object"
+  if isinstance(value, bytes):
+    return "bytes"
+  if isinstance(value, decimal.Decimal):
+    return f"the number {value}"
+  if isinstance(value, datetime.date | datetime.time | datetime.timedelta):
+    return f"the time {value}"
+  if isinstance(value, Unreadable):
+    return f"a value of type {value.kind}"
   return f"a value of type {type(value).__name__}"

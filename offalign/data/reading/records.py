@@ -7,7 +7,15 @@ from typing import Literal, NamedTuple
 from offalign.data.reading.memory import Rows
 
 FormName = Literal[
-  "traj", "label", "pairs", "groups", "sft", "messages", "ultrafeedback"
+  "traj",
+  "label",
+  "pairs",
+  "groups",
+  "sft",
+  "messages",
+  "ultrafeedback",
+  "sharegpt",
+  "alpaca",
 ]
 """What a table of feedback can hold; see `forms.FORMS`."""
 

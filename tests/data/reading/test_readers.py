@@ -67,9 +67,9 @@ def test_nothing_there(tmp_path):
 
 
 def test_unreadable_kinds_of_file(tmp_path):
-  (tmp_path / "rows.csv").write_text("a,b\n")
-  with pytest.raises(UserError, match=r"rows\.csv is none of \.parquet"):
-    data.load(tmp_path / "rows.csv")
+  (tmp_path / "rows.xlsx").write_text("a,b\n")
+  with pytest.raises(UserError, match=r"rows\.xlsx is none of \.parquet"):
+    data.load(tmp_path / "rows.xlsx")
   with pytest.raises(UserError, match=r"holds no \.parquet"):
     data.load(tmp_path)
 
