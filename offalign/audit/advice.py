@@ -1,5 +1,7 @@
 """Advice: findings that follow from the audit's numbers, with a remedy."""
 
+import math
+
 from offalign.audit.facts import Facts
 from offalign.audit.findings import Finding, percent
 from offalign.audit.measures import Measures, Spread
@@ -58,8 +60,10 @@ def _no_feedback(facts: Facts) -> list[Finding]:
 
 def _constant(facts: Facts, measures: Measures) -> list[Finding]:
   values = [v for v in measures.values if v.n]
-  if facts.ranked or not values or values[0].low < values[0].high:
+  if facts.ranked or not values:
     return []
+  if values[0].low < values[0].high:
+    return _out_of_proportion(values[0])
   if values[0].n < 2:
     return []
   return [
@@ -68,6 +72,21 @@ def _constant(facts: Facts, measures: Measures) -> list[Finding]:
       "constant",
       f"every {facts.value} is {values[0].low:g}",
       "there is nothing to learn from them; look where they come from",
+    )
+  ]
+
+
+def _out_of_proportion(value: Spread) -> list[Finding]:
+  """Rewards that differ, but whose variance is no number above 0."""
+  if 0 < value.std < math.inf:
+    return []
+  return [
+    Finding(
+      "error",
+      "range",
+      f"the range of the rewards, {value.low:g} to {value.high:g}, is out of "
+      "proportion, so that they cannot be normalised",
+      "scale the column to numbers near 1",
     )
   ]
 

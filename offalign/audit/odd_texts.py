@@ -50,6 +50,12 @@ _KINDS: dict[str, tuple[Severity, str, str, str]] = {
     "whose chosen reward is below the rejected one",
     "swap them, or drop the rewards: a run keeps the order as it is",
   ),
+  "tied_pairs": (
+    "note",
+    "pair",
+    "whose two rewards are equal",
+    "drop them, or drop the rewards: a run takes the first for the better one",
+  ),
   "replacement_characters": (
     "note",
     "text",
@@ -139,6 +145,8 @@ class OddTexts:
     if record.rewards and record.rewards[0] < record.rewards[1]:
       low, high = record.rewards
       self._places["reversed_pairs"].add(f"{where}: {low:g} < {high:g}")
+    elif record.rewards and record.rewards[0] == record.rewards[1]:
+      self._places["tied_pairs"].add(f"{where}: both {record.rewards[0]:g}")
 
   def count(self, kind: str) -> int:
     """Returns how many places of a kind were found."""

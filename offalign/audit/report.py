@@ -1,14 +1,15 @@
 """Audits a data set: numbers, findings, methods that fit."""
 
 import dataclasses
-import pathlib
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from offalign.audit import methods as methods_lib
 from offalign.audit import spill
 from offalign.audit.advice import advise
 from offalign.audit.collect import Collector
+from offalign.audit.excerpts import with_texts
 from offalign.audit.facts import Facts, gather
 from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.leakage import Leakage
@@ -19,6 +20,8 @@ from offalign.audit.scan import Scan, scan
 from offalign.audit.spill import Spill
 from offalign.audit.tokens import Tokens
 from offalign.data.reading import columns as columns_lib
+from offalign.data.reading import paths
+from offalign.data.reading.sqlite_rows import Database
 from offalign.data.text import tokenizer as tokenizer_lib
 from offalign.errors import UserError
 
@@ -110,7 +113,7 @@ def audit(path: str, config: AuditConfig | None = None) -> Report:
       config.max_completion,
     )
   with tempfile.TemporaryDirectory(prefix="offalign-audit-") as folder:
-    return _audit(path, config, tokens, pathlib.Path(folder))
+    return _audit(path, config, tokens, Path(folder))
 
 
 def _check(config: AuditConfig) -> None:
@@ -135,7 +138,7 @@ def _audit(
   path: str,
   config: AuditConfig,
   tokens: Tokens | None,
-  folder: pathlib.Path,
+  folder: Path,
 ) -> Report:
   entries, texts = Spill(folder / "data"), OddTexts()
   names: list[str] = []
@@ -162,6 +165,7 @@ def _audit(
   if config.test is not None:
     leakage, more = _leakage(config, entries, names, folder)
     findings += more
+  findings = _with_texts(findings, path, config, met)
   findings.sort(key=lambda found: SEVERITIES.index(found.severity))
   fits = methods_lib.fits(facts) if facts and config.methods else None
   return Report(
@@ -173,7 +177,7 @@ def _leakage(
   config: AuditConfig,
   entries: Spill,
   names: list[str],
-  folder: pathlib.Path,
+  folder: Path,
 ) -> tuple[Leakage, list[Finding]]:
   """Reads the test set and compares it with the training data."""
   assert config.test is not None
@@ -185,6 +189,23 @@ def _leakage(
   leakage = Leakage(entries, other)
   found = leakage.findings(_namer(other_names), _namer(names))
   return leakage, [*met.findings, *found]
+
+
+def _with_texts(
+  findings: list[Finding], path: str, config: AuditConfig, met: Scan
+) -> list[Finding]:
+  """Adds the texts of the rows that are named; see `excerpts`."""
+  files: dict[str, Path | Database | str] = {}
+  for each in (path, config.test):
+    if each is not None:
+      found = paths.find(each)
+      for file in found.files or (str(found.hub),):
+        files.setdefault(str(file), file)
+  sources = {
+    e.target: e.source for e in columns_lib.parse(config.columns).entries
+  }
+  shown = [sources.get(column, column) for column in met.columns]
+  return with_texts(findings, files, dict.fromkeys(met.names, shown))
 
 
 def _scan_test(config: AuditConfig, seen: Collector, names: list[str]) -> Scan:

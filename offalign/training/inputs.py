@@ -54,7 +54,8 @@ def read(
 
   found = sources.load(config, seed, said)
   rewards.check(config, loss, sources.is_mixture(found))
-  view, held_view, source_of = views.make(found, config, loss, seed, say)
+  with sources.naming_unread(said):
+    view, held_view, source_of = views.make(found, config, loss, seed, say)
   records = [record for each in found for record in each.train]
   tokenizer = make_tokenizer(_texts(records))
 

@@ -169,9 +169,13 @@ class ColumnMap:
   def names(self, columns: Iterable[str]) -> tuple[str, ...]:
     """The columns of a file, once those that are mapped have their names."""
     columns = tuple(columns)
-    taken = {self._owner(entry, columns) for entry in self.entries}
-    kept = [c for c in columns if c not in taken]
-    return tuple(dict.fromkeys([*(e.target for e in self.entries), *kept]))
+    sources = self.sources(columns)
+    names: list[str] = []
+    for column in columns:
+      names += [name for name, held in sources.items() if held == column]
+      if column not in sources.values():
+        names.append(column)
+    return tuple(dict.fromkeys([*names, *sources]))
 
   def sources(self, columns: Iterable[str]) -> dict[str, str]:
     """Column of a form -> the column of the file that it is in."""
@@ -268,7 +272,7 @@ def _split(text: str, sign: str) -> list[str]:
   for character in text:
     if quoted:
       quoted = "" if character == quoted else quoted
-    elif character in "'\"" and not parts[-1].rpartition(":")[2].strip(" |/="):
+    elif character in "'\"" and (parts[-1].rstrip() or ",")[-1] in _SIGNS:
       quoted = character
     elif character == sign:
       parts.append("")

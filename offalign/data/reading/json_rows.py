@@ -226,8 +226,8 @@ class _Text:
     self._decoder = codecs.getincrementaldecoder("utf-8")()
     self._json = json.JSONDecoder(object_pairs_hook=_no_repeats)
     self._held, self._at, self._whole = "", 0, False
-    self._more(_PIECE)
-    self._held = self._held.removeprefix("\ufeff")
+    if self.peek() == "\ufeff":
+      self._at += 1
 
   def _more(self, size: int) -> None:
     piece = self._file.read(size)

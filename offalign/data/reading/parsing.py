@@ -16,8 +16,8 @@ from offalign.data.reading.arrow_rows import Unreadable
 from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
 from offalign.errors import option, suggest
 
-LARGEST = 3.4e38
-"""The largest number that is read; training computes in float32."""
+LARGEST = 1.7e38
+"""The largest number that is read: differences of two are float32 too."""
 
 _TOOL_ROLES = ("tool", "function")
 _CONTENTS = (
@@ -93,8 +93,8 @@ def number(value: Any) -> float:
     raise Fault(f"{result} is not a finite number")
   if abs(result) > LARGEST:
     raise Fault(
-      f"{result:g} is too large: numbers are computed with in float32, whose "
-      "largest is 3.4e+38; scale the column down"
+      f"{result:g} is too large: differences of numbers are computed with in "
+      "float32, whose largest is 3.4e+38; scale the column down"
     )
   return result
 
