@@ -38,8 +38,8 @@ def with_texts(
   """
   wanted: dict[str, set[int]] = {}
   places = [[_place(w, files) for w in f.where[:_EACH]] for f in findings]
-  for name, row in filter(None, (p for each in places for p in each)):
-    wanted.setdefault(name, set()).add(row)
+  for name, number in filter(None, (p for each in places for p in each)):
+    wanted.setdefault(name, set()).add(number)
   met: dict[Place, str] = {}
   for name, rows in wanted.items():
     shown = columns.get(name, ())

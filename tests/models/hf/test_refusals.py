@@ -87,14 +87,6 @@ class TestRefusals:
       "'encoder.embed_tokens.weight' differs from 'shared.weight', which",
     )
 
-  def test_a_tied_head_that_differs_says_how_to_untie_it(self, t5_folder):
-    values = tensors(t5_folder)
-    file = t5_folder / "config.json"
-    config = json.loads(file.read_text())
-    file.write_text(json.dumps(config | {"tie_word_embeddings": True}))
-    rewrite(t5_folder, values | {"lm_head.weight": values["shared.weight"] + 1})
-    self.refused(t5_folder, '"tie_word_embeddings" to false in its config.json')
-
   def test_only_a_pickle(self, t5_folder):
     os.rename(t5_folder / SINGLE, t5_folder / "pytorch_model.bin")
     self.refused(
