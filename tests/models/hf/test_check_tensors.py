@@ -15,7 +15,7 @@ def test_a_tied_head_that_differs_says_how_to_untie_it(t5_folder):
     check_tensors(
       open_folder(t5_folder), expected, {"lm_head.weight": "shared.weight"}, ()
     )
-  with pytest.raises(UserError, match="which it is to equal$"):
+  with pytest.raises(UserError, match=r"which it is to equal$"):
     check_tensors(
       open_folder(t5_folder),
       {k: v.shape for k, v in values.items()},
