@@ -9,7 +9,7 @@ from typing import Any
 
 from offalign.audit.findings import Finding
 from offalign.data.reading import readers
-from offalign.data.reading.columns import Entry
+from offalign.data.reading.columns import ABSENT, Entry
 from offalign.data.reading.records import quote
 from offalign.data.reading.sqlite_rows import Database
 from offalign.errors import UserError
@@ -80,6 +80,7 @@ def _rows(
 
 def _excerpt(row: Mapping[str, Any], columns: Sequence[str]) -> str:
   cells = [(c, Entry("", c).find(row)) for c in columns or list(row)]
+  cells = [(name, value) for name, value in cells if value is not ABSENT]
   return ", ".join(f"{name} {_short(value)}" for name, value in cells[:_CELLS])
 
 

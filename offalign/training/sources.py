@@ -9,6 +9,7 @@ from offalign import data
 from offalign.config.data import DataConfig
 from offalign.data import Problem, Record, Table
 from offalign.data.batches import mixture
+from offalign.data.reading import columns
 from offalign.data.reading.records import count
 from offalign.errors import (
   UserError,
@@ -70,6 +71,9 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
     for name in ("form", "int_labels", "bad_rows", "columns")
   }
 
+  with within("data"):
+    columns.parse(config.columns)
+
   def read(path: str, flag: str, what: str) -> Table:
     with concerning(flag), within("data"):
       table = data.load(path, **how)
@@ -113,7 +117,11 @@ def naming_unread(said: Sequence[str]) -> Iterator[None]:
   try:
     yield
   except UserError as error:
-    unread = [s for s in said if "not read" in s and "columns" in s]
+    unread = [
+      s.removeprefix("data: ").removeprefix("warning: ")
+      for s in map(marked, said)
+      if "not read" in s and "columns" in s
+    ]
     if not unread or "has prompts and completions alone" not in str(error):
       raise
     more = "; ".join(unread)

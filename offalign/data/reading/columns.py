@@ -52,7 +52,8 @@ FEEDBACK = (*NUMBERS, *LABELS, "rewards")
 """Columns in which a cell may be absent, since nobody rated the row."""
 _SIGNS = ",=:/|"
 _TRUE = {"true": True, "false": False}
-_ABSENT = object()
+ABSENT = object()
+"""What `Entry.find` gives for a row without the column, or the key."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,20 +86,15 @@ class Entry:
     return self.source.partition(".")[0]
 
   def find(self, row: Mapping[str, Any]) -> Any:
-    """The cell of a row; `None` where it is absent or null."""
-    found = self.look(row)
-    return None if found is _ABSENT else found
-
-  def is_in(self, row: Mapping[str, Any]) -> bool:
-    """Whether a row has the column, or the key; null counts."""
-    return self.look(row) is not _ABSENT
-
-  def look(self, row: Mapping[str, Any]) -> Any:
-    """The cell of a row, or a mark that it has none."""
+    """The cell of a row, or `ABSENT`."""
     return _within(row, self.source)
 
-  def read(self, value: Any) -> Any:
+  def read(self, value: Any, int_labels: bool = False) -> Any:
     """A cell, as the form has it; None where it is not rated.
+
+    Args:
+      value: of the cell.
+      int_labels: take the numbers 0 and 1 for labels.
 
     Raises:
       Fault: where it is none of the values that the entry names.
@@ -108,6 +104,8 @@ class Entry:
       if isinstance(value, list):
         return [self._read(item, NUMBERS[0]) for item in value]
       return value
+    if int_labels and self.target in LABELS and not self.good:
+      value = {"0": False, "1": True}.get(str(value).strip(), value)
     return self._read(value, self.target)
 
   def _read(self, value: Any, target: str) -> Any:
@@ -325,15 +323,17 @@ def _within(row: Any, source: str) -> Any:
   if isinstance(row, str):
     row = from_json(row)
   if not isinstance(row, Mapping):
-    return _ABSENT
+    return ABSENT
   if source in row:
     return row[source]
+  if "." not in source:
+    return ABSENT
   parts = source.split(".")
   for i in range(len(parts) - 1, 0, -1):
     head = ".".join(parts[:i])
     if head in row:
       return _within(row[head], ".".join(parts[i:]))
-  return _ABSENT
+  return ABSENT
 
 
 def from_json(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Rows of CSV and TSV files, read by pyarrow; every cell is text or null."""
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from offalign.data.reading.stream import LONGEST, Item, Stream, check_distinct
 from offalign.errors import UserError
 
 _CHUNK = 1000  # rows that are Python objects at a time
+# Stands for bytes that are no UTF-8; Unicode keeps it out of all text.
+_BAD = "\ufdd2"
+_NOT_UTF8 = "not valid UTF-8; write the file anew as UTF-8"
 _SIGNS = {"\t": "a tab", ";": "';'", "|": "'|'"}
 
 
@@ -36,6 +40,8 @@ def stream(path: Path) -> Stream:
   bad: list[tuple[int, str]] = []
   file, reader = _opened(path, sign, bad)
   columns = tuple(reader.schema.names)
+  if any(_BAD in column for column in columns):
+    raise UserError(f"a column's name in {path} is {_NOT_UTF8}")
   check_distinct(str(path), columns, "rename one in the first line")
   items = _items(path, file, reader, bad, sign)
   return Stream(
@@ -49,6 +55,9 @@ def _opened(path: Path, sign: str, bad: list[tuple[int, str]]) -> Any:
   import pyarrow.csv as pc
 
   def refuse(row: Any) -> str:
+    if _BAD in row.text:
+      bad.append((row.number - 2, _NOT_UTF8))
+      return "skip"
     what = f"{count(row.actual_columns, 'cell')} where {row.expected_columns}"
     bad.append((row.number - 2, f"{what} belong{_hint(row)}"))
     return "skip"
@@ -61,7 +70,6 @@ def _opened(path: Path, sign: str, bad: list[tuple[int, str]]) -> Any:
       ),
       "convert_options": pc.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()),
-        check_utf8=False,
         strings_can_be_null=True,
         null_values=[""],
         quoted_strings_can_be_null=False,
@@ -70,22 +78,61 @@ def _opened(path: Path, sign: str, bad: list[tuple[int, str]]) -> Any:
 
   try:
     # The names are not known before, and a type is given by name.
-    with _file(path) as file:
+    with _Utf8(path) as file:
       names = pc.open_csv(file, **options([])).schema.names
     bad.clear()
-    file = _file(path)
+    file = _Utf8(path)
     return file, pc.open_csv(file, **options(names))
-  except UnicodeDecodeError as error:
-    raise UserError(
-      f"{path} has a column whose name is not valid UTF-8; write it anew as "
-      "UTF-8"
-    ) from error
   except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
     raise _failed(path, error) from error
 
 
-def _file(path: Path) -> Any:
-  return gzip.open(path) if json_rows.is_gzip(path) else open(path, "rb")
+class _Utf8:
+  """A file with `_BAD` in place of bytes that are no UTF-8.
+
+  pyarrow names rows of too few cells only where their text can be decoded.
+  """
+
+  def __init__(self, path: Path):
+    opener: Any = gzip.open if json_rows.is_gzip(path) else open
+    self._file = opener(path, "rb")
+    self._decoder = codecs.getincrementaldecoder("utf-8")(errors=_marking)
+
+  def __enter__(self) -> "_Utf8":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def read(self, size: int = -1) -> bytes:
+    """The next bytes, about as many; b"" at the end alone."""
+    while True:
+      piece = self._file.read(size)
+      text = self._decoder.decode(piece, final=not piece)
+      if text or not piece:
+        return text.encode("utf-8")
+
+  def readable(self) -> bool:
+    """As pyarrow asks."""
+    return True
+
+  @property
+  def closed(self) -> bool:
+    """Whether it is closed."""
+    return bool(self._file.closed)
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._file.close()
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+  assert isinstance(error, UnicodeDecodeError)
+  return _BAD, error.end
+
+
+_marking = "offalign-csv-mark"
+codecs.register_error(_marking, _mark)
 
 
 def _hint(row: Any) -> str:
@@ -130,7 +177,7 @@ def _items(
     with file:
       for block in reader:
         for start in range(0, block.num_rows, _CHUNK):
-          for row in _rows(block.slice(start, _CHUNK)):
+          for row in block.slice(start, _CHUNK).to_pylist():
             yield from refused()
             yield number, _checked(name, number, row)
             number += 1
@@ -139,26 +186,11 @@ def _items(
     raise _failed(path, error) from error
 
 
-def _rows(part: Any) -> list[dict[str, Any] | None]:
-  try:
-    rows: list[dict[str, Any] | None] = part.to_pylist()
-  except UnicodeDecodeError:
-    rows = []
-    for i in range(part.num_rows):
-      try:
-        rows += part.slice(i, 1).to_pylist()
-      except UnicodeDecodeError:
-        rows.append(None)
-  return rows
-
-
 def _checked(
-  name: str, number: int, row: dict[str, Any] | None
+  name: str, number: int, row: dict[str, Any]
 ) -> dict[str, Any] | Problem:
-  if row is None:
-    return Problem(
-      name, number, None, "not valid UTF-8; write the file anew as UTF-8"
-    )
+  if any(_BAD in text for text in row.values() if text):
+    return Problem(name, number, None, _NOT_UTF8)
   nul = next((c for c, text in row.items() if text and "\0" in text), None)
   if nul is not None:
     return Problem(name, number, None, f"a NUL byte in column {quote(nul)}")

@@ -65,6 +65,7 @@ class Intake:
     self._name = name
     self._map = mapped or ColumnMap()
     self._typed, self._nested = typed, nested
+    self._int_labels = int_labels
     self._texts = 0  # numbers that were text
     self._met: set[str] = set()
     self.unrated = 0
@@ -153,11 +154,13 @@ class Intake:
     faults: dict[str, str] = {}
     rated = True
     for entry in self._map.entries:
-      if entry.target not in self._met and entry.is_in(row):
+      found = entry.find(row)
+      absent = found is columns_lib.ABSENT
+      if not absent:
         self._met.add(entry.target)
-      value = entry.find(row)
+      value = None if absent else found
       try:
-        read = entry.read(value)
+        read = entry.read(value, self._int_labels)
       except Fault as fault:
         faults[entry.source] = str(fault)
         continue
@@ -165,7 +168,7 @@ class Intake:
         rated = False
       if isinstance(value, str) and isinstance(read, float) and not entry.good:
         self._texts += 1
-      if read is not None or entry.is_in(row):
+      if not absent:
         made[entry.target] = read
     return (made if rated else None), faults
 
@@ -241,8 +244,12 @@ class Intake:
         "the prompt is column 'instruction', and, where there is one, 'input' "
         "after an empty line"
       )
-    texts = [c for c in self.used if c in columns_lib.NUMBERS]
-    if not self._typed and texts and not self._map.entries:
+    texts = [
+      c
+      for c in self.used
+      if c in columns_lib.NUMBERS and c not in self._sources
+    ]
+    if not self._typed and texts:
       yield (
         f"{self._name} is a file of text: {', '.join(texts)} read as numbers"
       )
@@ -289,6 +296,8 @@ def _cure(column: str, value: Any) -> str:
     return f", or read them with {same}"
   odd = isinstance(value, str | int) and str(value) not in _INT_LABELS
   if column in columns_lib.LABELS and odd:
+    if str(value).strip().lower() in _BOOLEANS:
+      return f"; read text as such with {same}"
     example = flag(f"{column}={column}:GOOD/BAD")
     return f"; say which value is good with {example}"
   return ""

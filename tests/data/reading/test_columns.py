@@ -90,6 +90,22 @@ def test_what_is_not_mapped_stays_an_error_that_names_the_option(write, cell):
   ]
 
 
+def test_the_numbers_0_and_1_need_their_option_here_too(write):
+  rows = [{**ROW, "thumb": cell} for cell in (1, 0, "1", None)]
+  table = data.load(
+    write(rows), columns="completion=response, label=thumb", int_labels=True
+  )
+  assert [r.labels for r in table.records] == [(True,), (False,), (True,)]
+
+
+def test_booleans_as_text_name_the_option(write):
+  rows = [{"prompt": "x", "completion": "y", "label": "False"}]
+  with pytest.raises(UserError, match="columns='label=label'"):
+    data.load(write(rows))
+  table = data.load(write(rows), columns="label=label")
+  assert table.records[0].labels == (False,)
+
+
 def test_null_text_is_an_error_also_where_it_is_mapped(write):
   with pytest.raises(UserError, match="row 0, column 'response': null"):
     data.load(

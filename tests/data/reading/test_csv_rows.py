@@ -62,6 +62,14 @@ def test_rows_that_are_none_are_named_where_they_are(tmp_path):
   assert "not valid UTF-8" in said[4]
   assert "a NUL byte" in said[6]
   assert said[7] == "the text 'high' where a number belongs"
+  path.write_bytes(b"prompt,completion,reward\na,b,1\n\xff\nc,\xe9,2\n")
+  table = data.load(path, bad_rows="skip")
+  assert [(p.row, p.what) for p in table.problems] == [
+    (row, "not valid UTF-8; write the file anew as UTF-8") for row in (1, 2)
+  ]
+  path.write_bytes(b"prompt,compl\xe9tion\na,b\n")
+  with pytest.raises(UserError, match=r"name in .* is not valid UTF-8"):
+    data.load(path)
   path.write_text('prompt,completion,reward\na,"b,1\nc,d,2\n')
   with pytest.raises(UserError, match="a quote is opened and never closed"):
     data.load(path)
