@@ -74,7 +74,7 @@ def decode(line: bytes) -> str:
   except UnicodeDecodeError as error:
     raise ValueError(
       f"not valid UTF-8: byte 0x{line[error.start]:02x} at byte "
-      f"{error.start} of the line"
+      f"{error.start} of the line; write the file anew as UTF-8"
     ) from None
 
 

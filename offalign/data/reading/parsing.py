@@ -168,7 +168,8 @@ def reply(value: Any, prompt: Prompt | None) -> str:
   messages = conversation(value)
   if messages[-1].role != "assistant":
     raise Fault(
-      f"the last message has role {messages[-1].role!r}, not 'assistant'"
+      f"the last message has role {messages[-1].role!r}, not 'assistant'; end "
+      "with the assistant's reply, which is what is learnt"
     )
   if len(messages) > 1:
     raise Fault(
@@ -240,7 +241,9 @@ def conversation(value: list[Any]) -> tuple[Message, ...]:
     raise Fault("no message that says anything")
   for i, (before, after) in enumerate(itertools.pairwise(messages)):
     if before.role == after.role == "assistant":
-      raise Fault(f"messages {i} and {i + 1}: two assistant turns in a row")
+      raise Fault(
+        f"messages {i} and {i + 1}: two assistant turns in a row; join them"
+      )
   return messages
 
 
@@ -293,7 +296,7 @@ def _message(i: int, item: Any) -> Message | None:
   if not content:
     if role in ("system", "developer"):
       return None
-    raise Fault(f"{where} ({role}) is empty")
+    raise Fault(f"{where} ({role}) is empty; write its text, or remove it")
   return Message(role, content)
 
 
@@ -373,10 +376,14 @@ def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
   messages = conversation(value)
   if messages[-1].role != "assistant":
     raise Fault(
-      f"the last message has role {messages[-1].role!r}, not 'assistant'"
+      f"the last message has role {messages[-1].role!r}, not 'assistant'; end "
+      "with the assistant's reply, which is what is learnt"
     )
   if len(messages) == 1:
-    raise Fault("one message alone, and no prompt column to go with it")
+    raise Fault(
+      "one message alone, and no prompt column to go with it; write the user's "
+      "turn before it"
+    )
   return messages
 
 
@@ -405,9 +412,15 @@ def split_pair(
   if isinstance(chosen, str) and isinstance(rejected, str):
     return _split_text(chosen, rejected)
   if isinstance(chosen, str) or isinstance(rejected, str):
-    raise Fault("one of chosen and rejected is text, the other a conversation")
+    raise Fault(
+      "one of chosen and rejected is text, the other a conversation; write "
+      "both in one way"
+    )
   if chosen[:-1] != rejected[:-1]:
-    raise Fault("what precedes the last message differs from that of rejected")
+    raise Fault(
+      "what precedes the last message differs from that of rejected; the two "
+      "sides must answer the same turns"
+    )
   return chosen[:-1], chosen[-1].content, rejected[-1].content
 
 
@@ -415,7 +428,7 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
   if chosen == rejected:
     raise Fault(
       "the same text as rejected, and no prompt column: the prompt cannot be "
-      "told from the completion"
+      "told from the completion; give a column 'prompt'"
     )
   shorter = min(len(chosen), len(rejected))
   cut = next((i for i in range(shorter) if chosen[i] != rejected[i]), shorter)
