@@ -209,10 +209,15 @@ def _with_texts(
 
 
 def _scan_test(config: AuditConfig, seen: Collector, names: list[str]) -> Scan:
-  """Reads a test set: by the columns that are mapped where it has them."""
+  """Reads a test set: by the columns that are mapped, or by its own."""
   assert config.test is not None
   labels, mapped = config.int_labels, columns_lib.parse(config.columns)
-  return scan(config.test, None, labels, seen.see, names, mapped)
+  met = scan(config.test, None, labels, seen.see, names, mapped)
+  if met.form is None and mapped.entries:
+    own: list[str] = []
+    plain = scan(config.test, None, labels, seen.see, own)
+    met = met if plain.form is None else plain
+  return met
 
 
 def _namer(names: list[str]) -> Any:

@@ -122,3 +122,13 @@ def test_tied_pairs_are_named(put):
     "row 0: both 0",
     "row 2: both 0",
   ] or len(found.where) == 2
+
+
+@pytest.mark.parametrize("name", ["response", "completion"])
+def test_a_test_set_may_have_the_form_s_own_columns(put, name):
+  other = [{"prompt": row["prompt"], name: "z", "score": 1} for row in rows(2)]
+  held_out = put(other, "held_out.jsonl")
+  config = AuditConfig(methods=False, columns=MAPPED.columns, test=held_out)
+  report = audit(put(rows()), config)
+  assert report.leakage.leaked.count == 2
+  assert report.count("error") == 0

@@ -305,7 +305,9 @@ def _same(value: Any, word: str) -> bool:
   number, other = as_number(value), as_number(word)
   if isinstance(number, str) or isinstance(other, str):
     return False
-  return isinstance(number, int | float) and number == other
+  if not isinstance(number, int | float):
+    return False
+  return number == other or (number != number and other != other)
 
 
 def _example(value: Any) -> str:

@@ -298,7 +298,8 @@ def _cure(column: str, value: Any) -> str:
   if column in columns_lib.LABELS and odd:
     if str(value).strip().lower() in _BOOLEANS:
       return f"; read text as such with {same}"
-    example = flag(f"{column}={column}:GOOD/BAD")
+    values = proposals.good_bad(value) or "GOOD/BAD"
+    example = flag(f"{column}={column}:{values}")
     return f"; say which value is good with {example}"
   return ""
 

@@ -60,9 +60,12 @@ def _text_cure(value: Any) -> str:
   if isinstance(value, bytes):
     return "; cast the column to strings, as pyarrow's cast('string') does"
   if isinstance(value, dict) and len(value) < 9:
-    texts = [k for k, held in value.items() if isinstance(held, str)]
+    texts = [str(k) for k, held in value.items() if isinstance(held, str)]
     if texts:
-      example = f"...=COLUMN.{texts[0]}"
+      usual = [
+        k for k in texts if k in ("value", "content", "text", "response")
+      ]
+      example = f"...=COLUMN.{(usual or texts)[0][:40]}"
       return f"; read a key of it with {option('columns', repr(example))}"
   return ""
 
@@ -194,7 +197,7 @@ def _each(value: Any, parse: Any) -> tuple[Any, ...]:
   for i, item in enumerate(value):
     try:
       if item is None:
-        raise Fault("null")
+        raise Fault("null; remove it, and what belongs to it in other columns")
       parsed.append(parse(item))
     except Fault as fault:
       raise Fault(f"item {i}: {fault}") from None

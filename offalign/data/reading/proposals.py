@@ -47,6 +47,9 @@ _FEEDBACK = frozenset(
     *("grade", "preference"),
   )
 )
+_THUMBS = frozenset(
+  ("thumb", "thumbs", "label", "vote", "like", "liked", "upvote", "upvoted")
+)
 _GOOD_BAD = (
   "up/down thumbs_up/thumbs_down thumbsup/thumbsdown thumb_up/thumb_down 1/-1 "
   "1/0 +1/-1 true/false yes/no y/n good/bad positive/negative pos/neg "
@@ -95,19 +98,17 @@ class _Leaf:
 
   def good_bad(self) -> str:
     """Which values are good and which bad, as an entry has it; or ""."""
-    met = {_word(v) for v in self.values}
-    if any(len(word) > 20 for word in met):
+    spelt = {_word(v).lower(): _word(v) for v in self.values}
+    if any(len(word) > 20 for word in spelt):
       return ""
-    for pair in _GOOD_BAD.split():
-      good, _, bad = pair.partition("/")
-      spelt = {word.lower(): word for word in met}
-      rest = set(spelt) - {good, bad}
-      neutral = rest and rest <= set(_NEUTRAL)
-      if (rest and not neutral) or not set(spelt) & {good, bad}:
-        continue
-      groups = [spelt.get(good, good), spelt.get(bad, bad)]
-      third = "|".join(sorted(spelt[word] for word in rest))
-      return "/".join([*groups, *([third] if third else [])])
+    pairs = [tuple(pair.split("/")) for pair in _GOOD_BAD.split()]
+    for neutral in ((), _NEUTRAL):
+      for good, bad in pairs:
+        rest = set(spelt) - {good, bad}
+        if rest <= set(neutral) and set(spelt) & {good, bad}:
+          groups = [spelt.get(good, good), spelt.get(bad, bad)]
+          third = "|".join(sorted(spelt[word] for word in rest))
+          return "/".join([*groups, *([third] if third else [])])
     return ""
 
 
@@ -266,6 +267,11 @@ def overlooked(
   return tuple(found[:5])
 
 
+def good_bad(value: Any) -> str:
+  """Good and bad values of which this is one, as "up/down"; or ""."""
+  return _Leaf("", (value,)).good_bad()
+
+
 def like(target: str, columns: Sequence[str]) -> str | None:
   """The column whose name is most like that of a form's; None for none."""
   leaves = [_Leaf(name, ("text",)) for name in columns]
@@ -281,6 +287,12 @@ def _feedback(leaves: Sequence[_Leaf]) -> Entry | None:
     values = leaf.good_bad()
     if leaf.kind == "boolean":
       return Entry("label", leaf.name)
+    if leaf.kind == "number":
+      # One value alone does not tell a thumb from a score of 1.
+      several = len({_word(value) for value in leaf.values}) > 1
+      thumb = bool(_words(leaf.name) & _THUMBS)
+      if _words(leaf.name) == {"reward"} or not (several or thumb):
+        values = ""
     if values and leaf.kind in ("text", "number"):
       groups = [tuple(group.split("|")) for group in values.split("/")]
       return Entry("label", leaf.name, *groups)

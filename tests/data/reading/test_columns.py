@@ -21,6 +21,7 @@ def load(write, cells, text, name="thumb"):
     ("thumb:true/false", [True, False, "True", "FALSE"], [1, 0, 1, 0]),
     ("thumb:👍/👎", ["👍", "👎"], [True, False]),
     ("thumb:4|5/1|2/3", [5, 4, 3, 2, 1], [1, 1, 0, 0]),
+    ("thumb:up/down/nan", ["up", float("nan"), "down"], [True, False]),
     ("thumb:'n/a'/\"a, b\"", ["n/a", "a, b"], [True, False]),
     ("thumb", [True, False, None, "true", ""], [True, False, True]),
   ],

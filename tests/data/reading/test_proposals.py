@@ -76,3 +76,16 @@ def test_long_and_odd_names_are_cut():
 def test_neutral_values_become_a_third():
   rows = [{"vote": v} for v in (1, 0, -1)]
   assert proposals.for_feedback(["vote"], rows) == "label=vote:1/-1/0"
+  assert proposals.for_feedback(["vote"], rows[:2]) == "label=vote:1/0"
+  assert proposals.for_feedback(["vote"], rows[::2]) == "label=vote:1/-1"
+
+
+def test_one_number_alone_is_a_score_but_in_a_column_of_thumbs():
+  for name, entry in (
+    ("score", "reward=score"),
+    ("Reward", "reward=Reward"),
+    ("thumb", "label=thumb:1/-1"),
+  ):
+    assert proposals.for_feedback([name], [{name: 1}]) == entry
+  both = [{"Reward": 1}, {"Reward": 0}]
+  assert proposals.for_feedback(["Reward"], both) == "reward=Reward"
