@@ -13,6 +13,7 @@ from offalign.data.reading.stream import LONGEST, Item, Stream, check_distinct
 from offalign.errors import UserError
 
 _CHUNK = 1000  # rows that are Python objects at a time
+_MOST_BAD = 100_000  # rows of other numbers of cells, of a block
 # Stands for bytes that are no UTF-8; Unicode keeps it out of all text.
 _BAD = "\ufdd2"
 _NOT_UTF8 = "not valid UTF-8; write the file anew as UTF-8"
@@ -42,7 +43,6 @@ def stream(path: Path) -> Stream:
   columns = tuple(reader.schema.names)
   if any(_BAD in column for column in columns):
     raise UserError(f"a column's name in {path} is {_NOT_UTF8}")
-  check_distinct(str(path), columns, "rename one in the first line")
   items = _items(path, file, reader, bad, sign)
   return Stream(
     str(path), columns, items, typed=False, nested=False, notes=notes
@@ -55,6 +55,8 @@ def _opened(path: Path, sign: str, bad: list[tuple[int, str]]) -> Any:
   import pyarrow.csv as pc
 
   def refuse(row: Any) -> str:
+    if len(bad) >= _MOST_BAD:
+      return "error"
     if _BAD in row.text:
       bad.append((row.number - 2, _NOT_UTF8))
       return "skip"
@@ -80,6 +82,7 @@ def _opened(path: Path, sign: str, bad: list[tuple[int, str]]) -> Any:
     # The names are not known before, and a type is given by name.
     with _Utf8(path) as file:
       names = pc.open_csv(file, **options([])).schema.names
+    check_distinct(str(path), tuple(names), "rename one in the first line")
     bad.clear()
     file = _Utf8(path)
     return file, pc.open_csv(file, **options(names))
@@ -151,6 +154,11 @@ def _failed(path: Path, error: Exception) -> UserError:
   said = str(error)
   if "Empty CSV" in said or "header" in said:
     return UserError(f"{path} has no rows")
+  if "Expected" in said:
+    return UserError(
+      f"{path}: rows by the hundred thousand do not have as many cells as the "
+      f"first line names ({said.splitlines()[0][:100]}); look at its separator"
+    )
   if "straddl" in said:
     return UserError(
       f"{path} has a row longer than {LONGEST >> 20} MiB, or a quote that is "

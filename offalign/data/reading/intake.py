@@ -107,7 +107,7 @@ class Intake:
       if sources[entry.target] in columns:
         continue
       known = ", ".join(proposals.shown(columns))
-      hint = suggest(entry.column, columns)
+      hint = suggest(entry.column, columns[:1000])
       raise UserError(
         f"{self._name} has no column {quote(entry.column)}, which "
         f"{option('columns')} reads as {entry.target!r}{hint} (its columns: "

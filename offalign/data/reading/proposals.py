@@ -13,7 +13,8 @@ from offalign.data.reading.records import quote
 _SHOWN = 30  # columns
 _NAME = 60  # characters; a longer name is a row that was taken for names
 _DEEP = 3  # keys inside keys
-_SCORED = 200  # values looked at
+_SCORED = 200  # values looked at,
+_LOOKED_AT = 300  # and columns
 
 # Other names for the columns of forms, the likeliest first.
 _NAMES = {
@@ -274,7 +275,7 @@ def good_bad(value: Any) -> str:
 
 def like(target: str, columns: Sequence[str]) -> str | None:
   """The column whose name is most like that of a form's; None for none."""
-  leaves = [_Leaf(name, ("text",)) for name in columns]
+  leaves = [_Leaf(name, ("text",)) for name in columns[:_LOOKED_AT]]
   leaf = _best(target, leaves, ("text",), set())
   return leaf.name if leaf else None
 
@@ -357,7 +358,7 @@ def _tops(names: Sequence[str]) -> list[str]:
 def _leaves(
   columns: Sequence[str], rows: Sequence[dict[str, Any]]
 ) -> Iterator[_Leaf]:
-  for column in columns:
+  for column in columns[:_LOOKED_AT]:
     values = [row.get(column) for row in rows]
     yield from _inside(column, values, _DEEP)
 

@@ -14,6 +14,9 @@ LONGEST = 1 << 24
 """Bytes of one row of text; a longer one is no row of feedback, and would be
 held in memory whole."""
 
+MOST = 10_000
+"""Columns of a table."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
@@ -41,6 +44,8 @@ class Stream:
 def check_distinct(name: str, columns: tuple[str, ...], cure: str = "") -> None:
   """Refuses two columns of one name, of which a row can hold only one.
 
+  And more columns than a table of feedback can have.
+
   Args:
     name: of the file.
     columns: what it has.
@@ -49,9 +54,16 @@ def check_distinct(name: str, columns: tuple[str, ...], cure: str = "") -> None:
   Raises:
     UserError: naming the column.
   """
+  if len(columns) > MOST:
+    raise UserError(
+      f"{name} has {len(columns):,} columns, and at most {MOST:,} are read; "
+      "write those of the feedback alone"
+    )
+  met: set[str] = set()
   for column in columns:
-    if columns.count(column) > 1:
+    if column in met:
       raise UserError(
         f"{name} has two columns {quote(column)}; "
         f"{cure or 'rename or remove one of them'}"
       )
+    met.add(column)

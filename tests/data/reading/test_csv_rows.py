@@ -147,3 +147,11 @@ def test_utf16_says_so(tmp_path):
     path.write_text('[{"prompt": "a"}]', encoding=encoding)
     with pytest.raises(UserError, match=r"is UTF-(16|32) .*iconv -f UTF-"):
       data.load(path)
+
+
+def test_a_file_of_bad_rows_alone_is_not_held(tmp_path, monkeypatch):
+  monkeypatch.setattr("offalign.data.reading.csv_rows._MOST_BAD", 10)
+  path = tmp_path / "a.csv"
+  path.write_text("prompt,completion,reward\n" + "a,b\n" * 11)
+  with pytest.raises(UserError, match="look at its separator"):
+    data.load(path, bad_rows="skip")

@@ -17,3 +17,10 @@ def test_two_columns_of_one_name_are_refused_in_every_kind(tmp_path):
   for path in (csv, parquet):
     with pytest.raises(UserError, match="two columns 'prompt'"):
       data.load(path)
+
+
+def test_more_columns_than_feedback_has_are_refused(tmp_path):
+  path = tmp_path / "a.csv"
+  path.write_text(",".join(f"c{i}" for i in range(10_001)) + "\n1\n")
+  with pytest.raises(UserError, match="has 10,001 columns, and at most 10,000"):
+    data.load(path)
