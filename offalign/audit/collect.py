@@ -1,10 +1,18 @@
-"""Collects every record of the data: counts, entries, texts and tokens."""
+"""Collects every record of the data: counts, and an entry a completion."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from offalign.audit import spill
-from offalign.audit.odd_texts import OddTexts
 from offalign.audit.spill import Entry, Spill
-from offalign.audit.tokens import Tokens
 from offalign.data.reading.records import Record
+
+
+class Check(Protocol):
+  """Looks for something in every record."""
+
+  def see(self, record: Record, where: str) -> None:
+    """Looks at a record; `where` is its file and row."""
 
 
 class Collector:
@@ -26,17 +34,15 @@ class Collector:
     self,
     names: list[str],
     entries: Spill,
-    texts: OddTexts | None = None,
-    tokens: Tokens | None = None,
+    checks: Sequence[Check] = (),
   ):
-    """Without `texts` or `tokens`, nothing is collected about them."""
+    """Every record is shown to `checks` too."""
     self.names = names
     self.rows = self.conversations = self.completions = 0
     self.longer = self.as_long = 0
     self.ranked = self.rewards = self.labels = self.logged = False
     self._entries = entries
-    self._texts = texts
-    self._tokens = tokens
+    self._checks = checks
     self._last: tuple[object, int, int, int] | None = None
 
   def see(self, record: Record, file: int, row: int) -> None:
@@ -49,7 +55,8 @@ class Collector:
     self.rows += 1
     self.conversations += not isinstance(record.prompt, str)
     self.completions += len(record.completions)
-    self._look(record, file, row)
+    for check in self._checks:
+      check.see(record, f"{self.names[file]}, row {row}")
     prompt, loose, length = self._prompt(record)
     where = spill.place(file, row)
     texts = [spill.digest(text) for text in record.completions]
@@ -89,20 +96,16 @@ class Collector:
       )
     return self._last[1:]
 
-  def _look(self, record: Record, file: int, row: int) -> None:
-    """Passes the texts on to `Texts` and `Tokens`."""
-    where = f"{self.names[file]}, row {row}"
-    several = len(record.completions) > 1
-    if self._texts is not None:
-      self._texts.prompt(record.prompt, where)
-      if record.ranked:
-        self._texts.pair(record, where)
-    for k, text in enumerate(record.completions):
-      at = where
-      if several:
-        side = ("chosen", "rejected")[k] if record.ranked else f"item {k}"
-        at = f"{where}, {side}"
-      if self._texts is not None:
-        self._texts.completion(text, at)
-      if self._tokens is not None:
-        self._tokens.add(record.prompt, text, at)
+
+def completions(record: Record, where: str) -> Iterator[tuple[str, str]]:
+  """Yields each completion of a record, and where it is.
+
+  Args:
+    record: with one completion or more.
+    where: file and row of the record; of several completions, the place says
+      which.
+  """
+  several = len(record.completions) > 1
+  for k, text in enumerate(record.completions):
+    side = ("chosen", "rejected")[k] if record.ranked else f"item {k}"
+    yield text, f"{where}, {side}" if several else where

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from offalign.audit.measures import Measures
+from offalign.audit.repeats import Repeats
 from offalign.audit.report import Report
 from offalign.audit.tables import TOKEN_HEAD, token_rows
 
@@ -28,10 +29,11 @@ def as_json(report: Report) -> dict[str, Any]:
     if report.methods is None
     else [dataclasses.asdict(fit) for fit in report.methods],
   }
-  if measures is not None and report.facts is not None:
+  repeats = report.repeats
+  if measures and repeats and report.facts:
     content["facts"] = dataclasses.asdict(report.facts)
     content["chosen_longer"] = seen.longer if seen.ranked else None
-    content |= _numbers(measures)
+    content |= _numbers(measures, repeats)
   if report.leakage is not None:
     leak = report.leakage
     content["test"] = {
@@ -51,8 +53,8 @@ def as_json(report: Report) -> dict[str, Any]:
   return _finite(content)
 
 
-def _numbers(measures: Measures) -> dict[str, Any]:
-  groups, repeats = measures.groups, measures.repeats
+def _numbers(measures: Measures, repeats: Repeats) -> dict[str, Any]:
+  groups = measures.groups
   several = groups.several or math.nan
   return {
     "completions_per_prompt": {

@@ -1,4 +1,4 @@
-"""Measures of a data set: distributions of values, lengths and repeats."""
+"""Measures of a data set: distributions of values and lengths."""
 
 import dataclasses
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from offalign.audit.groups import Groups
 from offalign.audit.moments import Moments, Sample, rank_correlation
-from offalign.audit.repeats import Repeats
 from offalign.audit.spill import ENTRY, Spill
 
 BINS = 10
@@ -48,7 +47,6 @@ class Measures:
     positive: completions labelled good.
     negative: labelled bad.
     groups: sums over prompts.
-    repeats: what occurs more than once.
     sample: `ENTRY` rows, for plots and quantiles.
     estimated: entries that were left out where the parts were full.
   """
@@ -56,7 +54,7 @@ class Measures:
   def __init__(self, entries: Spill, paired: bool, value_name: str):
     """`value_name`: "reward" or "label"."""
     self.positive = self.negative = 0
-    self.groups, self.repeats = Groups(), Repeats()
+    self.groups = Groups()
     self.sample = Sample(ENTRY)
     self.estimated = entries.left_out
     self._paired = paired
@@ -77,7 +75,6 @@ class Measures:
     bins = _Bins(rewards, words)
     for part in entries.parts():
       self.groups.add(part, paired, everything)
-      self.repeats.add(part, paired)
       for i, side in enumerate(sides):
         of_side = _of(part, side)
         bins.rewards[i].add(_valued(of_side))

@@ -2,6 +2,7 @@
 
 import re
 
+from offalign.audit.collect import completions
 from offalign.audit.findings import Finding, Places, Severity
 from offalign.data.reading.records import Prompt, Record
 from offalign.data.reading.table import HUGE
@@ -89,6 +90,14 @@ class OddTexts:
 
   def __init__(self) -> None:
     self._places = {kind: Places() for kind in _KINDS}
+
+  def see(self, record: Record, where: str) -> None:
+    """Checks a record; `where` is its file and row."""
+    self.prompt(record.prompt, where)
+    if record.ranked:
+      self.pair(record, where)
+    for text, place in completions(record, where):
+      self.completion(text, place)
 
   def prompt(self, prompt: Prompt, where: str) -> None:
     """Checks a prompt, once a row."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from offalign.audit.findings import LISTED, Finding, Severity
-from offalign.audit.groups import runs
+from offalign.audit.spill import Spill, runs
 from offalign.data.reading.records import count
 
 Name = Callable[[int], str]
@@ -67,12 +67,15 @@ class Repeats:
     near: prompts that differ from another by case or white space alone.
   """
 
-  def __init__(self) -> None:
+  def __init__(self, entries: Spill, paired: bool):
+    """Compares the entries; `paired`: whether they come from pairs."""
     self.rows, self.conflicts = Firsts(), Firsts()
     self.contradictions, self.near = Firsts(), Firsts()
     self.texts = 0
+    for part in entries.parts():
+      self._add(part, paired)
 
-  def add(self, part: np.ndarray, paired: bool) -> None:
+  def _add(self, part: np.ndarray, paired: bool) -> None:
     """Adds a part: `spill.ENTRY` rows of whole prompts."""
     first = part[part["side"] == 0]
     self._add_rows(first)

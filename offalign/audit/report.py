@@ -15,6 +15,7 @@ from offalign.audit.leakage import Leakage
 from offalign.audit.measures import Measures
 from offalign.audit.methods import Fit
 from offalign.audit.odd_texts import OddTexts
+from offalign.audit.repeats import Repeats
 from offalign.audit.scan import Scan, scan
 from offalign.audit.spill import Spill
 from offalign.audit.tokens import Tokens
@@ -58,6 +59,7 @@ class Report:
     seen: counts of the records.
     facts: what methods depend on; None where no row can be used.
     measures: the numbers; None where no row can be used.
+    repeats: what occurs more than once; None where no row can be used.
     tokens: lengths in tokens, or None.
     leakage: prompts shared with the test set; None without one.
     findings: the worst first.
@@ -70,6 +72,7 @@ class Report:
   seen: Collector
   facts: Facts | None
   measures: Measures | None
+  repeats: Repeats | None
   tokens: Tokens | None
   leakage: Leakage | None
   findings: tuple[Finding, ...]
@@ -135,7 +138,7 @@ def _audit(
 ) -> Report:
   entries, texts = Spill(folder / "data"), OddTexts()
   names: list[str] = []
-  seen = Collector(names, entries, texts, tokens)
+  seen = Collector(names, entries, [texts, *([tokens] if tokens else [])])
   met = scan(path, config.form, config.int_labels, seen.see, names)
   if config.int_labels and met.form and "label" not in met.columns:
     raise UserError(
@@ -147,12 +150,13 @@ def _audit(
   if tokens is not None:
     tokens.flush()
     findings += tokens.findings()
-  facts = measures = leakage = None
+  facts = measures = repeats = leakage = None
   if seen.rows:
     kind = "reward" if seen.rewards or not seen.labels else "label"
     measures = Measures(entries, seen.ranked, kind)
     facts = gather(seen, measures, texts.count("equal_pairs"))
-    findings += measures.repeats.findings(_namer(names))
+    repeats = Repeats(entries, seen.ranked)
+    findings += repeats.findings(_namer(names))
     findings += advise(facts, measures, seen.longer, seen.as_long)
   if config.test is not None:
     leakage, more = _leakage(config, entries, names, folder)
@@ -160,7 +164,16 @@ def _audit(
   findings.sort(key=lambda found: SEVERITIES.index(found.severity))
   fits = methods_lib.fits(facts) if facts and config.methods else None
   return Report(
-    path, met, seen, facts, measures, tokens, leakage, tuple(findings), fits
+    path,
+    met,
+    seen,
+    facts,
+    measures,
+    repeats,
+    tokens,
+    leakage,
+    tuple(findings),
+    fits,
   )
 
 

@@ -150,3 +150,26 @@ def meet(one: Spill, other: Spill) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return
   for i in range(PARTS):
     yield one.part(i), other.part(i)
+
+
+def runs(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Finds runs of neighbours that are equal in every key.
+
+  Args:
+    keys: [N] each, sorted alike.
+
+  Returns:
+    [G] the first of each run; [G] their lengths.
+  """
+  new = np.zeros(len(keys[0]), bool)
+  new[:1] = True
+  for key in keys:
+    new[1:] |= key[1:] != key[:-1]
+  starts = np.flatnonzero(new)
+  return starts, np.diff(np.append(starts, len(new)))
+
+
+def distinct(part: np.ndarray) -> np.ndarray:
+  """Keeps the first entry of each completion of each prompt."""
+  part = part[np.lexsort((part["row"], part["text"], part["prompt"]))]
+  return part[runs(part["prompt"], part["text"])[0]]

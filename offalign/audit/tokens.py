@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 
+from offalign.audit.collect import completions
 from offalign.audit.findings import Finding, Places, percent
 from offalign.audit.moments import Sample
-from offalign.data.reading.records import Prompt, count
+from offalign.data.reading.records import Prompt, Record, count
 from offalign.data.text.boundary import Boundaries
 from offalign.data.text.layout import Encoded, Unencodable
 from offalign.data.text.tokenizer import Tokenizer
@@ -56,6 +57,11 @@ class Tokens:
     self._refused = Places()
     self._broken: str | None = None
     self._plain = self._talks = 0
+
+  def see(self, record: Record, where: str) -> None:
+    """Adds the completions of a record; `where` is its file and row."""
+    for text, place in completions(record, where):
+      self.add(record.prompt, text, place)
 
   def add(self, prompt: Prompt, text: str, where: str) -> None:
     """Adds a completion."""

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from offalign import data
-from offalign.audit import AuditConfig, audit, groups, moments, spill
+from offalign.audit import AuditConfig, audit, moments, spill
 
 QUICK = AuditConfig(methods=False)
 
@@ -130,7 +130,7 @@ def test_rewards_and_lengths(put, where):
 
 def test_repeats(put, where):
   rows = rated(4)
-  found = audit(put(rows), QUICK).measures.repeats
+  found = audit(put(rows), QUICK).repeats
   table = data.load(put(rows))
   assert found.rows.count == table.summary.counts["duplicate_rows"]
   texts = collections.defaultdict(list)
@@ -245,6 +245,6 @@ def test_a_sample_is_uniform_and_of_bounded_size(monkeypatch):
 
 
 def test_runs():
-  starts, sizes = groups.runs(np.array([1, 1, 2, 2]), np.array([0, 0, 0, 1]))
+  starts, sizes = spill.runs(np.array([1, 1, 2, 2]), np.array([0, 0, 0, 1]))
   assert starts.tolist() == [0, 2, 3]
   assert sizes.tolist() == [2, 1, 1]
