@@ -1,8 +1,8 @@
 """Jinja2 templates: HTML is written in `*.html` files, with autoescape.
 
 Python computes what a page says, templates how it looks. A template is named
-by its path in the package, such as "audit/page.html", so each report keeps
-its own beside its code.
+by its path in the package, such as "audit/report/page.html", so that each
+report keeps its own beside its code.
 """
 
 import functools

@@ -8,8 +8,9 @@ import sys
 import html_checks
 import pytest
 
-from offalign.audit import AuditConfig, audit, console, json_form, tables
-from offalign.audit.page import page
+from offalign.audit import AuditConfig, audit
+from offalign.audit.report import console, json_form, tables
+from offalign.audit.report.page import page
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROWS = [

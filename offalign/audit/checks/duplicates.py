@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from offalign.audit.findings import LISTED, Finding, Severity
-from offalign.audit.spill import Spill, runs
+from offalign.audit.scan.entries import Spill, runs
 from offalign.data.reading.records import count
 
 Name = Callable[[int], str]
@@ -76,7 +76,7 @@ class Repeats:
       self._add(part, paired)
 
   def _add(self, part: np.ndarray, paired: bool) -> None:
-    """Adds a part: `spill.ENTRY` rows of whole prompts."""
+    """Adds a part: `ENTRY` rows of whole prompts."""
     first = part[part["side"] == 0]
     self._add_rows(first)
     self._add_near(first)

@@ -1,7 +1,7 @@
 import pytest
 
 from offalign import data
-from offalign.audit import AuditConfig, audit, methods
+from offalign.audit import AuditConfig, audit, methods_that_fit
 from offalign.errors import UserError
 
 TABLES = {
@@ -73,8 +73,8 @@ def test_verdicts_are_those_of_the_views(put, name):
   path = put(TABLES[name])
   facts = audit(path, AuditConfig(methods=False)).facts
   records = data.load(path).records
-  for loss in methods.variants():
-    verdict, why = methods.judge(loss, facts)
+  for loss in methods_that_fit.variants():
+    verdict, why = methods_that_fit.judge(loss, facts)
     try:
       data.view(records, loss.kind, loss.needs)
       refused = None
@@ -86,9 +86,9 @@ def test_verdicts_are_those_of_the_views(put, name):
 def test_every_registered_loss_is_judged_once():
   from offalign import losses
 
-  names = [loss.name for loss in methods.variants()]
+  names = [loss.name for loss in methods_that_fit.variants()]
   assert set(names) == set(losses.names())
-  specs = [str(loss) for loss in methods.variants()]
+  specs = [str(loss) for loss in methods_that_fit.variants()]
   assert len(specs) == len(set(specs))
   assert "kto(threshold=prompt)" in specs
 

@@ -9,8 +9,8 @@ import dataclasses
 import typing
 from typing import TYPE_CHECKING, Literal
 
-from offalign.audit.facts import Facts
 from offalign.audit.findings import percent
+from offalign.audit.statistics.facts import Facts
 from offalign.data.reading.records import count
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from typing import Any
 from markupsafe import Markup
 
 from offalign import pages
-from offalign.audit import plots, tables
 from offalign.audit.findings import SEVERITIES, Finding
-from offalign.audit.measures import Measures, Spread
-from offalign.audit.report import Report
-from offalign.audit.scan import described
+from offalign.audit.report import plots, tables
+from offalign.audit.run import Report
+from offalign.audit.scan.files import described
+from offalign.audit.statistics.measures import Measures, Spread
 from offalign.data.reading.records import count
 from offalign.pages import Cell, Column, Content, Section, Table
 
@@ -49,7 +49,7 @@ def page(report: Report) -> str:
 
 
 def _html() -> Any:
-  return pages.template("audit/page.html")
+  return pages.template("audit/report/page.html")
 
 
 def _lead(report: Report) -> str:

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from offalign.audit.collect import Collector
-from offalign.audit.measures import Measures
+from offalign.audit.scan.collector import Collector
+from offalign.audit.statistics.measures import Measures
 
 
 @dataclasses.dataclass(frozen=True)

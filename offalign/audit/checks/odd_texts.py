@@ -2,8 +2,8 @@
 
 import re
 
-from offalign.audit.collect import completions
 from offalign.audit.findings import Finding, Places, Severity
+from offalign.audit.scan.collector import completions
 from offalign.data.reading.records import Prompt, Record
 from offalign.data.reading.table import HUGE
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from offalign.audit.checks.duplicates import Firsts, Name
 from offalign.audit.findings import Finding, percent
-from offalign.audit.repeats import Firsts, Name
-from offalign.audit.spill import Spill, meet
+from offalign.audit.scan.entries import Spill, meet
 
 
 class Leakage:

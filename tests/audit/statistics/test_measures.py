@@ -7,7 +7,9 @@ import pytest
 from scipy import stats
 
 from offalign import data
-from offalign.audit import AuditConfig, audit, moments, spill
+from offalign.audit import AuditConfig, audit
+from offalign.audit.scan import entries
+from offalign.audit.statistics import streaming
 
 QUICK = AuditConfig(methods=False)
 
@@ -36,7 +38,7 @@ def by_prompt(rows):
 @pytest.fixture(params=["memory", "disk"])
 def where(request, monkeypatch):
   if request.param == "disk":
-    monkeypatch.setattr(spill, "HELD", 7)
+    monkeypatch.setattr(entries, "HELD", 7)
   return request.param
 
 
@@ -202,8 +204,8 @@ def test_no_leakage_where_there_is_none(put):
 
 
 def test_parts_that_are_full_are_said_to_be_estimates(put, monkeypatch):
-  monkeypatch.setattr(spill, "HELD", 8)
-  monkeypatch.setattr(spill, "LIMIT", 10)
+  monkeypatch.setattr(entries, "HELD", 8)
+  monkeypatch.setattr(entries, "LIMIT", 10)
   rows = [
     {"prompt": "", "completion": f"c{i}", "reward": float(i)} for i in range(50)
   ]
@@ -216,7 +218,7 @@ def test_parts_that_are_full_are_said_to_be_estimates(put, monkeypatch):
 
 
 def test_a_sample_is_said_to_be_one(put, monkeypatch):
-  monkeypatch.setattr(moments, "SAMPLE", 100)
+  monkeypatch.setattr(streaming, "SAMPLE", 100)
   report = audit(put(rated(prompts=60)), QUICK)
   (note,) = [f for f in report.findings if f.kind == "sampled"]
   assert "100 completions" in note.what
@@ -226,7 +228,7 @@ def test_a_sample_is_said_to_be_one(put, monkeypatch):
 
 def test_moments_of_numbers_far_from_zero():
   numbers = 1e9 + np.random.default_rng(5).normal(size=10_000)
-  found = moments.Moments()
+  found = streaming.Moments()
   for block in np.array_split(numbers, 7):
     found.add(block)
   # 1e9 has 16 digits, of which squares about 0 would lose all.
@@ -234,8 +236,8 @@ def test_moments_of_numbers_far_from_zero():
 
 
 def test_a_sample_is_uniform_and_of_bounded_size(monkeypatch):
-  monkeypatch.setattr(moments, "SAMPLE", 1000)
-  sample = moments.Sample(np.dtype("i8"))
+  monkeypatch.setattr(streaming, "SAMPLE", 1000)
+  sample = streaming.Sample(np.dtype("i8"))
   for block in np.array_split(np.arange(40_000), 23):
     sample.add(block)
   assert len(sample.rows) == 1000
@@ -245,6 +247,6 @@ def test_a_sample_is_uniform_and_of_bounded_size(monkeypatch):
 
 
 def test_runs():
-  starts, sizes = spill.runs(np.array([1, 1, 2, 2]), np.array([0, 0, 0, 1]))
+  starts, sizes = entries.runs(np.array([1, 1, 2, 2]), np.array([0, 0, 0, 1]))
   assert starts.tolist() == [0, 2, 3]
   assert sizes.tolist() == [2, 1, 1]

@@ -4,10 +4,10 @@ import dataclasses
 import math
 from typing import Any
 
-from offalign.audit.measures import Measures
-from offalign.audit.repeats import Repeats
-from offalign.audit.report import Report
-from offalign.audit.tables import TOKEN_HEAD, token_rows
+from offalign.audit.checks.duplicates import Repeats
+from offalign.audit.report.tables import TOKEN_HEAD, token_rows
+from offalign.audit.run import Report
+from offalign.audit.statistics.measures import Measures
 
 
 def as_json(report: Report) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from offalign import pages
-from offalign.audit.report import Report
-from offalign.audit.tokens import PARTS
+from offalign.audit.checks.tokens import PARTS
+from offalign.audit.run import Report
 from offalign.pages.figures import STYLE
 
 _COLOURS = ("#0072B2", "#D55E00")

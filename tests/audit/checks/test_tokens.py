@@ -4,8 +4,8 @@ import pytest
 
 from offalign import data
 from offalign.audit import AuditConfig, audit
-from offalign.audit import tokens as tokens_lib
-from offalign.audit.tokens import Tokens
+from offalign.audit.checks import tokens as tokens_lib
+from offalign.audit.checks.tokens import Tokens
 from offalign.data import Message
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import UserError

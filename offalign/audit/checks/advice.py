@@ -1,8 +1,8 @@
 """Advice: findings that follow from the audit's numbers, with a remedy."""
 
-from offalign.audit.facts import Facts
 from offalign.audit.findings import Finding, percent
-from offalign.audit.measures import Measures, Spread
+from offalign.audit.statistics.facts import Facts
+from offalign.audit.statistics.measures import Measures, Spread
 from offalign.data.reading.records import count
 
 _MUCH_BETWEEN = 0.2  # of the variance

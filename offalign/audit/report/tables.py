@@ -2,11 +2,11 @@
 
 import math
 
+from offalign.audit.checks.tokens import PARTS
 from offalign.audit.findings import percent
-from offalign.audit.measures import Spread
-from offalign.audit.report import Report
-from offalign.audit.scan import described
-from offalign.audit.tokens import PARTS
+from offalign.audit.run import Report
+from offalign.audit.scan.files import described
+from offalign.audit.statistics.measures import Spread
 from offalign.data.reading.records import count
 
 FEW_SIZES = 4

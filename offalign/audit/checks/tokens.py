@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from offalign.audit.collect import completions
 from offalign.audit.findings import Finding, Places, percent
-from offalign.audit.moments import Sample
+from offalign.audit.scan.collector import completions
+from offalign.audit.statistics.streaming import Sample
 from offalign.data.reading.records import Prompt, Record, count
 from offalign.data.text.boundary import Boundaries
 from offalign.data.text.layout import Encoded, Unencodable

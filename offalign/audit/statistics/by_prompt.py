@@ -5,8 +5,8 @@ import dataclasses
 
 import numpy as np
 
-from offalign.audit.moments import Moments, Sample
-from offalign.audit.spill import distinct, runs
+from offalign.audit.scan.entries import distinct, runs
+from offalign.audit.statistics.streaming import Moments, Sample
 
 
 @dataclasses.dataclass
@@ -74,7 +74,7 @@ class Groups:
   )
 
   def add(self, part: np.ndarray, paired: bool, values: Moments) -> None:
-    """Adds a part: `spill.ENTRY` rows of whole prompts.
+    """Adds a part: `ENTRY` rows of whole prompts.
 
     Args:
       part: [N].

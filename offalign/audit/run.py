@@ -5,20 +5,19 @@ import pathlib
 import tempfile
 from typing import Any
 
-from offalign.audit import methods as methods_lib
-from offalign.audit import spill
-from offalign.audit.advice import advise
-from offalign.audit.collect import Collector
-from offalign.audit.facts import Facts, gather
+from offalign.audit import methods_that_fit
+from offalign.audit.checks.advice import advise
+from offalign.audit.checks.duplicates import Repeats
+from offalign.audit.checks.leakage import Leakage
+from offalign.audit.checks.odd_texts import OddTexts
+from offalign.audit.checks.tokens import Tokens
 from offalign.audit.findings import SEVERITIES, Finding
-from offalign.audit.leakage import Leakage
-from offalign.audit.measures import Measures
-from offalign.audit.methods import Fit
-from offalign.audit.odd_texts import OddTexts
-from offalign.audit.repeats import Repeats
-from offalign.audit.scan import Scan, scan
-from offalign.audit.spill import Spill
-from offalign.audit.tokens import Tokens
+from offalign.audit.methods_that_fit import Fit
+from offalign.audit.scan.collector import Collector
+from offalign.audit.scan.entries import Spill, file_and_row
+from offalign.audit.scan.files import Scan, scan
+from offalign.audit.statistics.facts import Facts, gather
+from offalign.audit.statistics.measures import Measures
 from offalign.data.text import tokenizer as tokenizer_lib
 from offalign.errors import UserError
 
@@ -162,7 +161,7 @@ def _audit(
     leakage, more = _leakage(config, entries, names, folder)
     findings += more
   findings.sort(key=lambda found: SEVERITIES.index(found.severity))
-  fits = methods_lib.fits(facts) if facts and config.methods else None
+  fits = methods_that_fit.fits(facts) if facts and config.methods else None
   return Report(
     path,
     met,
@@ -197,7 +196,7 @@ def _leakage(
 
 def _namer(names: list[str]) -> Any:
   def name(where: int) -> str:
-    file, row = spill.file_and_row(where)
+    file, row = file_and_row(where)
     return f"{names[file]}, row {row}"
 
   return name

@@ -2,9 +2,9 @@
 
 import textwrap
 
-from offalign.audit import tables
-from offalign.audit.methods import VERDICTS
-from offalign.audit.report import Report
+from offalign.audit.methods_that_fit import VERDICTS
+from offalign.audit.report import tables
+from offalign.audit.run import Report
 from offalign.data.reading.records import count
 
 _WIDTH = 79

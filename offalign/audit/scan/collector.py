@@ -3,8 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from offalign.audit import spill
-from offalign.audit.spill import Entry, Spill
+from offalign.audit.scan.entries import (
+  Entry,
+  Spill,
+  digest,
+  flat,
+  loose,
+  place,
+)
 from offalign.data.reading.records import Record
 
 
@@ -46,7 +52,7 @@ class Collector:
     self._last: tuple[object, int, int, int] | None = None
 
   def see(self, record: Record, file: int, row: int) -> None:
-    """Takes a record; `scan.scan` calls this."""
+    """Takes a record; `files.scan` calls this."""
     if not self.rows:
       self.ranked = record.ranked
       self.rewards = record.rewards is not None
@@ -57,11 +63,11 @@ class Collector:
     self.completions += len(record.completions)
     for check in self._checks:
       check.see(record, f"{self.names[file]}, row {row}")
-    prompt, loose, length = self._prompt(record)
-    where = spill.place(file, row)
-    texts = [spill.digest(text) for text in record.completions]
+    prompt, near, length = self._prompt(record)
+    where = place(file, row)
+    texts = [digest(text) for text in record.completions]
     words = [len(text.split()) for text in record.completions]
-    whole = spill.digest(f"{prompt} {texts} {record.rewards} {record.labels}")
+    whole = digest(f"{prompt} {texts} {record.rewards} {record.labels}")
     if record.ranked:
       self.longer += words[0] > words[1]
       self.as_long += words[0] == words[1]
@@ -74,7 +80,7 @@ class Collector:
       label = -1 if record.labels is None else int(record.labels[k])
       self._entries.add(
         Entry(
-          prompt, loose, text, whole, where, value, words[k], length, k, label
+          prompt, near, text, whole, where, value, words[k], length, k, label
         )
       )
 
@@ -82,7 +88,7 @@ class Collector:
     """Hash, hash but for case and white space, words; kept from row to row."""
     if self._last is None or self._last[0] != record.prompt:
       prompt = record.prompt
-      text = spill.flat(prompt)
+      text = flat(prompt)
       said = (
         prompt
         if isinstance(prompt, str)
@@ -90,8 +96,8 @@ class Collector:
       )
       self._last = (
         prompt,
-        spill.digest(text),
-        spill.digest(spill.loose(text)),
+        digest(text),
+        digest(loose(text)),
         len(said.split()),
       )
     return self._last[1:]

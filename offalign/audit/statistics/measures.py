@@ -4,9 +4,13 @@ import dataclasses
 
 import numpy as np
 
-from offalign.audit.groups import Groups
-from offalign.audit.moments import Moments, Sample, rank_correlation
-from offalign.audit.spill import ENTRY, Spill
+from offalign.audit.scan.entries import ENTRY, Spill
+from offalign.audit.statistics.by_prompt import Groups
+from offalign.audit.statistics.streaming import (
+  Moments,
+  Sample,
+  rank_correlation,
+)
 
 BINS = 10
 SIDES = ("chosen", "rejected")
