@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from offalign.data.reading.records import Record, count
-from offalign.data.views import feedback
+from offalign.data.views import feedback, rewards
 from offalign.data.views.feedback import Notes, Scored
 from offalign.data.views.rows import Needs, Row, check_feedback, row_of
 from offalign.errors import option
@@ -92,7 +92,7 @@ def made_pairs(
   items = feedback.flatten(records, notes)
   logged = items[0].reward is not None
   if not logged:
-    items = feedback.with_rewards(
+    items = rewards.with_rewards(
       items, share_of_wins=False, notes=notes if wants.rewards else Notes()
     )
   rows: list[Row] = []

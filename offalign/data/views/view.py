@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from offalign.data.reading.records import Record, count
-from offalign.data.views import demonstrations, feedback, labels
+from offalign.data.views import demonstrations, feedback, labels, rewards
 from offalign.data.views.feedback import Notes, Scored
 from offalign.data.views.options import DEFAULTS, ViewOptions
 from offalign.data.views.pairs import given_pairs, made_pairs
@@ -185,7 +185,7 @@ def _rated(
     "prompt_mean",
   )
   if wants.rewards or options.selects or (from_wins and by_mean):
-    items = feedback.with_rewards(items, share_of_wins=from_wins, notes=notes)
+    items = rewards.with_rewards(items, share_of_wins=from_wins, notes=notes)
   used = None
   if options.best_of_n is not None:
     items = demonstrations.best_of_n(items, options.best_of_n, seed, notes)
