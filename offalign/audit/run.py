@@ -6,7 +6,7 @@ import tempfile
 from typing import Any
 
 from offalign.audit import methods_that_fit
-from offalign.audit.checks.advice import advise
+from offalign.audit.checks import estimates, length_bias, rewards
 from offalign.audit.checks.duplicates import Repeats
 from offalign.audit.checks.leakage import Leakage
 from offalign.audit.checks.odd_texts import OddTexts
@@ -156,7 +156,9 @@ def _audit(
     facts = gather(seen, measures, texts.count("equal_pairs"))
     repeats = Repeats(entries, seen.ranked)
     findings += repeats.findings(_namer(names))
-    findings += advise(facts, measures, seen.longer, seen.as_long)
+    findings += rewards.findings(facts, measures)
+    findings += length_bias.findings(facts, measures, seen.longer, seen.as_long)
+    findings += estimates.findings(measures)
   if config.test is not None:
     leakage, more = _leakage(config, entries, names, folder)
     findings += more
