@@ -19,7 +19,7 @@ from offalign.audit.scan.files import Scan, scan
 from offalign.audit.statistics.facts import Facts, gather
 from offalign.audit.statistics.measures import Measures
 from offalign.data.text import tokenizer as tokenizer_lib
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +34,8 @@ class AuditConfig:
     int_labels: take the numbers 0 and 1 for labels.
     tokenizer: "byte", or a tokenizer.json or a folder that holds one; without
       it nothing is said about tokens.
-    max_prompt: limit in tokens, as --cfg.data.max_prompt of a run.
-    max_completion: limit in tokens, as --cfg.data.max_completion of a run.
+    max_prompt: limit in tokens, as the option data.max_prompt of a run.
+    max_completion: limit in tokens, as data.max_completion of a run.
     methods: say which methods the data fit; this imports jax.
   """
 
@@ -114,8 +114,8 @@ def audit(path: str, config: AuditConfig | None = None) -> Report:
 def _check(config: AuditConfig) -> None:
   if config.tokenizer == "bpe":
     raise UserError(
-      "tokenizer 'bpe' is trained by a run; name the tokenizer.json that it "
-      "wrote"
+      f"{option('tokenizer', 'bpe')} is trained by a run; name the "
+      "tokenizer.json that it wrote"
     )
   for name in ("max_prompt", "max_completion"):
     limit = getattr(config, name)
@@ -123,10 +123,11 @@ def _check(config: AuditConfig) -> None:
       continue
     if config.tokenizer is None:
       raise UserError(
-        f"--{name} counts tokens: give --tokenizer too, or leave it out"
+        f"{option(name, limit)} counts tokens: give {option('tokenizer')} too, "
+        "or leave it out"
       )
     if limit < 1:
-      raise UserError(f"--{name} must be at least 1, not {limit}")
+      raise UserError(f"{option(name)} must be at least 1, not {limit}")
 
 
 def _audit(
@@ -141,8 +142,8 @@ def _audit(
   met = scan(path, config.form, config.int_labels, seen.see, names)
   if config.int_labels and met.form and "label" not in met.columns:
     raise UserError(
-      f"int_labels is set, but {path} has no column 'label' to read; leave "
-      "it out"
+      f"{option('int_labels')} is set, but {path} has no column 'label' to "
+      "read; leave it out"
     )
   entries.close()
   findings = [*met.findings, *texts.findings()]

@@ -5,6 +5,7 @@ from offalign.audit.statistics.facts import Facts
 from offalign.audit.statistics.histogram import Spread
 from offalign.audit.statistics.measures import Measures
 from offalign.data.reading.records import count
+from offalign.errors import Sentence, option
 
 _MUCH_BETWEEN = 0.2  # of the variance
 _VAGUE = 0.15  # a standard error of a share that leaves it open
@@ -133,8 +134,10 @@ def _threshold(facts: Facts) -> list[Finding]:
       f"prompt's own for {percent(facts.flipped, 1)} of the completions of "
       f"prompts whose rewards differ, and give {percent(facts.one_sided, 1)} "
       "of those prompts one label alone",
-      "for losses that read labels, try --cfg.data.label_rule=prompt_mean "
-      "beside the default",
+      Sentence(
+        "for losses that read labels, try "
+        f"{option('data.label_rule', 'prompt_mean')} beside the default"
+      ),
     )
   ]
 

@@ -39,7 +39,7 @@ def text(report: Report) -> str:
       parts += [tables.histogram(spread) for spread in measures.values]
   if rows := tables.token_rows(report):
     parts.append(table(tables.TOKEN_HEAD, rows))
-  parts += [str(found) for found in report.findings]
+  parts += [str(found.spoken()) for found in report.findings]
   if report.methods is not None:
     parts.append(methods(report))
   counts = [count(report.count(s), s) for s in ("error", "warning", "note")]

@@ -65,7 +65,10 @@ def _lead(report: Report) -> str:
 
 def _findings(report: Report) -> Table:
   rows: list[list[Cell | Content]] = [
-    [Cell(found.severity, shade=_SHADES[found.severity]), _finding(found)]
+    [
+      Cell(found.severity, shade=_SHADES[found.severity]),
+      _finding(found.spoken()),
+    ]
     for found in report.findings
   ]
   heads = [Column("severity"), Column("finding, and what to do")]

@@ -121,7 +121,7 @@ def test_conversations_and_a_tokenizer_without_a_template(put, tmp_path):
 @pytest.mark.parametrize(
   ("options", "words"),
   [
-    ({"max_prompt": 5}, "give --tokenizer too"),
+    ({"max_prompt": 5}, "max_prompt=5 counts tokens: give tokenizer too"),
     ({"tokenizer": "byte", "max_completion": 0}, "at least 1"),
     ({"tokenizer": "bpe"}, "name the tokenizer.json"),
     ({"tokenizer": "absent"}, "absent"),
