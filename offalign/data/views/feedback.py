@@ -1,4 +1,4 @@
-"""Every completion once, with the reward and the label a loss needs."""
+"""Feedback by completion: each completion once, with what is known of it."""
 
 import dataclasses
 import hashlib
@@ -63,7 +63,7 @@ def group_by_prompt(items: Iterable[Scored]) -> list[list[Scored]]:
 
 
 def lot(item: Scored, seed: int) -> tuple[bytes, float]:
-  """What to sort by for an order by chance.
+  """A key to sort completions by in random order.
 
   It depends on the seed, the texts and the reward alone, so that the order of
   the data does not matter, and a run that goes on finds the same.

@@ -57,7 +57,7 @@ class ViewSummary:
 
   @property
   def unused(self) -> dict[str, int]:
-    """Why completions are in no row -> how many.
+    """Reason -> how many completions are in no row for it.
 
     With `counts["completions_used"]` they add up to `counts["completions"]`,
     which is all that the data has: none is lost.
@@ -241,7 +241,7 @@ def _note_rows(kind: Kind, rows: Sequence[Row], notes: Notes) -> None:
 def _note_use(
   records: Sequence[Record], rows: Sequence[Row], notes: Notes
 ) -> None:
-  """Accounts for every completion."""
+  """Notes how many completions are in rows, and how many are not."""
   given = sum(len(record.completions) for record in records)
   used = len({source for row in rows for source in row.sources})
   notes.counts |= {"completions": given, "completions_used": used}
