@@ -185,7 +185,7 @@ def _key(item: dict[str, Any], key: str, parse: Any) -> Any:
 
 
 def conversation(value: list[Any]) -> tuple[Message, ...]:
-  """A list of messages, none of them empty but system messages, left out."""
+  """A list of messages; empty system messages are left out."""
   if not value:
     raise Fault("an empty list where messages belong")
   read = (_message(i, item) for i, item in enumerate(value))
@@ -207,7 +207,7 @@ def metadata(value: Any) -> Iterator[str]:
 
 
 def is_empty(value: Any) -> bool:
-  """Whether a value says as little as null; 0 and False do not."""
+  """Whether a value is empty, as null is; 0 and False are not."""
   if isinstance(value, str):
     return value.strip() in ("", "null", "[]", "{}")
   return value is None or (isinstance(value, list | dict) and not value)
@@ -267,7 +267,7 @@ def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
 
 
 def dialogue(value: Any) -> tuple[tuple[Message, ...], str]:
-  """A conversation that an assistant's turn ends: its prompt, and that turn."""
+  """Splits a conversation into prompt and last turn, the assistant's."""
   if not isinstance(value, list):
     raise Fault(f"{describe(value)} where messages belong")
   messages = whole_conversation_or_text(value)
