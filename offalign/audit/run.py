@@ -1,4 +1,4 @@
-"""Audits a data set: numbers, findings, methods that fit."""
+"""Run an audit: its options, the order of its parts, and the report."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""Scans files row by row, with the readers of a training run."""
+"""Scan data files row by row, with the readers of a training run."""
 
 import dataclasses
 from collections.abc import Callable

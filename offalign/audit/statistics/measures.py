@@ -1,4 +1,4 @@
-"""Measures of a data set: distributions of values and lengths."""
+"""Measures of a data set: distributions of rewards, labels and lengths."""
 
 import numpy as np
 
