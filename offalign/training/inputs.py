@@ -8,6 +8,7 @@ import numpy as np
 from offalign import data
 from offalign.config.data import DataConfig
 from offalign.data import Mixture, Record, RewardScales, Tokenizer, TokenRows
+from offalign.data.views.rows import Needs
 from offalign.errors import (
   Sentence,
   UserError,
@@ -18,8 +19,15 @@ from offalign.errors import (
   within,
 )
 from offalign.losses import Loss
-from offalign.training import rewards, sources, views
+from offalign.training import (
+  equal_rows,
+  held_prompts,
+  rewards,
+  sources,
+  views,
+)
 from offalign.training.batches import Batches
+from offalign.training.equal_rows import Part
 from offalign.training.sources import Source
 from offalign.training.views import Say
 
@@ -53,12 +61,12 @@ def read(
     said.extend(f"{what}: {marked(sentence)}" for sentence in sentences)
 
   found = sources.load(config, seed, said)
+  split = len(said) - 1  # where what is held out is said
   rewards.check(config, loss, sources.is_mixture(found))
-  view, held_view, source_of = views.make(found, config, loss, seed, say)
-  records = [record for each in found for record in each.train]
-  tokenizer = make_tokenizer(_texts(records))
+  tokenizer: Tokenizer | None = None
 
   def tokens(view: data.View, what: str) -> TokenRows:
+    assert tokenizer is not None
     rows = _tokenize(view, tokenizer, config)
     # A note of the tokenizer, not of these rows, is said once.
     before = {s.removeprefix("training: ") for s in said}
@@ -66,8 +74,22 @@ def read(
     say(what, [sentence for sentence in made if sentence not in before])
     return rows
 
-  train, scales = tokens(view, "training"), None
-  held_out = None if held_view is None else tokens(held_view, "held out")
+  while True:
+    view, held_view, source_of = views.make(found, config, loss, seed, say)
+    if tokenizer is None:
+      records = [record for each in found for record in each.train]
+      tokenizer = make_tokenizer(_texts(records))
+    train, scales = tokens(view, "training"), None
+    held_out = None if held_view is None else tokens(held_view, "held out")
+    met = held_prompts.shared(found, config, tokenizer, train, held_out)
+    if not met or config.eval_path is not None:
+      break
+    # Prompts that differ as text alone were parted.
+    del said[split:]
+    found = held_prompts.apart(found, config, tokenizer, seed, said)
+  if met:
+    said.append(held_prompts.leaks(met, found, config, tokenizer))
+  _compare(view, train, held_view, held_out, tokenizer, config, loss, say)
   mixture = _mixture(found, source_of, train, say)
   if rewards.is_wanted(config, loss):
     train, held_out, scales = rewards.apply(
@@ -96,6 +118,39 @@ def read(
     problems=tuple(problem for each in found for problem in each.problems),
     sentences=tuple(map(Sentence, said)),
   )
+
+
+def _compare(
+  view: data.View,
+  train: TokenRows,
+  held_view: data.View | None,
+  held_out: TokenRows | None,
+  tokenizer: Tokenizer,
+  config: DataConfig,
+  loss: Loss,
+  say: Say,
+) -> None:
+  """Warns of, or refuses, rows that text tells apart and tokens do not."""
+  wants = Needs.of(loss.needs)
+  reads = wants.rewards or wants.labels
+  parts = {"training": [Part(view, train)]}
+  if held_view is not None and held_out is not None:
+    # Of one file, rows are counted as its owner counts them: all of them.
+    what = "data" if config.eval_path is None else "held out"
+    parts.setdefault(what, []).append(Part(held_view, held_out))
+    if what == "data":
+      parts = {what: parts["training"] + parts[what]}
+  for what, each in parts.items():
+    say(
+      what,
+      equal_rows.check(
+        each,
+        tokenizer,
+        config,
+        reads_feedback=reads,
+        refuse=what != "held out",
+      ),
+    )
 
 
 def _mixture(

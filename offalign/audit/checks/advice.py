@@ -15,7 +15,11 @@ _FLIPPED = 0.02  # of labels, by another threshold
 
 
 def advise(
-  facts: Facts, measures: Measures, longer: int, as_long: int
+  facts: Facts,
+  measures: Measures,
+  longer: int,
+  as_long: int,
+  unit: str = "",
 ) -> list[Finding]:
   """Derives findings from the numbers.
 
@@ -24,6 +28,7 @@ def advise(
     measures: see there.
     longer: pairs whose chosen side is the longer one.
     as_long: pairs whose sides are equally long.
+    unit: what these two are counted in, to be said; "" = words.
   """
   return [
     *_no_feedback(facts),
@@ -34,7 +39,7 @@ def advise(
     *_balance(facts, measures),
     *_skew(measures.values, facts),
     *_length(facts, measures),
-    *_longer(facts, longer, as_long),
+    *_longer(facts, longer, as_long, unit),
     *_estimate(measures),
   ]
 
@@ -242,7 +247,9 @@ def _length(facts: Facts, measures: Measures) -> list[Finding]:
   ]
 
 
-def _longer(facts: Facts, longer: int, as_long: int) -> list[Finding]:
+def _longer(
+  facts: Facts, longer: int, as_long: int, unit: str
+) -> list[Finding]:
   different = facts.pairs - as_long
   if not facts.ranked or different <= 0:
     return []
@@ -256,7 +263,8 @@ def _longer(facts: Facts, longer: int, as_long: int) -> list[Finding]:
       "note",
       "length",
       f"the chosen side is the {more} one in "
-      f"{percent(max(share, 1 - share), 1)} of the pairs of different length",
+      f"{percent(max(share, 1 - share), 1)} of the pairs of different length"
+      f"{unit and f' in {unit}'}",
       "watch the length of what is sampled, and judge at equal length",
     )
   ]
