@@ -10,7 +10,7 @@ from offalign.data import Tokenizer, TokenRows, View
 from offalign.data.batches.equal_tokens import LISTED, SEQUENCE, EqualTokens
 from offalign.data.batches.least_limits import Causes, causes
 from offalign.data.batches.token_rows import distinct_texts
-from offalign.data.reading.records import Prompt, count
+from offalign.data.reading.records import Prompt
 from offalign.data.text.round_trip import SAID, Lost
 from offalign.data.views.provenance import origins
 from offalign.errors import UserError, option, qualify
@@ -39,6 +39,7 @@ def check(
   *,
   reads_feedback: bool,
   refuse: bool,
+  look_for_lost: bool = True,
 ) -> list[str]:
   """Looks at rows after tokenising; says what became equal, or was lost.
 
@@ -49,6 +50,7 @@ def check(
     config: the limits.
     reads_feedback: whether the loss reads rewards or labels.
     refuse: whether to refuse rows that teach nothing.
+    look_for_lost: whether to say what of the texts is not in the tokens.
 
   Returns:
     Sentences; empty where tokens tell apart whatever text does.
@@ -57,7 +59,7 @@ def check(
     UserError: where `refuse` is set, and nothing is left to learn from.
   """
   rows = _Rows(parts, tokenizer, reads_feedback)
-  lost, space = rows.lost()
+  lost, space = rows.lost() if look_for_lost else ([], [])
   found = rows.equal(len(parts))
   faults = []
   if found.alike or found.contrary:
@@ -104,7 +106,7 @@ def _fault(
     config.max_prompt, config.max_completion, is_sample=found.has_more(what)
   )
   return (
-    f"{hit:,} of {count(total, noun)} {said} ({rows.names(named, hit)}): "
+    f"{hit:,} of {total:,} {noun}s {said} ({rows.names(named, hit)}): "
     f"{qualify(why, 'data')}"
   )
 
@@ -217,7 +219,7 @@ class _Rows:
         what = what.format(limit=option("data.max_prompt"))
         named = self.names([(int(row),) for row in rows[:LISTED]], len(rows))
         (space if flag is Lost.SPACE else lost).append(
-          f"{len(rows):,} of {count(len(self), 'row')} {what} ({named})"
+          f"{len(rows):,} of {len(self):,} rows {what} ({named})"
         )
     return lost, space
 

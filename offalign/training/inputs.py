@@ -1,5 +1,6 @@
 """From the data flags to the rows that a run trains on and is judged by."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -30,6 +31,7 @@ from offalign.training.batches import Batches
 from offalign.training.equal_rows import Part
 from offalign.training.sources import Source
 from offalign.training.views import Say
+from offalign.types import Kind
 
 
 def read(
@@ -90,6 +92,8 @@ def read(
   if met:
     said.append(held_prompts.leaks(met, found, config, tokenizer))
   _compare(view, train, held_view, held_out, tokenizer, config, loss, say)
+  if config.selects and not _reads(loss):
+    _note_selection(found, tokenizer, config, say)
   mixture = _mixture(found, source_of, train, say)
   if rewards.is_wanted(config, loss):
     train, held_out, scales = rewards.apply(
@@ -105,7 +109,7 @@ def read(
   rows = {"train": train}
   if held_out is not None:
     rows["held_out"] = _sample(held_out, config, seed, said)
-    judged = _judged(found, config, tokenizer, seed, said, say)
+    judged = _judged(found, config, loss, tokenizer, seed, said, say)
     if judged is not None:
       rows["judged"] = judged
   held = [record for each in found for record in each.held]
@@ -131,8 +135,6 @@ def _compare(
   say: Say,
 ) -> None:
   """Warns of, or refuses, rows that text tells apart and tokens do not."""
-  wants = Needs.of(loss.needs)
-  reads = wants.rewards or wants.labels
   parts = {"training": [Part(view, train)]}
   if held_view is not None and held_out is not None:
     # Of one file, rows are counted as its owner counts them: all of them.
@@ -147,10 +149,48 @@ def _compare(
         each,
         tokenizer,
         config,
-        reads_feedback=reads,
+        reads_feedback=_reads(loss),
         refuse=what != "held out",
       ),
     )
+
+
+def _reads(loss: Loss) -> bool:
+  """Whether a loss reads how good a completion is."""
+  wants = Needs.of(loss.needs)
+  return wants.rewards or wants.labels
+
+
+def _found(
+  parts: Sequence[Part], tokenizer: Tokenizer, config: DataConfig
+) -> list[str]:
+  """What is equal as tokens in rows that no loss is trained on."""
+  return equal_rows.check(
+    parts,
+    tokenizer,
+    config,
+    reads_feedback=True,
+    refuse=False,
+    look_for_lost=False,
+  )
+
+
+def _note_selection(
+  found: Sequence[Source], tokenizer: Tokenizer, config: DataConfig, say: Say
+) -> None:
+  """Warns where completions that are chosen from are equal as tokens."""
+  for each in found:
+    if not each.train:
+      continue
+    view = data.view(each.train, Kind.SINGLE, ("rewards",))
+    try:
+      rows = _tokenize(
+        view, tokenizer, dataclasses.replace(config, vanished="drop")
+      )
+    except UserError:
+      continue  # of what is not trained on; what is, was tokenised before
+    what = each.label("selection")
+    say(what, _found([Part(view, rows)], tokenizer, config))
 
 
 def _mixture(
@@ -193,6 +233,7 @@ def _tokenize(
 def _judged(
   found: Sequence[Source],
   config: DataConfig,
+  loss: Loss,
   tokenizer: Tokenizer,
   seed: int,
   said: list[str],
@@ -205,6 +246,8 @@ def _judged(
   rows = _tokenize(view, tokenizer, config)
   if len(rows) < len(view.rows):
     say("pairs to judge by", [qualify(s, "data") for s in rows.summary[-1:]])
+  if loss.kind is not Kind.PAIR:
+    say("pairs to judge by", _found([Part(view, rows)], tokenizer, config))
   return _sample(rows, config, seed, said)
 
 

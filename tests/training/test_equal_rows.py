@@ -151,7 +151,32 @@ def test_noise_of_the_texts_themselves_is_no_fault_of_the_tokens(write):
 
 def test_a_loss_that_reads_no_feedback_is_not_told_of_it(write):
   path = write(rated("reward", 1.0, 0.25))
-  assert not warnings(read(path, "sft", max_completion=20))
+  found = read(path, "sft", max_completion=20, eval_fraction=0)
+  assert not warnings(found)
+
+
+def test_a_choice_among_equal_completions(write):
+  path = write(rated("reward", 1.0, 0.25))
+  options = {"best_of_n": 2, "eval_fraction": 0}
+  (said,) = warnings(read(path, "sft", max_completion=20, **options))
+  assert said.startswith(
+    "selection: warning: 10 of 10 token sequences have different rewards"
+  )
+  assert not warnings(read(path, "sft", **options))
+
+
+def test_pairs_that_a_run_is_judged_by(write):
+  train = write(rated("reward", 1.0, 0.0), "train.jsonl")
+  rows = [{**row, "prompt": f"b {row['prompt']}"} for row in pairs(6)]
+  held = write(rows, "held.jsonl")
+  given = {"eval_path": str(held), "max_completion": len(SHARED) - 1}
+  rows = [
+    {**row, "completion": row["completion"][-5:]} for row in runs.rows_of(train)
+  ]
+  found = read(write(rows, "train.jsonl"), "kto", **given)
+  one, other = warnings(found)
+  assert one.startswith("held out: warning: 6 of 6 token sequences have both")
+  assert other.startswith("pairs to judge by: warning: 6 of 6 pairs have")
 
 
 def test_groups(write):

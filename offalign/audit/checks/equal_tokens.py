@@ -111,10 +111,10 @@ class EqualRows:
     if not found.alike:
       return []
     what = (
-      f"{found.alike:,} of {count(found.rows, 'pair')} have a chosen and a "
+      f"{found.alike:,} of {found.rows:,} pairs have a chosen and a "
       "rejected completion that differ as text and are the same tokens"
       if found.ranked
-      else f"{found.alike:,} of {count(found.rows, 'row')} with several "
+      else f"{found.alike:,} of {found.rows:,} rows with several "
       f"completions have fewer as tokens than as text, {found.single:,} of "
       "them one alone"
     )
@@ -135,10 +135,10 @@ class EqualRows:
     if not found.contrary:
       return []
     what = (
-      f"{found.contrary:,} of {count(found.sequences, 'comparison')} are made "
+      f"{found.contrary:,} of {found.sequences:,} comparisons are made "
       "both ways, by texts that differ and tokens that do not"
       if found.ranked
-      else f"{found.contrary:,} of {count(found.sequences, 'token sequence')} "
+      else f"{found.contrary:,} of {found.sequences:,} token sequences "
       "have different feedback (rewards, or both labels), from texts that "
       "differ"
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from offalign.audit.checks.token_entries import Turn
 from offalign.audit.findings import Finding, Places
-from offalign.data.reading.records import Prompt, count
+from offalign.data.reading.records import Prompt
 from offalign.data.text.layout import Encoded
 from offalign.data.text.round_trip import SAID, Lost, lost_opening
 
@@ -69,7 +69,7 @@ class LostText:
         Finding(
           "note" if flag is Lost.SPACE else "warning",
           f"lost_{str(flag.name).lower()}",
-          f"{places.count:,} of {count(self._rows, 'row')} {what}",
+          f"{places.count:,} of {self._rows:,} rows {what}",
           _REMEDIES.get(flag, _REMEDY),
           places.count,
           tuple(places.listed),
