@@ -3,23 +3,29 @@
 import dataclasses
 import pathlib
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from offalign.audit import methods_that_fit
 from offalign.audit.checks import estimates, length_bias, rewards
 from offalign.audit.checks.duplicates import Repeats
+from offalign.audit.checks.equal_tokens import EqualRows, Place, leaks
 from offalign.audit.checks.leakage import Leakage
 from offalign.audit.checks.odd_texts import OddTexts
+from offalign.audit.checks.token_entries import TokenEntries
 from offalign.audit.checks.tokens import Tokens
 from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.methods_that_fit import Fit
 from offalign.audit.scan.collector import Collector
-from offalign.audit.scan.entries import Spill, file_and_row
+from offalign.audit.scan.entries import Spill, file_and_row, place
 from offalign.audit.scan.files import Scan, scan
 from offalign.audit.statistics.facts import Facts, gather
 from offalign.audit.statistics.measures import Measures
+from offalign.data.batches.least_limits import causes
+from offalign.data.reading.records import Record
 from offalign.data.text import tokenizer as tokenizer_lib
-from offalign.errors import UserError, option
+from offalign.data.text.tokenizer import Tokenizer
+from offalign.errors import UserError, option, render
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Report:
     measures: the numbers; None where no row can be used.
     repeats: what occurs more than once; None where no row can be used.
     tokens: lengths in tokens, or None.
+    equal: rows and prompts of equal tokens; None without a tokenizer.
     leakage: prompts shared with the test set; None without one.
     findings: the worst first.
     methods: verdicts; None where they were not asked for, or no row can be
@@ -73,6 +80,7 @@ class Report:
   measures: Measures | None
   repeats: Repeats | None
   tokens: Tokens | None
+  equal: EqualRows | None
   leakage: Leakage | None
   findings: tuple[Finding, ...]
   methods: tuple[Fit, ...] | None
@@ -100,15 +108,11 @@ def audit(path: str, config: AuditConfig | None = None) -> Report:
   """
   config = config or AuditConfig()
   _check(config)
-  tokens = None
+  tokenizer = None
   if config.tokenizer is not None:
-    tokens = Tokens(
-      tokenizer_lib.make(config.tokenizer),
-      config.max_prompt,
-      config.max_completion,
-    )
+    tokenizer = tokenizer_lib.make(config.tokenizer)
   with tempfile.TemporaryDirectory(prefix="offalign-audit-") as folder:
-    return _audit(path, config, tokens, pathlib.Path(folder))
+    return _audit(path, config, tokenizer, pathlib.Path(folder))
 
 
 def _check(config: AuditConfig) -> None:
@@ -133,10 +137,14 @@ def _check(config: AuditConfig) -> None:
 def _audit(
   path: str,
   config: AuditConfig,
-  tokens: Tokens | None,
+  tokenizer: Tokenizer | None,
   folder: pathlib.Path,
 ) -> Report:
   entries, texts = Spill(folder / "data"), OddTexts()
+  in_tokens = Spill(folder / "data-tokens")
+  tokens = equal = None
+  if tokenizer is not None:
+    tokens = _tokens(tokenizer, config, in_tokens)
   names: list[str] = []
   seen = Collector(names, entries, [texts, *([tokens] if tokens else [])])
   met = scan(path, config.form, config.int_labels, seen.see, names)
@@ -150,6 +158,7 @@ def _audit(
   if tokens is not None:
     tokens.flush()
     findings += tokens.findings()
+  in_tokens.close()
   facts = measures = repeats = leakage = None
   if seen.rows:
     kind = "reward" if seen.rewards or not seen.labels else "label"
@@ -157,11 +166,24 @@ def _audit(
     facts = gather(seen, measures, texts.count("equal_pairs"))
     repeats = Repeats(entries, seen.ranked)
     findings += repeats.findings(_namer(names))
+    longer, as_long = seen.longer, seen.as_long
+    if tokenizer is not None:
+      equal = EqualRows(in_tokens, seen.ranked)
+      findings += equal.findings(
+        _namer(names),
+        Causes(path, config, tokenizer).why,
+        is_rated=facts.feedback,
+      )
+      longer, as_long = equal.longer, equal.as_long
+    unit = "tokens" if equal is not None else ""
     findings += rewards.findings(facts, measures)
-    findings += length_bias.findings(facts, measures, seen.longer, seen.as_long)
+    findings += length_bias.findings(facts, measures, longer, as_long, unit)
     findings += estimates.findings(measures)
   if config.test is not None:
-    leakage, more = _leakage(config, entries, names, folder)
+    other = None if tokenizer is None else Spill(folder / "test-tokens")
+    leakage, more = _leakage(
+      config, entries, names, folder, tokenizer, (in_tokens, other)
+    )
     findings += more
   findings.sort(key=lambda found: SEVERITIES.index(found.severity))
   fits = methods_that_fit.fits(facts) if facts and config.methods else None
@@ -173,6 +195,7 @@ def _audit(
     measures,
     repeats,
     tokens,
+    equal,
     leakage,
     tuple(findings),
     fits,
@@ -184,17 +207,71 @@ def _leakage(
   entries: Spill,
   names: list[str],
   folder: pathlib.Path,
+  tokenizer: Tokenizer | None,
+  in_tokens: tuple[Spill, Spill | None],
 ) -> tuple[Leakage, list[Finding]]:
   """Reads the test set and compares it with the training data."""
   assert config.test is not None
   other, other_names = Spill(folder / "test"), list[str]()
-  seen = Collector(other_names, other)
+  train_tokens, test_tokens = in_tokens
+  tokens = None
+  if tokenizer is not None and test_tokens is not None:
+    tokens = _tokens(tokenizer, config, test_tokens)
+  seen = Collector(other_names, other, [tokens] if tokens else [])
   # A test set may be of another form, such as prompts with one reference.
   met = scan(config.test, None, config.int_labels, seen.see, other_names)
   other.close()
   leakage = Leakage(entries, other)
   found = leakage.findings(_namer(other_names), _namer(names))
+  if tokens is not None and test_tokens is not None:
+    tokens.flush()
+    test_tokens.close()
+    found += leaks(
+      train_tokens, test_tokens, _namer(names), _namer(other_names)
+    )
   return leakage, [*met.findings, *found]
+
+
+def _tokens(
+  tokenizer: Tokenizer, config: AuditConfig, entries: Spill
+) -> Tokens:
+  """Counts lengths, and fills entries with what is trained on."""
+  limits = config.max_prompt, config.max_completion
+  return Tokens(tokenizer, *limits, TokenEntries(entries, tokenizer, limits))
+
+
+class Causes:
+  """Says why completions are equal, after reading their texts again."""
+
+  def __init__(self, path: str, config: AuditConfig, tokenizer: Tokenizer):
+    """Takes what the audit was asked."""
+    self._path, self._config, self._tokenizer = path, config, tokenizer
+
+  def why(self, groups: Sequence[Sequence[Place]], is_sample: bool) -> str:
+    """Returns the causes in words; see `equal_tokens.Why`."""
+    config = self._config
+    wanted = {where for group in groups for where, _ in group}
+    records: dict[int, Record] = {}
+
+    def see(record: Record, file: int, row: int) -> None:
+      if (where := place(file, row)) in wanted:
+        records[where] = record
+
+    scan(self._path, config.form, config.int_labels, see, [])
+    found = causes(
+      self._tokenizer,
+      (
+        [
+          (records[where].prompt, records[where].completions[side])
+          for where, side in group
+        ]
+        for group in groups
+      ),
+    )
+    said = found.sentence(
+      config.max_prompt, config.max_completion, is_sample=is_sample
+    )
+    return render(said, lambda name: f"--{name}")
 
 
 def _namer(names: list[str]) -> Any:

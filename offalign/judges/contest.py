@@ -181,7 +181,7 @@ def _line(d: Duel) -> str:
 
 
 def warnings(duels: Sequence[Duel]) -> list[str]:
-  """What was left out of a win rate, in sentences."""
+  """What was left out of a win rate, or is no verdict, in sentences."""
   said = []
   for d in duels:
     lost = {key: d.counts.get(key, 0) for key in _NO_VERDICT}
@@ -191,6 +191,12 @@ def warnings(duels: Sequence[Duel]) -> list[str]:
         f"{d.a} against {d.b}: {parts} of "
         f"{d.counts['comparisons']:,} comparisons have no verdict and are in "
         "no figure."
+      )
+    if equal := d.counts.get("equal_tokens", 0):
+      said.append(
+        f"{d.a} against {d.b}: {equal:,} of {d.counts['comparisons']:,} "
+        "comparisons are ties because the judge's chat template or limits "
+        "make the same tokens of two texts that differ."
       )
   return said
 

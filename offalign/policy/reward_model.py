@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from offalign import losses
+from offalign.data.batches import equal_tokens
 from offalign.data.batches.ragged import Ragged
 from offalign.data.reading.records import messages_of
 from offalign.distributed import sharding
@@ -76,15 +77,16 @@ class Rewards:
 
   def of(
     self, pairs: Sequence[tuple[Any, str]]
-  ) -> tuple[np.ndarray, dict[str, int]]:
+  ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Scores each (prompt, completion).
 
     Args:
       pairs: n pairs of prompt and completion.
 
     Returns:
-      Rewards float32 [n], and how many texts were cut: "cut_prompts" and
-      "cut_completions".
+      Rewards float32 [n]; a hash of the tokens that each is of, uint64 [n],
+      and those of the same tokens have the same reward; and how many texts
+      were cut: "cut_prompts" and "cut_completions".
 
     Raises:
       UserError: for a conversation that the tokenizer has no template for.
@@ -99,19 +101,24 @@ class Rewards:
     )
     x, y = Ragged.of(found.prompts), Ragged.of(found.completions)
     asked = np.array([number[prompt] for prompt, _ in pairs])
-    rewards = np.empty(len(pairs), np.float32)
-    for begin in range(0, len(pairs), self._size):
-      rows = np.arange(begin, begin + self._size)
-      real = rows < len(pairs)
-      rows = np.minimum(rows, len(pairs) - 1)  # pads the last batch
+    _, hashes = equal_tokens.digests(x, y, asked)
+    # Texts of the same tokens are scored once: other padding, other rounding.
+    _, each, back = np.unique(hashes, return_index=True, return_inverse=True)
+    each, back = np.sort(each), np.argsort(np.argsort(each))[back]
+    rewards = np.empty(len(each), np.float32)
+    for begin in range(0, len(each), self._size):
+      places = np.arange(begin, begin + self._size)
+      real = places < len(each)
+      places = np.minimum(places, len(each) - 1)  # pads the last batch
+      rows = each[places]
       batch = self._batch(x, y, asked[rows], rows)
       values = self._learner.reward(self._params, batch, self._frozen)
-      rewards[rows[real]] = np.asarray(values)[real, 0]
+      rewards[places[real]] = np.asarray(values)[real, 0]
     cut = {
       "cut_prompts": found.cut_prompts,
       "cut_completions": found.cut_completions,
     }
-    return rewards, cut
+    return rewards[back], hashes, cut
 
   def _batch(
     self, x: Ragged, y: Ragged, prompts: np.ndarray, completions: np.ndarray

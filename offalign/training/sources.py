@@ -1,14 +1,14 @@
 """The records of a run by source, and what of them is held out."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offalign import data
 from offalign.config.data import DataConfig
 from offalign.data import Problem, Record, Table
 from offalign.data.batches import mixture
-from offalign.data.reading.records import count
+from offalign.data.reading.records import Prompt, count
 from offalign.errors import UserError, concerning, option, within
 
 HELD_OUT = 0.1  # share of the prompts, where nothing else is said
@@ -74,7 +74,7 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
     table = read(name or config.path, option("data.path"), "data")
     sources.append(Source(name, weight, table.records, problems=table.problems))
   if config.eval_path is None:
-    return _hold_out(sources, config.eval_fraction, seed, said)
+    return hold_out(sources, config.eval_fraction, seed, said)
   if config.eval_fraction is not None:
     raise UserError(
       f"{option('data.eval_fraction')} is set beside "
@@ -104,24 +104,42 @@ def _note_leaks(
     )
 
 
-def _hold_out(
+def hold_out(
   sources: Sequence[Source],
   fraction: float | None,
   seed: int,
   said: list[str],
+  alike: Mapping[Prompt, Prompt] | None = None,
 ) -> tuple[Source, ...]:
-  """Holds out the same prompts in all sources; none is on both sides."""
+  """Holds out the same prompts of all sources, so that none is on both sides.
+
+  Args:
+    sources: whose records are all to train on.
+    fraction: of the prompts; None = `HELD_OUT`.
+    seed: chooses the prompts.
+    said: gains a sentence on what was done.
+    alike: a prompt -> the first that is the same tokens, which stands for it;
+      None = all prompts are different tokens.
+
+  Raises:
+    UserError: where a side would be empty.
+  """
   fraction = HELD_OUT if fraction is None else fraction
   if fraction == 0:
     return tuple(sources)
   records = [record for each in sources for record in each.train]
   with concerning(option("data.eval_fraction")):
-    _, rest = data.split_by_prompt(records, fraction, seed=seed)
-  said.append(
-    f"held out {len(rest):,} of {len(records):,} rows, all rows of "
-    f"{fraction:.0%} of the prompts"
-  )
+    firsts = [r for r in records if not alike or alike[r.prompt] == r.prompt]
+    _, rest = data.split_by_prompt(firsts, fraction, seed=seed)
   prompts = {record.prompt for record in rest}
+  if alike:
+    prompts = {prompt for prompt in alike if alike[prompt] in prompts}
+  held_rows = sum(record.prompt in prompts for record in records)
+  as_tokens = " (those of the same tokens are one)" if alike else ""
+  said.append(
+    f"held out {held_rows:,} of {len(records):,} rows, all rows of "
+    f"{fraction:.0%} of the prompts{as_tokens}"
+  )
   out = []
   for each in sources:
     train = tuple(r for r in each.train if r.prompt not in prompts)

@@ -146,3 +146,14 @@ def test_the_command(files, tmp_path, capsys):
   folder = [f"--a={tmp_path}", f"--b={sft}", f"--judge={GOLD}", more[0]]
   assert runs.judge_command(*folder) == 2
   assert "name the prompts that its policy" in capsys.readouterr().err
+
+
+def test_ties_of_equal_tokens_are_said():
+  counts = {"comparisons": 8, "equal_tokens": 3}
+  found = contest.Duel("a", "b", None, counts, (1.0, 1.0))
+  assert contest.warnings([found]) == [
+    "a against b: 3 of 8 comparisons are ties because the judge's chat "
+    "template or limits make the same tokens of two texts that differ."
+  ]
+  counts = {"comparisons": 8, "equal_tokens": 0}
+  assert not contest.warnings([contest.Duel("a", "b", None, counts, (1, 1))])

@@ -10,7 +10,11 @@ _LONGER = (0.4, 0.6)  # shares of pairs whose chosen side is longer
 
 
 def findings(
-  facts: Facts, measures: Measures, longer: int, as_long: int
+  facts: Facts,
+  measures: Measures,
+  longer: int,
+  as_long: int,
+  unit: str = "",
 ) -> list[Finding]:
   """Returns a finding where feedback goes with length.
 
@@ -19,8 +23,12 @@ def findings(
     measures: of the data.
     longer: pairs whose chosen side is the longer one.
     as_long: pairs whose sides are equally long.
+    unit: what these two are counted in, to be said; "" = words.
   """
-  return [*_correlated(facts, measures), *_longer(facts, longer, as_long)]
+  return [
+    *_correlated(facts, measures),
+    *_longer(facts, longer, as_long, unit),
+  ]
 
 
 def _correlated(facts: Facts, measures: Measures) -> list[Finding]:
@@ -53,7 +61,9 @@ def _correlated(facts: Facts, measures: Measures) -> list[Finding]:
   ]
 
 
-def _longer(facts: Facts, longer: int, as_long: int) -> list[Finding]:
+def _longer(
+  facts: Facts, longer: int, as_long: int, unit: str
+) -> list[Finding]:
   different = facts.pairs - as_long
   if not facts.ranked or different <= 0:
     return []
@@ -67,7 +77,8 @@ def _longer(facts: Facts, longer: int, as_long: int) -> list[Finding]:
       "note",
       "length",
       f"the chosen side is the {more} one in "
-      f"{percent(max(share, 1 - share), 1)} of the pairs of different length",
+      f"{percent(max(share, 1 - share), 1)} of the pairs of different length"
+      f"{unit and f' in {unit}'}",
       "watch the length of what is sampled, and judge at equal length",
     )
   ]

@@ -91,8 +91,9 @@ class OddTexts:
   def __init__(self) -> None:
     self._places = {kind: Places() for kind in _KINDS}
 
-  def see(self, record: Record, where: str) -> None:
-    """Checks a record; `where` is its file and row."""
+  def see(self, record: Record, where: str, at: int) -> None:
+    """Checks a record; see `Check`."""
+    del at
     self.prompt(record.prompt, where)
     if record.ranked:
       self.pair(record, where)

@@ -1,11 +1,11 @@
 """Lengths in tokens, what the limits cut, and where tokens merge."""
 
-import dataclasses
-
 import numpy as np
 
+from offalign.audit.checks.lost_text import LostText
+from offalign.audit.checks.token_entries import TokenEntries, Turn
 from offalign.audit.findings import Finding, Places, percent
-from offalign.audit.scan.collector import completions
+from offalign.audit.scan.collector import completions, value_of
 from offalign.audit.statistics.streaming import Sample
 from offalign.data.reading.records import Prompt, Record, count
 from offalign.data.text.boundary import Boundaries
@@ -17,13 +17,6 @@ _HELD = 256  # completions that are tokenised at a time
 
 PARTS = ("prompt", "completion")
 LENGTHS = np.dtype([(part, "u4") for part in PARTS])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Turn:
-  prompt: Prompt
-  text: str
-  where: str
 
 
 class Tokens:
@@ -44,30 +37,36 @@ class Tokens:
     tokenizer: Tokenizer,
     max_prompt: int | None,
     max_completion: int | None,
+    entries: TokenEntries | None = None,
   ):
-    """`max_prompt` and `max_completion` in tokens, None = no limit."""
+    """Takes limits in tokens, None = no limit; fills `entries`, if given."""
     self.completions = self.cut_prompts = self.cut_completions = 0
     self.boundaries = Boundaries()
     self.lengths = Sample(LENGTHS, seed=1)
     self.longest = [0, 0]
     self.limits = (max_prompt, max_completion)
     self._tokenizer = tokenizer
-    self._held: list[_Turn] = []
+    self._entries = entries
+    self._lost = LostText(max_prompt)
+    self._held: list[Turn] = []
     self._merged = Places()
     self._refused = Places()
     self._broken: Sentence | None = None
     self._plain = self._talks = 0
 
-  def see(self, record: Record, where: str) -> None:
-    """Adds the completions of a record; `where` is its file and row."""
-    for text, place in completions(record, where):
-      self.add(record.prompt, text, place)
+  def see(self, record: Record, where: str, at: int) -> None:
+    """Adds the completions of a record; see `Check`."""
+    for k, (text, named) in enumerate(completions(record, where)):
+      self._add(Turn(record.prompt, text, named, at, k, value_of(record, k)))
 
   def add(self, prompt: Prompt, text: str, where: str) -> None:
     """Adds a completion."""
-    self._plain += isinstance(prompt, str)
-    self._talks += not isinstance(prompt, str)
-    self._held.append(_Turn(prompt, text, where))
+    self._add(Turn(prompt, text, where))
+
+  def _add(self, turn: Turn) -> None:
+    self._plain += isinstance(turn.prompt, str)
+    self._talks += not isinstance(turn.prompt, str)
+    self._held.append(turn)
     if len(self._held) >= _HELD:
       self.flush()
 
@@ -87,7 +86,7 @@ class Tokens:
         self._add_boundaries(seen, turns)
         return
 
-  def _encode(self, turns: list[_Turn], found: Boundaries) -> Encoded:
+  def _encode(self, turns: list[Turn], found: Boundaries) -> Encoded:
     """Tokenises turns, a prompt for each."""
     return self._tokenizer.encode_rows(
       [turn.prompt for turn in turns],
@@ -95,17 +94,23 @@ class Tokens:
       boundaries=found,
     )
 
-  def _without(self, error: Unencodable, turns: list[_Turn]) -> list[_Turn]:
+  def _without(self, error: Unencodable, turns: list[Turn]) -> list[Turn]:
     """Leaves out the turn that cannot be tokenised."""
     # In one call prompts and sequences have the same numbers.
     self._refused.add(f"{turns[error.index].where}: {error}")
     return [turn for i, turn in enumerate(turns) if i != error.index]
 
-  def _count(self, found: Encoded, turns: list[_Turn]) -> None:
+  def _count(self, found: Encoded, turns: list[Turn]) -> None:
     block = np.zeros(len(turns), LENGTHS)
     block["prompt"] = [len(ids) for ids in found.prompts]
     block["completion"] = [len(ids) for ids in found.completions]
     self.completions += len(turns)
+    self._lost.add(found, turns)
+    if self._entries is not None:
+      for turn, x, y in zip(
+        turns, found.prompts, found.completions, strict=True
+      ):
+        self._entries.add(turn, x, y)
     self.lengths.add(block)
     for i, (name, limit) in enumerate(zip(PARTS, self.limits, strict=True)):
       lengths = block[name].astype(np.int64)
@@ -115,7 +120,7 @@ class Tokens:
         self.cut_prompts += over if i == 0 else 0
         self.cut_completions += over if i == 1 else 0
 
-  def _add_boundaries(self, seen: Boundaries, turns: list[_Turn]) -> None:
+  def _add_boundaries(self, seen: Boundaries, turns: list[Turn]) -> None:
     """Adds counts, and finds which turns merge until enough are named."""
     self.boundaries.checked += seen.checked
     self.boundaries.across += seen.across
@@ -156,7 +161,7 @@ class Tokens:
           self._plain,
         )
       )
-    return [*found, *self._cut(), *self._merges()]
+    return [*found, *self._lost.findings(), *self._cut(), *self._merges()]
 
   def _cut(self) -> list[Finding]:
     found = []

@@ -36,6 +36,15 @@ def as_json(report: Report) -> dict[str, Any]:
     content["facts"] = dataclasses.asdict(report.facts)
     content["chosen_longer"] = seen.longer if seen.ranked else None
     content |= _numbers(measures, repeats)
+  if report.equal is not None:
+    equal, found = report.equal, report.equal.found
+    content["as_tokens"] = {
+      "prompts": found.prompts,
+      "rows_alike": found.alike,
+      "contrary": found.contrary,
+      "duplicate_rows": equal.repeats.count,
+      "chosen_longer": equal.longer if found.ranked else None,
+    }
   if report.leakage is not None:
     leak = report.leakage
     content["test"] = {

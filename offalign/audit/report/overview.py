@@ -26,7 +26,10 @@ def overview(report: Report) -> list[tuple[str, str]]:
     return lines
   if seen.conversations:
     lines.append(("conversations", f"{seen.conversations:,}"))
-  lines.append(("prompts", f"{measures.groups.prompts:,}"))
+  as_tokens = ""
+  if report.equal is not None and report.equal.merged:
+    as_tokens = f" ({report.equal.found.prompts:,} as tokens)"
+  lines.append(("prompts", f"{measures.groups.prompts:,}{as_tokens}"))
   lines.append(("completions", f"{seen.completions:,}"))
   lines.append(("completions of a prompt", per_prompt(report)))
   if report.facts.positive is not None:
@@ -85,6 +88,15 @@ def _lengths(report: Report) -> list[tuple[str, str]]:
         f"{percent(seen.as_long, seen.rows)} (words)",
       )
     )
+    if report.equal is not None:
+      equal = report.equal
+      lines.append(
+        (
+          "chosen has more tokens",
+          f"in {percent(equal.longer, seen.rows)} of the pairs, as many in "
+          f"{percent(equal.as_long, seen.rows)}",
+        )
+      )
   leak = report.leakage
   if leak is not None:
     lines.append(

@@ -17,8 +17,8 @@ from offalign.data.reading.records import Record
 class Check(Protocol):
   """Looks for something in every record."""
 
-  def see(self, record: Record, where: str) -> None:
-    """Looks at a record; `where` is its file and row."""
+  def see(self, record: Record, where: str, at: int) -> None:
+    """Looks at a record; `where` is its file and row, and `at` `place`'s."""
 
 
 class Collector:
@@ -62,7 +62,7 @@ class Collector:
     self.conversations += not isinstance(record.prompt, str)
     self.completions += len(record.completions)
     for check in self._checks:
-      check.see(record, f"{self.names[file]}, row {row}")
+      check.see(record, f"{self.names[file]}, row {row}", place(file, row))
     prompt, near, length = self._prompt(record)
     where = place(file, row)
     texts = [digest(text) for text in record.completions]
@@ -72,11 +72,7 @@ class Collector:
       self.longer += words[0] > words[1]
       self.as_long += words[0] == words[1]
     for k, text in enumerate(texts):
-      value = float("nan")
-      if record.rewards is not None:
-        value = record.rewards[k]
-      elif record.labels is not None:
-        value = float(record.labels[k])
+      value = value_of(record, k)
       label = -1 if record.labels is None else int(record.labels[k])
       self._entries.add(
         Entry(
@@ -101,6 +97,13 @@ class Collector:
         len(said.split()),
       )
     return self._last[1:]
+
+
+def value_of(record: Record, k: int) -> float:
+  """The reward of a completion, or its label as 0 or 1; NaN = neither."""
+  if record.rewards is not None:
+    return record.rewards[k]
+  return float("nan") if record.labels is None else float(record.labels[k])
 
 
 def completions(record: Record, where: str) -> Iterator[tuple[str, str]]:

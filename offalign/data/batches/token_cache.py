@@ -22,7 +22,7 @@ from offalign.data.text.layout import Encoded
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import UserError
 
-_VERSION = 1  # of the layout of tokens and of the files
+_VERSION = 2  # of the layout of tokens and of the files
 
 
 def encode_rows(
@@ -122,6 +122,8 @@ def _write(path: Path, name: str, encoded: Encoded) -> None:
     "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
     **_pack("prompts", encoded.prompts),
     **_pack("completions", encoded.completions),
+    "lost_prompts": encoded.lost_prompts,
+    "lost_completions": encoded.lost_completions,
   }
   # A name of its own, so that two runs cannot write one file between them.
   partial = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
@@ -151,6 +153,8 @@ def _read(path: Path, name: str, prompts: int, sequences: int) -> Encoded:
     about["cut_completions"],
     tuple(about["vanished"]),
     tuple(about["sentences"]),
+    arrays["lost_prompts"],
+    arrays["lost_completions"],
   )
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from offalign.data.batches import token_cache
-from offalign.data.batches.ragged import Ragged
+from offalign.data.batches import equal_tokens, token_cache
+from offalign.data.batches.ragged import Ragged, describe
 from offalign.data.reading.records import Prompt, count
 from offalign.data.text.layout import Encoded, Unencodable
 from offalign.data.text.tokenizer import Tokenizer
@@ -44,6 +44,11 @@ class TokenRows:
       `offalign.reference.other_sequences`.
     summary: lengths and cuts, in sentences; where rows were dropped, the
       last says so.
+    lost_prompts: uint8, `round_trip.Lost` flags of each of `prompts`.
+    lost_completions: uint8, those of each of `completions`.
+    prompt_digests: uint64, a hash of the tokens of each of `prompts`; see
+      `equal_tokens.digests`.
+    completion_digests: uint64, of each of `completions` with its prompt.
   """
 
   kind: Kind
@@ -63,6 +68,10 @@ class TokenRows:
   behaviour_logps: np.ndarray | None = None
   ref_prefix_logps: np.ndarray | None = None
   summary: tuple[str, ...] = ()
+  lost_prompts: np.ndarray | None = None
+  lost_completions: np.ndarray | None = None
+  prompt_digests: np.ndarray | None = None
+  completion_digests: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.prompt_index)
@@ -155,7 +164,7 @@ def tokenize(
     UserError: where a prompt has no token, a limit leaves no room, the chat
       template refuses a conversation, or a completion has vanished.
   """
-  prompts, sequences, prompt_index, completion_index = _distinct(view)
+  prompts, sequences, prompt_index, completion_index = distinct_texts(view)
   try:
     found = token_cache.encode_rows(
       tokenizer,
@@ -177,6 +186,8 @@ def tokenize(
         "empty prompts"
       )
   x, y = Ragged.of(found.prompts), Ragged.of(found.completions)
+  of_prompt = np.array([q for q, _ in sequences], np.int64)
+  digests = equal_tokens.digests(x, y, of_prompt)
   rewards = [row.rewards for row in view.rows]
   labels = [row.labels for row in view.rows]
   logged = [row.behaviour_logps for row in view.rows]
@@ -190,7 +201,7 @@ def tokenize(
     kind=view.kind,
     prompts=x,
     completions=y,
-    completion_prompt=np.array([q for q, _ in sequences], np.int64),
+    completion_prompt=of_prompt,
     prompt_index=prompt_index,
     completion_index=completion_index,
     weight=np.ones(len(view.rows), np.float32),
@@ -202,12 +213,22 @@ def tokenize(
     labels=None if labels[0] is None else np.array(labels, bool),
     behaviour_logps=None if logged[0] is None else np.array(logged, np.float32),
     summary=(
-      *_describe("prompt", x, found.cut_prompts, f"last {max_prompt}"),
-      *_describe(
-        "completion", y, found.cut_completions, f"first {max_completion}"
+      *describe(
+        "prompt", x, digests[0], found.cut_prompts, f"last {max_prompt}"
+      ),
+      *describe(
+        "completion",
+        y,
+        digests[1],
+        found.cut_completions,
+        f"first {max_completion}",
       ),
       *found.sentences,
     ),
+    lost_prompts=found.lost_prompts,
+    lost_completions=found.lost_completions,
+    prompt_digests=digests[0],
+    completion_digests=digests[1],
   )
   return _without_vanished(rows, found, vanished)
 
@@ -252,12 +273,15 @@ def _without_vanished(
   return dataclasses.replace(kept, summary=summary)
 
 
-def _distinct(
+def distinct_texts(
   view: View,
 ) -> tuple[
   dict[Prompt, int], dict[tuple[int, str], int], np.ndarray, np.ndarray
 ]:
   """Numbers the distinct prompts and (prompt, completion) sequences.
+
+  Args:
+    view: the rows.
 
   Returns:
     Both numberings, and where the rows find theirs: [N] and [N, K].
@@ -278,23 +302,3 @@ def _distinct(
     np.array(prompt_index, np.int64),
     np.array(completion_index, np.int64),
   )
-
-
-def _describe(noun: str, ragged: Ragged, cut: int, kept: str) -> list[str]:
-  """Describes lengths and cuts in sentences."""
-  lengths = ragged.lengths
-  median, most = (int(np.quantile(lengths, q)) for q in (0.5, 0.95))
-  longest = int(lengths.max())
-  sentences = [
-    f"{count(len(ragged), f'distinct {noun}')}: tokens median {median:,}, 95% "
-    f"at most {most:,}, longest {longest:,}, in all {int(lengths.sum()):,}"
-  ]
-  if cut:
-    ending = ", without EOS" if noun == "completion" else ""
-    sentences.append(f"{count(cut, noun)} cut to the {kept} tokens{ending}")
-  if longest > 4 * most:
-    sentences.append(
-      f"note: every batch is padded to the longest {noun}; max_{noun}={most} "
-      f"would cut one in twenty and be {longest / most:.0f} times shorter"
-    )
-  return sentences

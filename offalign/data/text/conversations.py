@@ -21,7 +21,7 @@ import numpy as np
 import tokenizers
 
 from offalign.data.reading.records import Message, Prompt
-from offalign.data.text import special_tokens
+from offalign.data.text import round_trip, special_tokens
 from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
 from offalign.data.text.chat_template import ChatTemplate
 from offalign.data.text.special_tokens import Plain
@@ -129,8 +129,10 @@ class Conversations:
     if not whole.startswith(at.text):
       found.checked += 1
       found.template += 1
+      found.lost.append(0)
       return self._ended(self._pieces(content, first=False)), 0
     added = whole[len(at.text) :]
+    found.lost.append(round_trip.lost_reply(reply, added))
     after = found.after(np.concatenate([at.before, at.body]), tokens)
     if after is None:
       ids = self._ended(self._pieces(added, first=False))

@@ -12,6 +12,7 @@ from offalign.data.text import conversations
 from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
 from offalign.data.text.conversations import Conversations
 from offalign.data.text.plain_text import Texts
+from offalign.data.text.round_trip import lost_prompt
 from offalign.errors import UserError, marked, option
 
 _CHUNK = 1024  # texts tokenised at a time
@@ -45,6 +46,8 @@ class Encoded:
     cut_completions: how many completions were cut, and so lack their end.
     vanished: the completions that have text, but no token of it.
     sentences: what else is to be known.
+    lost_prompts: uint8, `round_trip.Lost` flags of each prompt.
+    lost_completions: uint8, those of each completion.
   """
 
   prompts: list[np.ndarray]
@@ -53,6 +56,8 @@ class Encoded:
   cut_completions: int
   vanished: tuple[int, ...]
   sentences: tuple[str, ...]
+  lost_prompts: np.ndarray
+  lost_completions: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +116,38 @@ class Layout:
     empty = sum(not text for _, text in sequences)
     if empty:
       said.append(f"{count(empty, 'completion')} of no text: only the end")
-    return Encoded(x, y, cut_x, cut_y, tuple(vanished), tuple(said))
+    talks = self.chat is not None
+    lost = [lost_prompt(at, max_prompt, by_template=talks) for at in laid]
+    replies = np.zeros(len(sequences), np.uint8)
+    if talks:
+      talk = [not isinstance(prompts[q], str) for q, _ in sequences]
+      replies[np.flatnonzero(talk)] = found.lost[len(found.lost) - sum(talk) :]
+    return Encoded(
+      x,
+      y,
+      cut_x,
+      cut_y,
+      tuple(vanished),
+      tuple(said),
+      np.array(lost, np.uint8),
+      replies,
+    )
+
+  def cut_prompt(
+    self, prompt: Prompt, tokens: np.ndarray, limit: int
+  ) -> np.ndarray:
+    """See `Tokenizer.cut_prompt`."""
+    before, after = len(self.texts.before), len(self.texts.after)
+    if self.chat is not None and not isinstance(prompt, str):
+      starts = len(tokens) > 0 and tokens[0] == self.bos_id
+      before, after = int(starts), 0
+    room = max(limit - before - after, 0)
+    end = len(tokens) - after
+    if end - before <= room:
+      return tokens
+    return np.concatenate(
+      [tokens[:before], tokens[end - room : end], tokens[end:]]
+    )
 
   def probe(self) -> str:
     """What changes where the same data becomes other tokens: the date."""

@@ -141,6 +141,11 @@ class Tokenizer:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
   @property
+  def has_template(self) -> bool:
+    """Whether a chat template writes conversations."""
+    return self._layout.chat is not None
+
+  @property
   def probe(self) -> str:
     """What the chat template writes now; it may depend on the date."""
     return self._layout.probe()
@@ -175,6 +180,18 @@ class Tokenizer:
         for text.
     """
     return self._layout.prompts(prompts, max_length)
+
+  def cut_prompt(
+    self, prompt: Prompt, tokens: np.ndarray, limit: int
+  ) -> np.ndarray:
+    """What `max_prompt=limit` leaves of a prompt's tokens.
+
+    Args:
+      prompt: the prompt.
+      tokens: all of its tokens, as `encode_rows` makes them without a limit.
+      limit: how many are kept, see `encode_prompts`.
+    """
+    return self._layout.cut_prompt(prompt, tokens, limit)
 
   def encode_rows(
     self,
