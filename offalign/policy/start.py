@@ -56,6 +56,12 @@ def find_parent(config: Config) -> Parent | None:
       )
     if config.model is not None:
       canonical(config.model)
+    named = config.model is not None and origin.is_named(config.model)
+    if config.model_ignore is not None and not named:
+      raise UserError(
+        f"{option('model_ignore', config.model_ignore)} is for a model that "
+        "has a config.json, and this run's is new; leave it out"
+      )
     return None
   folder = pathlib.Path(config.init)
   about = read_about(folder)
@@ -66,6 +72,7 @@ def find_parent(config: Config) -> Parent | None:
     )
   given = {
     "model": config.model,
+    "model_ignore": config.model_ignore,
     "tokenizer": config.tokenizer,
     "tokenizer_vocab": config.tokenizer_vocab,
   }
@@ -133,8 +140,9 @@ def policy(
   Args:
     config: the flags.
     parent: the run to start from.
-    vocab_size: tokens of the tokenizer. A model from a folder may have more
-      tokens, which then never occur in the data.
+    vocab_size: tokens of the tokenizer, for a new model. A model from a
+      folder may have more tokens, which then never occur in the data, or
+      fewer; see `offalign.data.batches.vocabulary`.
     mesh: the devices.
 
   Returns:
@@ -143,18 +151,18 @@ def policy(
     compute dtype.
 
   Raises:
-    UserError: where the model cannot be made, or has too few tokens.
+    UserError: where the model cannot be made.
   """
   dtype = "float32" if config.lora is None else config.compute_dtype
   if parent is not None:
     model = model_of(parent.folder, parent.about)
-    _check_vocabulary(model, vocab_size)
     params = restore(parent.folder, model, mesh, parent.step)
     name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
     return model, _cast(params, dtype), name
   if config.model is not None and origin.is_named(config.model):
-    model, params, identity = origin.load(config.model, mesh, dtype)
-    _check_vocabulary(model, vocab_size)
+    model, params, identity = origin.load(
+      config.model, mesh, dtype, config.model_ignore
+    )
     return model, params, identity
   model = models.make(config.model or MODEL, vocab_size=vocab_size)
   key = jax.random.key(config.seed)
@@ -183,6 +191,7 @@ def keep(config: Config, parent: Parent | None, params: Params) -> None:
       out,
       tied="head" not in params,
       tokenizer=config.tokenizer is None,
+      ignore=config.model_ignore,
     )
 
 
@@ -232,6 +241,7 @@ def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:
   recorded_code.check_model(folder, about)
   config = Config(
     model=known["model"],
+    model_ignore=known.get("model_ignore"),
     init=known["init"],
     init_step=known.get("init_step"),
     seed=known["seed"],
@@ -248,14 +258,6 @@ def _cast(params: Params, dtype: str) -> Params:
   if dtype == "float32":
     return params
   return jax.tree.map(lambda x: x.astype(dtype), params)
-
-
-def _check_vocabulary(model: Model, vocab_size: int) -> None:
-  if model.vocab_size < vocab_size:
-    raise UserError(
-      f"{model.spec} has a vocabulary of {model.vocab_size} tokens, the "
-      f"tokenizer {vocab_size}: give the tokenizer that the model was made for"
-    )
 
 
 def digest(params: Params) -> str:

@@ -17,7 +17,7 @@ from offalign import losses, user_code
 from offalign.config import Config, arguments
 from offalign.config.config import check, flat, refuse_changes
 from offalign.data import batch, read_scales
-from offalign.data.batches import reward_scales
+from offalign.data.batches import reward_scales, vocabulary
 from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
@@ -25,6 +25,7 @@ from offalign.errors import OPTIONS, UserError, concerning, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig
+from offalign.models.base import Model
 from offalign.policy import start
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
@@ -116,6 +117,7 @@ class Run:
     model, self._first, self._identity = start.policy(
       config, parent, self.inputs.tokenizer.vocab_size, mesh
     )
+    self._check_vocabulary(model)
     self.learner = Learner(loss, model, _learner_config(config), mesh)
     with concerning(option("batch_size", config.batch_size)):
       self.sampler = self.inputs.sampler(config.batch_size, config.seed)
@@ -146,6 +148,12 @@ class Run:
     if known is not None:
       self._refuse_other_files(known)
     hosts.agree(self._about)
+
+  def _check_vocabulary(self, model: Model) -> None:
+    tokenizer = self.inputs.tokenizer
+    vocabulary.check_tokenizer(tokenizer, model.vocab_size, model.spec)
+    for rows in self.inputs.rows.values():
+      vocabulary.check_rows(rows, tokenizer, model.vocab_size, model.spec)
 
   def _refuse_other_files(self, known: dict[str, Any]) -> None:
     for key, what in (
