@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 from typing import Any
 
@@ -17,6 +18,7 @@ from offalign.distributed import sharding
 from offalign.errors import UserError, concerning, option, within
 from offalign.models.base import Model
 from offalign.models.hf import hub
+from offalign.models.hf.folder import read_config
 from offalign.policy import adapters, origin, recorded_code
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
@@ -208,6 +210,22 @@ def model_of(folder: pathlib.Path, about: dict[str, Any]) -> Model:
   return models.make(about["model"], vocab_size=about["vocab_size"])
 
 
+def network(folder: pathlib.Path, about: dict[str, Any]) -> str:
+  """Says what a run's model computes, apart from the weights, as JSON.
+
+  Args:
+    folder: the run folder, which keeps a Hugging Face model's config.json.
+    about: the run.json.
+  """
+  if not origin.is_kept(about["model"]):
+    return json.dumps([about["model"], about["vocab_size"]])
+  config = read_config(folder / origin.FOLDER)
+  # Said of the file: who made it, and as what its weights are stored.
+  said = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
+  kept = {k: v for k, v in config.items() if k not in said}
+  return json.dumps(kept, sort_keys=True)
+
+
 def restore(
   folder: pathlib.Path, model: Model, mesh: Mesh, step: int | None = None
 ) -> Params:
@@ -260,10 +278,11 @@ def _cast(params: Params, dtype: str) -> Params:
   return jax.tree.map(lambda x: x.astype(dtype), params)
 
 
-def digest(params: Params) -> str:
-  """8 hex digits that change with any bit of float32 weights.
+def digest(params: Params, digits: int = 8) -> str:
+  """Hex digits that change with any bit of float32 weights.
 
-  A sum of whole numbers modulo 2^32, so it is the same on every mesh.
+  A sum of whole numbers modulo 2^32 for each leaf, so it is the same on every
+  mesh.
   """
 
   first, second, third = np.array(_PRIMES, np.uint32)
@@ -276,4 +295,4 @@ def digest(params: Params) -> str:
 
   sums = jax.device_get(jax.jit(lambda p: jax.tree.map(of, p))(params))
   content = np.array(jax.tree.leaves(sums), np.uint32).tobytes()
-  return hashlib.sha256(content).hexdigest()[:8]
+  return hashlib.sha256(content).hexdigest()[:digits]

@@ -6,6 +6,7 @@ trains with, and both are read together.
 
 import contextlib
 import dataclasses
+import json
 import math
 import pathlib
 from typing import Any
@@ -41,7 +42,7 @@ from offalign.policy.folder import (
 )
 from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
-from offalign.reference.store import Store
+from offalign.reference.store import Shared, Store
 from offalign.training import compile_cache, evaluation, header, inputs
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
@@ -312,6 +313,19 @@ class Run:
       for name, points in curves(self.folder).items()
     }
 
+  def _shared(self) -> Shared | None:
+    """The log-probs of runs with the same weights, where there is a cache."""
+    config = self.config
+    if config.data.cache is None or hosts.several():
+      return None  # the cache of each host would be another
+    about = [
+      start.network(self.folder, self._about),
+      config.compute_dtype,
+      start.digest(self._first, 32),
+    ]
+    cache = pathlib.Path(config.data.cache).expanduser()
+    return Shared(cache, json.dumps(about, sort_keys=True))
+
   def _with_reference(self, begin: int, stop: Stop) -> Batches:
     """The rows, with what is wanted of the reference, packed if asked for."""
     config, mesh = self.config, self.learner.mesh
@@ -319,7 +333,7 @@ class Run:
       self.sampler,
       range(begin, config.steps),
       Scorer(
-        store=Store(self.folder / "reference", self._identity),
+        store=Store(self.folder / "reference", self._identity, self._shared()),
         learner=self.learner,
         params=self._first,
         batch_size=config.batch_size,
