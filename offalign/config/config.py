@@ -47,6 +47,9 @@ class Config:
     model: a Hugging Face model folder, a name on its hub (org/name; uses the
       network), or a new model by spec, e.g. 'decoder(width=128,layers=4)' or
       't5(width=128)'.
+    model_ignore: keys of the model's config.json to leave out of account,
+      with commas, where you know that they change nothing of what it
+      computes; keys that are not known are refused otherwise.
     imports: modules of yours, with commas, that are imported before the loss
       and the model are looked up, e.g. my_losses: installed ones, or files in
       the current folder.
@@ -90,6 +93,7 @@ class Config:
 
   loss: str = "dro_v"
   model: str | None = None
+  model_ignore: str | None = None
   imports: str | None = None
   tokenizer: str | None = None
   tokenizer_vocab: int | None = None

@@ -44,8 +44,9 @@ class DataConfig(ViewOptions):
     vanished: what to do about rows with a completion that has text, but no
       token of that text after tokenising and cutting: "error" names them and
       stops, "drop" drops and counts them; default error.
-    cache: a folder to keep tokens in, so that the next run with the same
-      texts, tokenizer and limits need not tokenise again; default none.
+    cache: a folder to keep tokens and reference log-probs in, so that the
+      next run with the same texts, tokenizer and limits need not tokenise
+      again, and one with the same weights need not score again; default none.
   """
 
   path: str = ""

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from offalign.data import Tokenizer
+from offalign.data.batches import vocabulary
 from offalign.data.batches.ragged import Ragged
 from offalign.data.reading.records import messages_of
 from offalign.errors import UserError
@@ -83,7 +84,13 @@ def complete(
     batch_size: prompts completed at a time.
     temperature: see `sample`.
     after_batch: called between batches.
+
+  Raises:
+    UserError: for a prompt with a token that the model does not have.
   """
+  vocabulary.check_tokens(
+    prompts.tokens, tokenizer, model.vocab_size, model.spec
+  )
   n, width = len(prompts), int(prompts.lengths.max())
   first = zlib.crc32(stream.encode()) % 2**30
   ends = np.array(tokenizer.end_ids)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from offalign import losses
-from offalign.data.batches import equal_tokens
+from offalign.data.batches import equal_tokens, vocabulary
 from offalign.data.batches.ragged import Ragged
 from offalign.data.reading.records import messages_of
 from offalign.distributed import sharding
@@ -100,6 +100,11 @@ class Rewards:
       max_completion=self._config.get("data.max_completion"),
     )
     x, y = Ragged.of(found.prompts), Ragged.of(found.completions)
+    model = self._learner.model
+    for tokens in (x.tokens, y.tokens):
+      vocabulary.check_tokens(
+        tokens, self._tokenizer, model.vocab_size, model.spec
+      )
     asked = np.array([number[prompt] for prompt, _ in pairs])
     _, hashes = equal_tokens.digests(x, y, asked)
     # Texts of the same tokens are scored once: other padding, other rounding.

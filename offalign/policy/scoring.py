@@ -3,6 +3,7 @@
 import numpy as np
 
 from offalign.data import Record, Row, Tokenizer, View, tokenize
+from offalign.data.batches import vocabulary
 from offalign.data.views.view import ViewSummary
 from offalign.distributed import sharding
 from offalign.learner import Learner
@@ -51,6 +52,7 @@ def logps(
     max_prompt=max_prompt,
     max_completion=max_completion,
   )
+  vocabulary.check_rows(rows, tokenizer, model.vocab_size, model.spec)
   learner = Learner(_ANY_LOSS, model, mesh=sharding.one_device())
   each = np.arange(len(rows.completions))
   size = min(batch_size, len(each))

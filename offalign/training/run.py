@@ -6,6 +6,7 @@ trains with, and both are read together.
 
 import contextlib
 import dataclasses
+import json
 import math
 import pathlib
 from typing import Any
@@ -17,7 +18,7 @@ from offalign import losses, user_code
 from offalign.config import Config, arguments
 from offalign.config.config import check, flat, refuse_changes
 from offalign.data import batch, read_scales
-from offalign.data.batches import reward_scales
+from offalign.data.batches import reward_scales, vocabulary
 from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
@@ -25,6 +26,7 @@ from offalign.errors import OPTIONS, UserError, concerning, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig
+from offalign.models.base import Model
 from offalign.policy import start
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
@@ -40,7 +42,7 @@ from offalign.policy.folder import (
 )
 from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
-from offalign.reference.store import Store
+from offalign.reference.store import Shared, Store
 from offalign.training import compile_cache, evaluation, header, inputs
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
@@ -116,6 +118,7 @@ class Run:
     model, self._first, self._identity = start.policy(
       config, parent, self.inputs.tokenizer.vocab_size, mesh
     )
+    self._check_vocabulary(model)
     self.learner = Learner(loss, model, _learner_config(config), mesh)
     with concerning(option("batch_size", config.batch_size)):
       self.sampler = self.inputs.sampler(config.batch_size, config.seed)
@@ -146,6 +149,12 @@ class Run:
     if known is not None:
       self._refuse_other_files(known)
     hosts.agree(self._about)
+
+  def _check_vocabulary(self, model: Model) -> None:
+    tokenizer = self.inputs.tokenizer
+    vocabulary.check_tokenizer(tokenizer, model.vocab_size, model.spec)
+    for rows in self.inputs.rows.values():
+      vocabulary.check_rows(rows, tokenizer, model.vocab_size, model.spec)
 
   def _refuse_other_files(self, known: dict[str, Any]) -> None:
     for key, what in (
@@ -304,6 +313,19 @@ class Run:
       for name, points in curves(self.folder).items()
     }
 
+  def _shared(self) -> Shared | None:
+    """The log-probs of runs with the same weights, where there is a cache."""
+    config = self.config
+    if config.data.cache is None or hosts.several():
+      return None  # the cache of each host would be another
+    about = [
+      start.network(self.folder, self._about),
+      config.compute_dtype,
+      start.digest(self._first, 32),
+    ]
+    cache = pathlib.Path(config.data.cache).expanduser()
+    return Shared(cache, json.dumps(about, sort_keys=True))
+
   def _with_reference(self, begin: int, stop: Stop) -> Batches:
     """The batches with the reference's log-probs, packed if asked for."""
     config, mesh = self.config, self.learner.mesh
@@ -311,7 +333,7 @@ class Run:
       self.sampler,
       range(begin, config.steps),
       Scorer(
-        store=Store(self.folder / "reference", self._identity),
+        store=Store(self.folder / "reference", self._identity, self._shared()),
         learner=self.learner,
         params=self._first,
         batch_size=config.batch_size,

@@ -154,6 +154,10 @@ class Tokenizer:
     """Tokens of each text, int32, with no special token added."""
     return self._layout.texts.plain.encode(texts)
 
+  def name_of(self, token: int) -> str:
+    """The vocabulary's entry of a token; "" where it has none."""
+    return self._backend.id_to_token(token) or ""
+
   def decode(self, ids: Iterable[int]) -> str:
     """Text of the tokens before the first end; special tokens are skipped."""
     kept = []

@@ -230,7 +230,7 @@ class Decoder(nnx.Module):
       x = x + self.position_embedding(where)
     else:
       rotations = positions.Rotation.each(
-        where, [rope.rates(config.head_size) for rope in _distinct(config)]
+        where, _distinct(config), config.head_size
       )
 
     def step(block: Block, x: Array, inputs: tuple[Layer, Any]) -> Any:
