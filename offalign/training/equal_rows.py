@@ -16,6 +16,7 @@ from offalign.data.views.provenance import origins
 from offalign.errors import UserError, option, qualify
 from offalign.types import Kind
 
+_BLOCK = 1 << 16  # rows that are looked at together, about
 _NAMED = 3  # places of a row that is made of several
 
 
@@ -165,30 +166,38 @@ class _Rows:
   def equal(self, parts: int) -> EqualTokens:
     """Counts equal tokens over the first parts."""
     found = EqualTokens(self.kind is Kind.PAIR)
-    entries, texts = [], 0
-    for p in range(parts):
-      rows = self._parts[p].rows
-      entries.append(self._entries(rows, int(self._begins[p]), texts))
-      texts += len(rows.completions)
-    found.add(np.concatenate(entries))
+    # Whole prompts at a time, so that memory does not grow with the rows.
+    blocks = len(self) // _BLOCK + 1
+    for block in range(blocks):
+      entries, texts = [], 0
+      for p in range(parts):
+        rows = self._parts[p].rows
+        assert rows.prompt_digests is not None
+        digests = rows.prompt_digests[rows.prompt_index]
+        picked = np.flatnonzero(digests % np.uint64(blocks) == block)
+        entries.append(self._entries(p, picked, texts))
+        texts += len(rows.completions)
+      found.add(np.concatenate(entries))
     return found
 
-  def _entries(self, rows: TokenRows, begin: int, texts: int) -> np.ndarray:
-    """A part's `SEQUENCE` rows; each distinct text is one sequence there."""
+  def _entries(self, p: int, picked: np.ndarray, texts: int) -> np.ndarray:
+    """Some rows of a part; each distinct text is one sequence there."""
+    rows = self._parts[p].rows
     assert rows.prompt_digests is not None
     assert rows.completion_digests is not None
-    n, k = rows.completion_index.shape
-    index = rows.completion_index.ravel()
+    index = rows.completion_index[picked]
+    n, k = index.shape
+    prompts = rows.prompt_digests[rows.prompt_index[picked]]
     made = np.zeros(n * k, SEQUENCE)
-    made["row"] = np.repeat(self._number[begin : begin + n], k)
+    made["row"] = np.repeat(self._number[self._begins[p] + picked], k)
     made["side"] = np.tile(np.arange(k), n)
-    made["prompt"] = rows.prompt_digests[np.repeat(rows.prompt_index, k)]
-    made["tokens"] = rows.completion_digests[index]
-    made["text"] = index + texts
+    made["prompt"] = np.repeat(prompts, k)
+    made["tokens"] = rows.completion_digests[index.ravel()]
+    made["text"] = index.ravel() + texts
     made["value"] = np.nan
     value = rows.labels if self.labelled else rows.rewards
     if value is not None and self._reads:
-      made["value"] = value.ravel()
+      made["value"] = value[picked].ravel()
     return made
 
   def causes(self, groups: Sequence[Sequence[tuple[int, int]]]) -> Causes:

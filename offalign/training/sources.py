@@ -128,7 +128,8 @@ def hold_out(
   if fraction == 0:
     return tuple(sources)
   records = [record for each in sources for record in each.train]
-  with concerning(option("data.eval_fraction")):
+  by_tokens = ", by prompts that differ as tokens" if alike else ""
+  with concerning(f"{option('data.eval_fraction')}{by_tokens}"):
     firsts = [r for r in records if not alike or alike[r.prompt] == r.prompt]
     _, rest = data.split_by_prompt(firsts, fraction, seed=seed)
   prompts = {record.prompt for record in rest}

@@ -10,7 +10,7 @@ from offalign import data, losses
 from offalign.config.config import DataConfig
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import UserError, render
-from offalign.training import inputs
+from offalign.training import equal_rows, inputs
 from offalign.training.equal_rows import row_names
 
 SHARED = "the first words are the same: "
@@ -98,6 +98,13 @@ def test_pairs_that_a_limit_makes_equal(write):
   least = len(SHARED) + 1
   assert not warnings(read(path, "dpo", max_completion=least))
   assert "10 of 10 pairs" in refusal(path, "dpo", max_completion=least - 1)
+
+
+def test_blocks_of_rows_add_up(write, monkeypatch):
+  path = write(pairs(14, equal=12))
+  whole = warnings(read(path, "dpo", max_completion=20))
+  monkeypatch.setattr(equal_rows, "_BLOCK", 3)
+  assert warnings(read(path, "dpo", max_completion=20)) == whole
 
 
 def test_some_pairs_that_remain(write):

@@ -77,6 +77,16 @@ def test_prompts_that_are_all_the_same_tokens(write):
   )
 
 
+def test_too_few_prompts_as_tokens(write):
+  path = write(pairs(PROMPTS[:8]))
+  with pytest.raises(UserError) as error:
+    read(path, max_prompt=11, eval_fraction=0.125)
+  assert render(error.value).startswith(
+    "data.eval_fraction, by prompts that differ as tokens: a held-out fraction "
+    "of 0.125 of 2 prompts leaves one side empty"
+  )
+
+
 def test_held_out_data_of_its_own(write):
   train = write(pairs(PROMPTS[:16]), "train.jsonl")
   held = write(
