@@ -17,7 +17,7 @@ from offalign.distributed import sharding
 from offalign.errors import UserError, concerning, option, within
 from offalign.models.base import Model
 from offalign.models.hf import hub
-from offalign.policy import adapters, origin, recorded_code
+from offalign.policy import adapters, origin, recorded_code, trained_rewards
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Array, Params
@@ -149,7 +149,7 @@ def policy(
   if parent is not None:
     model = model_of(parent.folder, parent.about)
     _check_vocabulary(model, vocab_size)
-    params = restore(parent.folder, model, mesh, parent.step)
+    params = _restore_trained(parent, model, mesh)
     name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
     return model, _cast(params, dtype), name
   if config.model is not None and origin.is_named(config.model):
@@ -221,6 +221,35 @@ def restore(
   )
   with Checkpoints(folder) as checkpoints:
     return checkpoints.restore_policy(template, step)
+
+
+def _restore_trained(parent: Parent, model: Model, mesh: Mesh) -> Params:
+  """What the parent trained: its policy, or the trunk of its reward model."""
+  folder, about = parent.folder, parent.about
+  if not trained_rewards.is_reward_model(folder, about):
+    return restore(folder, model, mesh, parent.step)
+  return reward_model(folder, about, model, mesh, parent.step)[0]
+
+
+def reward_model(
+  folder: pathlib.Path,
+  about: dict[str, Any],
+  model: Model,
+  mesh: Mesh,
+  step: int | None = None,
+) -> tuple[Params, Params]:
+  """Restores trunk and head of a run's reward model, adapters merged; float32.
+
+  Args:
+    folder: the run folder.
+    about: its run.json.
+    model: from `model_of`.
+    mesh: the mesh to place the params on.
+    step: the step of the checkpoint; default: the newest.
+  """
+  adapted = adapters.config_of(about) is not None
+  base = frozen(folder, about, mesh) if adapted else None
+  return trained_rewards.restore(folder, about, model, mesh, step, base)
 
 
 def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:
