@@ -94,7 +94,7 @@ def write(
       _write_adapter(part, folder, about, config, model, dtype, step)
     elif rewards:
       mesh = sharding.one_device()
-      trunk, head = start.reward_model(folder, about, model, mesh, step)
+      trunk, head = start.reward_model(folder, model, mesh, step)
       kernel = _kernel(folder, head)
       classifier.write(part, named, model, trunk, kernel, **size)
     else:

@@ -149,7 +149,11 @@ def policy(
   if parent is not None:
     model = model_of(parent.folder, parent.about)
     _check_vocabulary(model, vocab_size)
-    params = _restore_trained(parent, model, mesh)
+    where = (parent.folder, model, mesh, parent.step)
+    if trained_rewards.is_reward_model(parent.folder, parent.about):
+      params, _ = reward_model(*where)
+    else:
+      params = restore(*where)
     name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
     return model, _cast(params, dtype), name
   if config.model is not None and origin.is_named(config.model):
@@ -223,30 +227,11 @@ def restore(
     return checkpoints.restore_policy(template, step)
 
 
-def _restore_trained(parent: Parent, model: Model, mesh: Mesh) -> Params:
-  """What the parent trained: its policy, or the trunk of its reward model."""
-  folder, about = parent.folder, parent.about
-  if not trained_rewards.is_reward_model(folder, about):
-    return restore(folder, model, mesh, parent.step)
-  return reward_model(folder, about, model, mesh, parent.step)[0]
-
-
 def reward_model(
-  folder: pathlib.Path,
-  about: dict[str, Any],
-  model: Model,
-  mesh: Mesh,
-  step: int | None = None,
+  folder: pathlib.Path, model: Model, mesh: Mesh, step: int | None = None
 ) -> tuple[Params, Params]:
-  """Restores trunk and head of a run's reward model, adapters merged; float32.
-
-  Args:
-    folder: the run folder.
-    about: its run.json.
-    model: from `model_of`.
-    mesh: the mesh to place the params on.
-    step: the step of the checkpoint; default: the newest.
-  """
+  """Restores the trunk and the head of a run's reward model, as `restore`."""
+  about = read_about(folder) or {}
   adapted = adapters.config_of(about) is not None
   base = frozen(folder, about, mesh) if adapted else None
   return trained_rewards.restore(folder, about, model, mesh, step, base)
