@@ -27,6 +27,7 @@ from offalign.policy import row as board_row
 from offalign.policy import scoring, start
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import TOKENIZER, held_out_metrics, read_run
+from offalign.policy.trained_rewards import refuse_as_policy
 from offalign.types import Params
 
 BATCH = 32
@@ -135,8 +136,9 @@ class Policy:
 
     Raises:
       UserError: for no prompt, or one that cannot be encoded; or for an
-        option out of range.
+        option out of range; or where the run trained a reward model.
     """
+    refuse_as_policy(self.folder, self.about, "complete a prompt")
     asked = conversations(prompts)
     config = self.about["config"]
     if max_new_tokens is None:
@@ -185,8 +187,9 @@ class Policy:
 
     Raises:
       UserError: for rows that cannot be read, or a text of which no token is
-        left.
+        left; or where the run trained a reward model.
     """
+    refuse_as_policy(self.folder, self.about, "have log-probs")
     if batch_size < 1:
       raise UserError(f"batch_size must be at least 1, not {batch_size}")
     table, config = load_data(rows, **options), self.about["config"]
@@ -252,8 +255,14 @@ class Policy:
     adapter: bool = False,
     dtype: str = "float32",
     max_shard_size: int = exporting.MAX_SHARD_SIZE,
+    verbose: bool = True,
   ) -> None:
     """Writes it as a model folder that `transformers`, or `peft`, reads.
+
+    A run that trained a reward model is written as a classifier of one label,
+    which `AutoModelForSequenceClassification` reads; README.md in the folder
+    says what text it scores. `generation_config.json` and `config.json` name
+    every token that ended a completion in training.
 
     Args:
       out: a new folder; it is there whole or not at all.
@@ -261,13 +270,16 @@ class Policy:
       dtype: of the file's weights: "float32" or "bfloat16".
       max_shard_size: bytes above which there is more than one file of
         weights; an adapter is always one.
+      verbose: says what stays in the run folder, and what a user of `peft`
+        has to know.
 
     Raises:
       UserError: where the model is none of Hugging Face's, or `out` is not
         empty; where weights are to be merged that are not there any more, or
-        an adapter to be written that was not trained.
+        an adapter to be written that was not trained; where it is a reward
+        model that no classifier of `transformers` computes.
     """
-    exporting.write(
+    said = exporting.write(
       self.folder,
       self.about,
       self.step,
@@ -276,6 +288,8 @@ class Policy:
       dtype=dtype,
       max_shard_size=max_shard_size,
     )
+    for sentence in said if verbose else ():
+      hosts.say(sentence)
 
 
 def conversations(prompts: Iterable[Any]) -> list[Prompt]:

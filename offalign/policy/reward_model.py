@@ -14,8 +14,7 @@ from offalign.data.reading.records import messages_of
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
-from offalign.learner.value import ValueConfig
-from offalign.policy import adapters, recorded_code, start
+from offalign.policy import adapters, recorded_code, start, trained_rewards
 from offalign.policy.checkpoint import Checkpoints
 from offalign.policy.folder import read_run
 from offalign.policy.policy import Policy
@@ -58,7 +57,7 @@ class Rewards:
     self._learner = Learner(
       loss,
       policy.model,
-      LearnerConfig(value=_value(self._config), lora=lora),
+      LearnerConfig(value=trained_rewards.value_of(about), lora=lora),
       mesh,
     )
     self._frozen = start.frozen(folder, about, mesh) if lora else None
@@ -138,10 +137,3 @@ class Rewards:
       completion_mask=seen[:, None],
       weight=np.ones(len(prompts), np.float32),
     )
-
-
-def _value(config: dict[str, Any]) -> ValueConfig | None:
-  """Reads the value options of a run.json; None where none were given."""
-  if "value.network" not in config:
-    return None
-  return ValueConfig(network=config["value.network"], per=config["value.per"])

@@ -19,7 +19,7 @@ from offalign.errors import UserError, concerning, option, within
 from offalign.models.base import Model
 from offalign.models.hf import hub
 from offalign.models.hf.folder import read_config
-from offalign.policy import adapters, origin, recorded_code
+from offalign.policy import adapters, origin, recorded_code, trained_rewards
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Array, Params
@@ -158,7 +158,11 @@ def policy(
   dtype = "float32" if config.lora is None else config.compute_dtype
   if parent is not None:
     model = model_of(parent.folder, parent.about)
-    params = restore(parent.folder, model, mesh, parent.step)
+    where = (parent.folder, model, mesh, parent.step)
+    if trained_rewards.is_reward_model(parent.folder, parent.about):
+      params, _ = reward_model(*where)
+    else:
+      params = restore(*where)
     name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
     return model, _cast(params, dtype), name
   if config.model is not None and origin.is_named(config.model):
@@ -248,6 +252,16 @@ def restore(
   )
   with Checkpoints(folder) as checkpoints:
     return checkpoints.restore_policy(template, step)
+
+
+def reward_model(
+  folder: pathlib.Path, model: Model, mesh: Mesh, step: int | None = None
+) -> tuple[Params, Params]:
+  """Restores the trunk and the head of a run's reward model, as `restore`."""
+  about = read_about(folder) or {}
+  adapted = adapters.config_of(about) is not None
+  base = frozen(folder, about, mesh) if adapted else None
+  return trained_rewards.restore(folder, about, model, mesh, step, base)
 
 
 def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:

@@ -25,9 +25,9 @@ from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import OPTIONS, UserError, concerning, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
-from offalign.learner import Learner, LearnerConfig
+from offalign.learner import Learner, LearnerConfig, TrainState
 from offalign.models.base import Model
-from offalign.policy import start
+from offalign.policy import start, trained_rewards
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
@@ -102,6 +102,10 @@ class Run:
     self.config = config
     self.folder = pathlib.Path(config.out)
     self._parent = parent = start.find_parent(config)
+    if parent is not None:
+      trained_rewards.check_continued(
+        parent.folder, parent.about, loss, config.value
+      )
     with concerning(option("mesh")):
       mesh = sharding.make_mesh(config.mesh)
     with concerning(option("batch_size", config.batch_size)):
@@ -138,6 +142,7 @@ class Run:
     self._about = {
       "config": flat(config),
       "loss": str(loss),
+      "trains": trained_rewards.what(loss),
       "model": model.spec,
       "vocab_size": model.vocab_size,
       "tokenizer": self.inputs.tokenizer.fingerprint,
@@ -232,6 +237,8 @@ class Run:
     state, window = learner.init(self._first, config.seed), []
     if begin:
       state, window = checkpoints.restore(state), checkpoints.window()
+    else:
+      state = self._from_reward_model(state)
     if hosts.is_first():
       header.report(self.folder, self.inputs, learner, self._first, begin)
       self._begin_folder()
@@ -269,6 +276,21 @@ class Run:
     with contextlib.closing(logs), profile:
       loop.run(state, owed)
     return config.steps
+
+  def _from_reward_model(self, state: TrainState) -> TrainState:
+    """The first state; with the parent's head where its rewards go on."""
+    parent, loss = self._parent, self.learner.loss
+    if parent is None:
+      return state
+    if not trained_rewards.is_reward_model(parent.folder, parent.about):
+      return state
+    hosts.say(trained_rewards.said(parent.folder, loss))
+    if not loss.trains_rewards:
+      return state
+    model, mesh = self.learner.model, self.learner.mesh
+    return trained_rewards.continued(
+      parent.folder, parent.about, model, mesh, parent.step, state
+    )
 
   def _begin_folder(self) -> None:
     """Writes what a resumed run reads; run.json last, which makes it a run."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import tokenizers
 
+from offalign.data.text import end_tokens
 from offalign.errors import UserError
 
 _NAMES = (
@@ -24,6 +25,8 @@ _SETTINGS = (
   "role_markers",
   "is_encoder_decoder",
 )
+END_IDS = "end_token_ids"
+"""Key of the end tokens that a model's own files name, see `end_tokens`."""
 
 
 def read(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
@@ -57,8 +60,30 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
   known |= {name: settings[name] for name in _SETTINGS if name in settings}
   _check_settings(known, file)
   _check_added(backend, config, file)
+  if ends := _ends(backend, known, config, model, file):
+    known[END_IDS] = ends
   known |= _template(config, file.parent)
   return backend, known
+
+
+def _ends(
+  backend: tokenizers.Tokenizer,
+  known: dict[str, Any],
+  config: dict[str, Any],
+  model: dict[str, Any],
+  file: Path,
+) -> list[int]:
+  """The end tokens but for eos_token that the files beside it name."""
+  generation = file.parent / "generation_config.json"
+  saved = {end_tokens.KEY: config.get(END_IDS)}
+  found = (
+    *end_tokens.ids_of(saved, str(file.parent / "tokenizer_config.json")),
+    *end_tokens.ids_of(_json(generation), str(generation)),
+    *end_tokens.ids_of(model, str(file.parent / "config.json")),
+  )
+  eos = special_id(backend, known, "eos_token")
+  ends = end_tokens.known(backend, tuple(dict.fromkeys(found)))
+  return [i for i in ends if i != eos]
 
 
 def _check_added(

@@ -16,7 +16,12 @@ import numpy as np
 import tokenizers
 
 from offalign.data.reading.records import Prompt
-from offalign.data.text import byte_level, conversations, pretrained
+from offalign.data.text import (
+  byte_level,
+  conversations,
+  end_tokens,
+  pretrained,
+)
 from offalign.data.text.boundary import Boundaries
 from offalign.data.text.chat_template import ChatTemplate
 from offalign.data.text.conversations import Conversations
@@ -33,8 +38,9 @@ class Tokenizer:
     vocab_size: V, one more than the largest id.
     pad_id: fills what masks hide; may equal another id.
     eos_id: ends a completion of plain text.
-    end_ids: whatever may end a completion: eos_id, and the token that ends a
-      turn of the chat template where that is another.
+    end_ids: whatever may end a completion: eos_id, the token that ends a
+      turn of the chat template, and those that the model's
+      generation_config.json and config.json name; each once.
     bos_id: or None.
   """
 
@@ -50,10 +56,15 @@ class Tokenizer:
     backend.no_padding()
     backend.encode_special_tokens = False
     pretrained.make_special(backend, pretrained.special_tokens(config).values())
+    named = tuple(config.get(pretrained.END_IDS, ()))
+    # Text that spells one of them must not end a completion.
+    pretrained.make_special(backend, end_tokens.added(backend, named))
     self._backend = backend
     self._config = config
     self.vocab_size = max(backend.get_vocab().values()) + 1
     eos = pretrained.special_id(backend, config, "eos_token")
+    if eos is None and named:
+      eos = named[0]
     if eos is None:
       raise UserError(
         "the tokenizer names no end-of-sequence token; add 'eos_token' to the "
@@ -66,7 +77,7 @@ class Tokenizer:
     self._layout = self._make_layout()
     chat = self._layout.chat
     ends = [eos] if chat is None else [eos, chat.end_id]
-    self.end_ids = tuple(dict.fromkeys(ends))
+    self.end_ids = tuple(dict.fromkeys([*ends, *named]))
 
   def _make_layout(self) -> Layout:
     config, backend = self._config, self._backend

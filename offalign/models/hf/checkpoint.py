@@ -175,6 +175,11 @@ def write(
     SPELLED[dtype],
     max_shard_size,
   )
+  write_config(folder, config, dtype)
+
+
+def write_config(folder: Path, config: dict[str, Any], dtype: str) -> None:
+  """Writes config.json, with the dtype of the tensors beside it."""
   # Version 4 of transformers wrote torch_dtype; 5 writes dtype, reads both.
   key = "dtype" if "dtype" in config else "torch_dtype"
   (folder / CONFIG).write_text(
