@@ -18,7 +18,7 @@ from offalign.types import Kind
 
 TRACK = "runs"
 _NOUNS = {Kind.SINGLE: "single", Kind.PAIR: "pairs", Kind.GROUP: "groups"}
-_FEEDBACK = ("rewards", "labels", "behaviour_logps")
+_FEEDBACK = ("rewards", "margins", "labels", "behaviour_logps")
 _VIEW = (
   "pairs",
   "min_margin",

@@ -40,6 +40,7 @@ class TokenRows:
     labels: bool [N, K] or None.
     ref_logps: float32 [N, K] or None; see `unique`.
     behaviour_logps: float32 [N, K] or None, as logged.
+    margins: float32 [N] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [N, K] or None; see
       `offalign.reference.other_sequences`.
     summary: lengths and cuts, in sentences; where rows were dropped, the
@@ -61,6 +62,7 @@ class TokenRows:
   labels: np.ndarray | None = None
   ref_logps: np.ndarray | None = None
   behaviour_logps: np.ndarray | None = None
+  margins: np.ndarray | None = None
   ref_prefix_logps: np.ndarray | None = None
   summary: tuple[str, ...] = ()
 
@@ -83,6 +85,7 @@ class TokenRows:
       labels=at(self.labels),
       ref_logps=at(self.ref_logps),
       behaviour_logps=at(self.behaviour_logps),
+      margins=at(self.margins),
       ref_prefix_logps=at(self.ref_prefix_logps),
     )
 
@@ -104,6 +107,7 @@ class TokenRows:
       labels=None,
       ref_logps=None,
       behaviour_logps=None,
+      margins=None,
       ref_prefix_logps=None,
     )
 
@@ -180,6 +184,7 @@ def tokenize(
   rewards = [row.rewards for row in view.rows]
   labels = [row.labels for row in view.rows]
   logged = [row.behaviour_logps for row in view.rows]
+  gaps = [row.gap for row in view.rows]
   cut = found.cut_prompts + found.cut_completions
   if logged[0] is not None and cut:
     raise UserError(
@@ -201,6 +206,7 @@ def tokenize(
     rewards=None if rewards[0] is None else np.array(rewards, np.float32),
     labels=None if labels[0] is None else np.array(labels, bool),
     behaviour_logps=None if logged[0] is None else np.array(logged, np.float32),
+    margins=None if gaps[0] is None else np.array(gaps, np.float32),
     summary=(
       *_describe("prompt", x, found.cut_prompts, f"last {max_prompt}"),
       *_describe(
