@@ -25,7 +25,7 @@ from offalign.errors import OPTIONS, UserError, concerning, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig
-from offalign.policy import start
+from offalign.policy import limit, start
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
@@ -140,6 +140,7 @@ class Run:
       "tokenizer": self.inputs.tokenizer.fingerprint,
       "start": self._identity,
       "data": self.inputs.fingerprint,
+      limit.LONGEST: self.inputs.train.longest_completion,
       "reward_scale": self.inputs.scales and self.inputs.scales.summary(),
       "mixture": self.inputs.mixture and self.inputs.mixture.summary(),
     }

@@ -45,6 +45,9 @@ class TokenRows:
       `offalign.reference.other_sequences`.
     summary: lengths and cuts, in sentences; where rows were dropped, the
       last says so.
+    longest_completion: tokens of the longest completion before any cut.
+    cut_prompts: distinct prompts that were cut.
+    cut_completions: distinct completions that were cut.
   """
 
   kind: Kind
@@ -65,6 +68,9 @@ class TokenRows:
   margins: np.ndarray | None = None
   ref_prefix_logps: np.ndarray | None = None
   summary: tuple[str, ...] = ()
+  longest_completion: int = 0
+  cut_prompts: int = 0
+  cut_completions: int = 0
 
   def __len__(self) -> int:
     return len(self.prompt_index)
@@ -210,10 +216,17 @@ def tokenize(
     summary=(
       *_describe("prompt", x, found.cut_prompts, f"last {max_prompt}"),
       *_describe(
-        "completion", y, found.cut_completions, f"first {max_completion}"
+        "completion",
+        y,
+        found.cut_completions,
+        f"first {max_completion}",
+        found.longest_completion,
       ),
       *found.sentences,
     ),
+    longest_completion=found.longest_completion,
+    cut_prompts=found.cut_prompts,
+    cut_completions=found.cut_completions,
   )
   return _without_vanished(rows, found, vanished)
 
@@ -286,7 +299,9 @@ def _distinct(
   )
 
 
-def _describe(noun: str, ragged: Ragged, cut: int, kept: str) -> list[str]:
+def _describe(
+  noun: str, ragged: Ragged, cut: int, kept: str, whole: int | None = None
+) -> list[str]:
   """Lengths and cuts in sentences."""
   lengths = ragged.lengths
   median, most = (int(np.quantile(lengths, q)) for q in (0.5, 0.95))
@@ -296,8 +311,18 @@ def _describe(noun: str, ragged: Ragged, cut: int, kept: str) -> list[str]:
     f"at most {most:,}, longest {longest:,}, in all {int(lengths.sum()):,}"
   ]
   if cut:
-    ending = ", without EOS" if noun == "completion" else ""
+    ending = ""
+    if whole is not None:
+      ending = (
+        f", without EOS; the longest has {whole:,}: max_{noun}={whole} keeps "
+        "all of it"
+      )
     sentences.append(f"{count(cut, noun)} cut to the {kept} tokens{ending}")
+    if whole is not None and cut == len(ragged):
+      sentences.append(
+        "warning: no completion keeps its end, so that nothing teaches the "
+        "policy to stop"
+      )
   if longest > 4 * most:
     sentences.append(
       f"note: every batch is padded to the longest {noun}; max_{noun}={most} "

@@ -14,6 +14,8 @@ from offalign.data.text.conversations import Conversations
 from offalign.data.text.plain_text import Texts
 from offalign.errors import UserError, marked, option
 
+LIMIT = 256
+"""Tokens that a run keeps of a prompt, and of a completion, by default."""
 _CHUNK = 1024  # texts tokenised at a time
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
@@ -45,6 +47,8 @@ class Encoded:
     cut_completions: how many completions were cut, and so lack their end.
     vanished: the completions that have text, but no token of it.
     sentences: what else is to be known.
+    longest_completion: tokens of the longest completion before any cut, its
+      end included.
   """
 
   prompts: list[np.ndarray]
@@ -53,6 +57,7 @@ class Encoded:
   cut_completions: int
   vanished: tuple[int, ...]
   sentences: tuple[str, ...]
+  longest_completion: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +116,8 @@ class Layout:
     empty = sum(not text for _, text in sequences)
     if empty:
       said.append(f"{count(empty, 'completion')} of no text: only the end")
-    return Encoded(x, y, cut_x, cut_y, tuple(vanished), tuple(said))
+    longest = max((len(whole) for whole, _ in followed), default=0)
+    return Encoded(x, y, cut_x, cut_y, tuple(vanished), tuple(said), longest)
 
   def probe(self) -> str:
     """What changes where the same data becomes other tokens: the date."""
