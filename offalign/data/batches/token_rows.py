@@ -1,4 +1,7 @@
-"""Rows of tokens: every distinct sequence once, padded when batched."""
+"""Rows of tokens: every distinct sequence once, padded when batched.
+
+Above 300 lines, since the columns of `TokenRows` are filled and described here.
+"""
 
 import dataclasses
 import hashlib

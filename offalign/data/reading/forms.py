@@ -3,6 +3,8 @@
 The names are those of TRL (prompt/completion/label, prompt/chosen/rejected,
 conversations as lists of role and content, an implicit prompt, messages), with
 `reward` for single trajectories and `completions`/`rewards` for groups.
+
+Above 300 lines, since a form and the parser of its rows are read together.
 """
 
 import dataclasses

@@ -13,7 +13,7 @@ from offalign.data.reading.records import Record, count
 from offalign.errors import UserError
 
 _LISTED = 10
-_CLOSE = 1e-4  # of the larger; scores may have been written with few digits
+_CLOSE = 1e-4  # of the larger score; margins may be written in few digits
 
 CURE = (
   "log a column 'margin' (the chosen score less the rejected one) or the "
@@ -53,10 +53,7 @@ def of_all(records: Sequence[Record]) -> list[float]:
       f"{which} have neither a margin nor scores{where}: {CURE}"
     )
   differing = [
-    f"{r.source}: margin {r.margin:g}, scores {r.rewards[0]:g} and "
-    f"{r.rewards[1]:g}"
-    for r in records
-    if r.margin is not None and r.rewards is not None and _differs(r)
+    f"{r.source}: {said}" for r in records if (said := contradiction(r))
   ]
   if differing:
     raise UserError(
@@ -76,18 +73,25 @@ def of_all(records: Sequence[Record]) -> list[float]:
   return gaps
 
 
+def contradiction(record: Record) -> str:
+  """How a pair's margin differs from its scores; "" if it does not.
+
+  >>> pair = Record("x", ("a", "b"), (5.0, 1.0), None, True, "f:0", margin=2.0)
+  >>> contradiction(pair)
+  'margin 2, scores 5 and 1'
+  """
+  if record.margin is None or record.rewards is None:
+    return ""
+  chosen, rejected = record.rewards
+  gap, scale = chosen - rejected, max(abs(chosen), abs(rejected))
+  if math.isclose(record.margin, gap, rel_tol=0, abs_tol=_CLOSE * scale):
+    return ""
+  return f"margin {record.margin:g}, scores {chosen:g} and {rejected:g}"
+
+
 def typical(records: Sequence[Record]) -> Record:
   """A record that shows what is logged: the first with a margin, if any."""
   return next((r for r in records if r.margin is not None), records[0])
-
-
-def _differs(record: Record) -> bool:
-  assert record.margin is not None
-  assert record.rewards is not None
-  chosen, rejected = record.rewards
-  scale = max(abs(chosen), abs(rejected), abs(record.margin))
-  gap = chosen - rejected
-  return not math.isclose(record.margin, gap, rel_tol=0, abs_tol=_CLOSE * scale)
 
 
 def _named(sources: Sequence[str]) -> str:
