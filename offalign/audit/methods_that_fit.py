@@ -90,6 +90,7 @@ def _reads(loss: "Loss") -> tuple[str, frozenset[str]]:
 def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
   """Returns the verdict on a loss, and why; it agrees with `data.view`."""
   kind, columns = _reads(loss)
+  margins = "margins" in loss.needs
   rewards, labels = bool(columns & _REWARDS), bool(columns & _LABELS)
   if "behaviour_logps" in loss.needs and not facts.logged:
     return "no", "no column 'behaviour_logps'"
@@ -98,7 +99,7 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
   if alike and not rated and (columns or kind != "single"):
     return "no", "every pair is one text twice"
   if kind == "pair":
-    return _pairs(facts, rewards)
+    return _pairs(facts, rewards, margins)
   if kind == "group":
     return _groups(facts, rewards, labels)
   return _singles(facts, columns, "values" in loss.needs)
@@ -107,13 +108,15 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
 _NOTHING = "nothing says which completions are good"
 
 
-def _pairs(facts: Facts, rewards: bool) -> tuple[Verdict, str]:
+def _pairs(facts: Facts, rewards: bool, margins: bool) -> tuple[Verdict, str]:
   if facts.ranked:
-    if facts.rewards or not rewards:
+    if facts.rewards or facts.margins or not (rewards or margins):
       return "fits", f"{count(facts.pairs, 'pair')}, as they are"
-    return "converts", "pairs without rewards: 1 for chosen, 0 for rejected"
+    return "no", "pairs without margins or scores: by how much is not known"
   if not facts.feedback:
     return "no", _NOTHING
+  if margins and not facts.rewards:
+    return "no", "labels say which is better, and not by how much"
   if not facts.several:
     return "no", "one completion a prompt: nothing to compare it with"
   if not facts.open and not rewards:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from offalign import spec
 from offalign.data.reading.records import FormName
+from offalign.data.text.layout import LIMIT
 from offalign.data.views.options import ViewOptions
 
 
@@ -59,8 +60,8 @@ class DataConfig(ViewOptions):
   label_rule: Literal["global_mean", "prompt_mean"] | None = None
   normalize_rewards: bool | None = None
   normalize_by: Literal["dataset", "source", "prompt"] | None = None
-  max_prompt: int = 256
-  max_completion: int = 256
+  max_prompt: int = LIMIT
+  max_completion: int = LIMIT
   vanished: Literal["error", "drop"] | None = None
   cache: str | None = None
 

@@ -199,6 +199,7 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
     completion_mask=column("bool", k, config.completion),
     weight=column("float32"),
     rewards=column("float32", k) if reads.rewards else None,
+    margins=column("float32") if reads.margins else None,
     labels=column("bool", k) if reads.labels else None,
     **sums,
   )

@@ -4,8 +4,9 @@ import numpy as np
 
 from offalign.data import Record, Row, Tokenizer, View, tokenize
 from offalign.data.batches import vocabulary
+from offalign.data.reading.records import count
 from offalign.data.views.view import ViewSummary
-from offalign.distributed import sharding
+from offalign.distributed import hosts, sharding
 from offalign.learner import Learner
 from offalign.models.base import Model
 from offalign.reference.scoring import distinct_logps
@@ -53,6 +54,15 @@ def logps(
     max_completion=max_completion,
   )
   vocabulary.check_rows(rows, tokenizer, model.vocab_size, model.spec)
+  for noun, cut, kept in (
+    ("prompt", rows.cut_prompts, f"last {max_prompt}"),
+    ("completion", rows.cut_completions, f"first {max_completion}"),
+  ):
+    if cut:
+      hosts.say(
+        f"{count(cut, noun)} cut to the {kept} tokens, as in training: their "
+        "log-probs are of what is left"
+      )
   learner = Learner(_ANY_LOSS, model, mesh=sharding.one_device())
   each = np.arange(len(rows.completions))
   size = min(batch_size, len(each))

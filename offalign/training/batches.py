@@ -82,6 +82,7 @@ class Batches:
         rows.rewards,
         rows.labels,
         rows.behaviour_logps,
+        rows.margins,
       ):
         content.update(b"" if column is None else column.tobytes())
     if self.mixture is not None:

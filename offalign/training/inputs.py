@@ -95,12 +95,13 @@ def read(
   if config.selects and not _reads(loss):
     _note_selection(found, tokenizer, config, say)
   mixture = _mixture(found, source_of, train, say)
-  if rewards.is_wanted(config, loss):
+  viewed = (*view.rows, *(held_view.rows if held_view else ()))
+  if rewards.is_wanted(config, loss, viewed):
     train, held_out, scales = rewards.apply(
       config.normalize_by or "dataset",
       train,
       held_out,
-      rows=(*view.rows, *(held_view.rows if held_view else ())),
+      rows=viewed,
       source_of=source_of,
       weights=None if mixture is None else mixture.row_weights,
       known=known,

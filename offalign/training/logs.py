@@ -159,6 +159,7 @@ def describe(held: dict[str, float]) -> str:
       ("eval_rewards/accuracies", "held-out reward accuracy"),
       ("eval_rewards/margins", "reward margin"),
       ("eval_win_rate/sft", "win rate against the start"),
+      ("eval_win_rate/unfinished", "completions unfinished"),
     )
     if name in held
   ]

@@ -27,7 +27,7 @@ from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig, TrainState
 from offalign.models.base import Model
-from offalign.policy import start, trained_rewards
+from offalign.policy import limit, start, trained_rewards
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
@@ -148,6 +148,7 @@ class Run:
       "tokenizer": self.inputs.tokenizer.fingerprint,
       "start": self._identity,
       "data": self.inputs.fingerprint,
+      limit.LONGEST: self.inputs.train.longest_completion,
       "reward_scale": self.inputs.scales and self.inputs.scales.summary(),
       "mixture": self.inputs.mixture and self.inputs.mixture.summary(),
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from offalign import data
 from offalign.data import Record, View, ViewOptions
+from offalign.data.views import margins
 from offalign.data.views.options import for_each
 from offalign.data.views.pairs import PairRule
 from offalign.data.views.view import ViewSummary
@@ -22,7 +23,7 @@ from offalign.losses import Loss
 from offalign.training.sources import Source
 from offalign.types import Kind
 
-_COLUMNS = ("rewards", "labels", "behaviour_logps")
+_COLUMNS = ("rewards", "labels", "behaviour_logps", "gap")
 Say = Callable[[str, Sequence[str]], None]
 """(what it is about, sentences)."""
 
@@ -52,8 +53,8 @@ def make(
   """
   fitted = for_each(
     options,
-    [each.train[0] for each in sources if each.train],
-    [each.held[0] for each in sources if not each.train],
+    [margins.typical(each.train) for each in sources if each.train],
+    [margins.typical(each.held) for each in sources if not each.train],
   )
   trained: list[tuple[str, View]] = []
   held: list[tuple[str, View]] = []

@@ -6,6 +6,7 @@ from offalign.audit.findings import Finding, Places, Severity
 from offalign.audit.scan.collector import completions
 from offalign.data.reading.records import Prompt, Record
 from offalign.data.reading.table import HUGE
+from offalign.data.views import margins
 
 # Spellings of the special tokens and turn markers of common model families.
 _TOKENS = re.compile(
@@ -51,6 +52,25 @@ _KINDS: dict[str, tuple[Severity, str, str, str]] = {
     "whose chosen reward is below the rejected one",
     "swap them, or drop the rewards: a run keeps the order as it is",
   ),
+  "contrary_margins": (
+    "warning",
+    "pair",
+    "whose margin is not the chosen score less the rejected one",
+    "remove the margin or the scores: losses that read margins refuse such "
+    "pairs",
+  ),
+  "negative_margins": (
+    "warning",
+    "pair",
+    "with a margin below 0",
+    "swap them, or mean to ask for less: a run keeps the order as it is",
+  ),
+  "missing_margins": (
+    "warning",
+    "pair",
+    "without a margin or scores, where others have a margin",
+    "give them one, or remove them: losses that read margins refuse such pairs",
+  ),
   "replacement_characters": (
     "note",
     "text",
@@ -90,6 +110,7 @@ class OddTexts:
 
   def __init__(self) -> None:
     self._places = {kind: Places() for kind in _KINDS}
+    self._has_margins = False
 
   def see(self, record: Record, where: str, at: int) -> None:
     """Checks a record; see `Check`."""
@@ -149,6 +170,15 @@ class OddTexts:
     if record.rewards and record.rewards[0] < record.rewards[1]:
       low, high = record.rewards
       self._places["reversed_pairs"].add(f"{where}: {low:g} < {high:g}")
+    if record.margin is None:
+      if not record.rewards:
+        self._places["missing_margins"].add(where)
+      return
+    self._has_margins = True
+    if said := margins.contradiction(record):
+      self._places["contrary_margins"].add(f"{where}: {said}")
+    if record.margin < 0:
+      self._places["negative_margins"].add(f"{where}: {record.margin:g}")
 
   def count(self, kind: str) -> int:
     """Returns how many places of a kind were found."""
@@ -158,5 +188,7 @@ class OddTexts:
     """Returns a finding for each kind that occurs."""
     found = []
     for kind, (severity, noun, what, remedy) in _KINDS.items():
+      if kind == "missing_margins" and not self._has_margins:
+        continue
       found += self._places[kind].finding(severity, kind, noun, what, remedy)
     return found

@@ -9,7 +9,7 @@ from offalign.audit.scan.collector import completions, value_of
 from offalign.audit.statistics.streaming import Sample
 from offalign.data.reading.records import Prompt, Record, count
 from offalign.data.text.boundary import Boundaries
-from offalign.data.text.layout import Encoded, Unencodable
+from offalign.data.text.layout import LIMIT, Encoded, Unencodable
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import Sentence, UserError, option
 
@@ -44,6 +44,7 @@ class Tokens:
     self.boundaries = Boundaries()
     self.lengths = Sample(LENGTHS, seed=1)
     self.longest = [0, 0]
+    self._over = [0, 0]  # than a run keeps by default
     self.limits = (max_prompt, max_completion)
     self._tokenizer = tokenizer
     self._entries = entries
@@ -115,6 +116,7 @@ class Tokens:
     for i, (name, limit) in enumerate(zip(PARTS, self.limits, strict=True)):
       lengths = block[name].astype(np.int64)
       self.longest[i] = max(self.longest[i], int(lengths.max()))
+      self._over[i] += int((lengths > LIMIT).sum())
       if limit is not None:
         over = int((lengths > limit).sum())
         self.cut_prompts += over if i == 0 else 0
@@ -169,6 +171,18 @@ class Tokens:
       ((self.cut_prompts, "end"), (self.cut_completions, "beginning"))
     ):
       limit, noun = self.limits[i], PARTS[i]
+      if limit is None and self._over[i]:
+        found.append(
+          Finding(
+            "note",
+            f"default_cuts_{noun}s",
+            f"{self._over[i]:,} of {self.completions:,} {noun}s are longer "
+            f"than {LIMIT} tokens, and a run that is given no limit keeps the "
+            f"{kept} alone",
+            f"give --cfg.data.max_{noun} to a run; all fit {self.longest[i]:,}",
+            self._over[i],
+          )
+        )
       if limit is None or not cut:
         continue
       found.append(

@@ -31,6 +31,7 @@ class Collector:
     completions: how many completions all records have.
     longer: pairs whose chosen side has more words than the rejected.
     as_long: pairs whose two sides have equally many words.
+    margins: pairs with a margin.
     ranked: whether the data are pairs.
     rewards, labels, logged: whether there are rewards, labels, and log-probs
       of the policy that wrote the completions.
@@ -45,7 +46,7 @@ class Collector:
     """Every record is shown to `checks` too."""
     self.names = names
     self.rows = self.conversations = self.completions = 0
-    self.longer = self.as_long = 0
+    self.longer = self.as_long = self.margins = 0
     self.ranked = self.rewards = self.labels = self.logged = False
     self._entries = entries
     self._checks = checks
@@ -59,6 +60,7 @@ class Collector:
       self.labels = record.labels is not None
       self.logged = record.behaviour_logps is not None
     self.rows += 1
+    self.margins += record.margin is not None
     self.conversations += not isinstance(record.prompt, str)
     self.completions += len(record.completions)
     for check in self._checks:

@@ -147,8 +147,9 @@ def _note_form(
   """Notes the columns of a file; refuses other columns than earlier files'."""
   if result.form is None:
     result.form, result.columns = parser.form.name, parser.used
-  one = set(result.columns) - {"prompt"}
-  other = set(parser.used) - {"prompt"}
+  optional = {"prompt", forms.MARGIN}
+  one = set(result.columns) - optional
+  other = set(parser.used) - optional
   if one != other:
     raise UserError(
       f"{name} gives {', '.join(sorted(other))}, but the files before it give "

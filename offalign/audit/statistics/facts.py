@@ -15,6 +15,7 @@ class Facts:
     prompts: how many distinct prompts.
     ranked: whether the data are pairs.
     rewards: whether there are rewards.
+    margins: whether every pair has a margin.
     labels: whether there are labels.
     logged: whether there are log-probs of the policy that wrote the
       completions.
@@ -38,6 +39,7 @@ class Facts:
   prompts: int
   ranked: bool
   rewards: bool
+  margins: bool
   labels: bool
   logged: bool
   pairs: int
@@ -80,6 +82,7 @@ def gather(seen: Collector, measures: Measures, equal_pairs: int) -> Facts:
     prompts=groups.prompts,
     ranked=seen.ranked,
     rewards=seen.rewards,
+    margins=seen.ranked and seen.margins == seen.rows,
     labels=seen.labels,
     logged=seen.logged,
     pairs=seen.rows - equal_pairs if seen.ranked else 0,

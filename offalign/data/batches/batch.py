@@ -104,6 +104,7 @@ def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
     labels=at(rows.labels),
     ref_logps=at(rows.ref_logps),
     behaviour_logps=at(rows.behaviour_logps),
+    margins=at(rows.margins),
     ref_prefix_logps=at(rows.ref_prefix_logps),
   )
 

@@ -60,7 +60,12 @@ class Ragged:
 
 
 def describe(
-  noun: str, ragged: Ragged, digests: np.ndarray, cut: int, kept: str
+  noun: str,
+  ragged: Ragged,
+  digests: np.ndarray,
+  cut: int,
+  kept: str,
+  whole: int | None = None,
 ) -> list[str]:
   """Says how long sequences are and how many were cut, in sentences.
 
@@ -70,6 +75,7 @@ def describe(
     digests: [U], a hash of the tokens of each.
     cut: how many were cut.
     kept: to which of their tokens: "last 30".
+    whole: of completions, tokens of the longest before any cut.
   """
   lengths = ragged.lengths
   median, most = (int(np.quantile(lengths, q)) for q in (0.5, 0.95))
@@ -84,8 +90,18 @@ def describe(
     f"in all {int(lengths.sum()):,}"
   ]
   if cut:
-    ending = ", without EOS" if noun == "completion" else ""
+    ending = ""
+    if whole is not None:
+      ending = (
+        f", without EOS; the longest has {whole:,}: max_{noun}={whole} keeps "
+        "all of it"
+      )
     sentences.append(f"{count(cut, noun)} cut to the {kept} tokens{ending}")
+    if whole is not None and cut == len(ragged):
+      sentences.append(
+        "warning: no completion keeps its end, so that nothing teaches the "
+        "policy to stop"
+      )
   if longest > 4 * most:
     sentences.append(
       f"note: every batch is padded to the longest {noun}; max_{noun}={most} "

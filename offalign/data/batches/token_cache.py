@@ -22,7 +22,7 @@ from offalign.data.text.layout import Encoded
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import UserError
 
-_VERSION = 2  # of the layout of tokens and of the files
+_VERSION = 3  # of the layout of tokens and of the files
 
 
 def encode_rows(
@@ -117,6 +117,7 @@ def _write(path: Path, name: str, encoded: Encoded) -> None:
     "cut_completions": encoded.cut_completions,
     "vanished": encoded.vanished,
     "sentences": encoded.sentences,
+    "longest_completion": encoded.longest_completion,
   }
   arrays = {
     "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
@@ -155,6 +156,7 @@ def _read(path: Path, name: str, prompts: int, sequences: int) -> Encoded:
     tuple(about["sentences"]),
     arrays["lost_prompts"],
     arrays["lost_completions"],
+    about["longest_completion"],
   )
 
 

@@ -1,4 +1,7 @@
-"""Rows of tokens: every distinct sequence once, padded when batched."""
+"""Rows of tokens: every distinct sequence once, padded when batched.
+
+Above 300 lines, since the columns of `TokenRows` are filled and described here.
+"""
 
 import dataclasses
 import hashlib
@@ -40,6 +43,7 @@ class TokenRows:
     labels: bool [N, K] or None.
     ref_logps: float32 [N, K] or None; see `unique`.
     behaviour_logps: float32 [N, K] or None, as logged.
+    margins: float32 [N] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [N, K] or None; see
       `offalign.reference.other_sequences`.
     summary: lengths and cuts, in sentences; where rows were dropped, the
@@ -49,6 +53,9 @@ class TokenRows:
     prompt_digests: uint64, a hash of the tokens of each of `prompts`; see
       `equal_tokens.digests`.
     completion_digests: uint64, of each of `completions` with its prompt.
+    longest_completion: tokens of the longest completion before any cut.
+    cut_prompts: distinct prompts that were cut.
+    cut_completions: distinct completions that were cut.
   """
 
   kind: Kind
@@ -66,12 +73,16 @@ class TokenRows:
   labels: np.ndarray | None = None
   ref_logps: np.ndarray | None = None
   behaviour_logps: np.ndarray | None = None
+  margins: np.ndarray | None = None
   ref_prefix_logps: np.ndarray | None = None
   summary: tuple[str, ...] = ()
   lost_prompts: np.ndarray | None = None
   lost_completions: np.ndarray | None = None
   prompt_digests: np.ndarray | None = None
   completion_digests: np.ndarray | None = None
+  longest_completion: int = 0
+  cut_prompts: int = 0
+  cut_completions: int = 0
 
   def __len__(self) -> int:
     return len(self.prompt_index)
@@ -92,6 +103,7 @@ class TokenRows:
       labels=at(self.labels),
       ref_logps=at(self.ref_logps),
       behaviour_logps=at(self.behaviour_logps),
+      margins=at(self.margins),
       ref_prefix_logps=at(self.ref_prefix_logps),
     )
 
@@ -113,6 +125,7 @@ class TokenRows:
       labels=None,
       ref_logps=None,
       behaviour_logps=None,
+      margins=None,
       ref_prefix_logps=None,
     )
 
@@ -191,6 +204,7 @@ def tokenize(
   rewards = [row.rewards for row in view.rows]
   labels = [row.labels for row in view.rows]
   logged = [row.behaviour_logps for row in view.rows]
+  gaps = [row.gap for row in view.rows]
   cut = found.cut_prompts + found.cut_completions
   if logged[0] is not None and cut:
     raise UserError(
@@ -212,6 +226,7 @@ def tokenize(
     rewards=None if rewards[0] is None else np.array(rewards, np.float32),
     labels=None if labels[0] is None else np.array(labels, bool),
     behaviour_logps=None if logged[0] is None else np.array(logged, np.float32),
+    margins=None if gaps[0] is None else np.array(gaps, np.float32),
     summary=(
       *describe(
         "prompt", x, digests[0], found.cut_prompts, f"last {max_prompt}"
@@ -222,6 +237,7 @@ def tokenize(
         digests[1],
         found.cut_completions,
         f"first {max_completion}",
+        found.longest_completion,
       ),
       *found.sentences,
     ),
@@ -229,6 +245,9 @@ def tokenize(
     lost_completions=found.lost_completions,
     prompt_digests=digests[0],
     completion_digests=digests[1],
+    longest_completion=found.longest_completion,
+    cut_prompts=found.cut_prompts,
+    cut_completions=found.cut_completions,
   )
   return _without_vanished(rows, found, vanished)
 

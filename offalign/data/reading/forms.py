@@ -3,6 +3,8 @@
 The names are those of TRL (prompt/completion/label, prompt/chosen/rejected,
 conversations as lists of role and content, an implicit prompt, messages), with
 `reward` for single trajectories and `completions`/`rewards` for groups.
+
+Above 300 lines, since a form and the parser of its rows are read together.
 """
 
 import dataclasses
@@ -16,7 +18,11 @@ from offalign.errors import Sentence, UserError, option, suggest
 _CHOSEN_REWARDS = (
   ("chosen_reward", "rejected_reward"),
   ("score_chosen", "score_rejected"),
+  ("chosen_rating", "rejected_rating"),
+  ("chosen-rating", "rejected-rating"),
 )
+MARGIN = "margin"
+"""TRL's column of pairs, which may be null where no margin is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +52,11 @@ FORMS = {
     Form(
       "pairs",
       ("chosen", "rejected"),
-      ("prompt", *(name for both in _CHOSEN_REWARDS for name in both)),
+      (
+        "prompt",
+        *(name for both in _CHOSEN_REWARDS for name in both),
+        MARGIN,
+      ),
     ),
     Form("groups", ("prompt", "completions", "rewards"), ("behaviour_logps",)),
     Form("sft", ("prompt", "completion")),
@@ -251,7 +261,17 @@ class RowParser:
       rewards = tuple(
         cells.read(name, parsing.number) for name in self._reward_columns
       )
-    return Record(prompt, (chosen, rejected), rewards, None, True, source)
+    margin = None
+    if MARGIN in self.used and cells.row.get(MARGIN) is not None:
+      margin = cells.read(MARGIN, parsing.number)
+      if margin is None:
+        cells.faults[MARGIN] += (
+          ' (it holds how much better "chosen" was rated; rename a column of '
+          "another meaning)"
+        )
+    return Record(
+      prompt, (chosen, rejected), rewards, None, True, source, margin=margin
+    )
 
   def _implicit(self, row: dict[str, Any]) -> bool:
     """Whether chosen and rejected repeat the prompt.

@@ -51,6 +51,8 @@ class Record:
     source: "file:row", rows from 0; "the list:row" for rows in memory.
     behaviour_logps: one a completion, the sum of its tokens' log-probs (nats)
       under the policy that wrote it; or None where none were logged.
+    margin: of a pair, how much better the chosen completion was rated, in the
+      units of its scores; or None where none was logged.
   """
 
   prompt: Prompt
@@ -60,6 +62,7 @@ class Record:
   ranked: bool
   source: str
   behaviour_logps: tuple[float, ...] | None = None
+  margin: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Load a table: files or rows -> records, every bad row accounted for."""
+"""Load a table: files or rows -> records, every bad row accounted for.
+
+Above 300 lines, since what is odd is counted and put into words side by side.
+"""
 
 import collections
 import dataclasses
@@ -135,12 +138,16 @@ class _Reading:
       else:
         self.problems += parsed
     self.oddities["prompts_set_aside"] += parser.set_aside
-    unused = (c for c in raw.columns if c not in parser.used)
+    used = set(parser.used)
+    if not any(record.margin is not None for record in self.records):
+      used.discard(forms.MARGIN)  # null in every row
+    unused = (c for c in raw.columns if c not in used)
     self.unused.update(dict.fromkeys(unused))
     self.metadata |= parser.metadata
 
   def _check_alike(self, name: str, parser: forms.RowParser) -> None:
-    columns = set(parser.used) - {"prompt"}
+    # A file without margins is one of which no margin is known.
+    columns = set(parser.used) - {"prompt", forms.MARGIN}
     self._first = self._first or (name, columns)
     if columns != self._first[1]:
       one, other = (", ".join(sorted(c)) for c in (self._first[1], columns))
@@ -193,11 +200,13 @@ def _find_oddities(
     counts["empty_completions"] += sum(not text for text in texts)
     counts["blank_completions"] += sum(text.isspace() for text in texts)
     counts["huge_completions"] += sum(len(text) > HUGE for text in texts)
-    key = (record.prompt, texts, record.rewards, record.labels)
+    key = (record.prompt, texts, record.rewards, record.labels, record.margin)
     counts["duplicate_rows"] += key in seen
     seen.add(key)
     if record.ranked:
       counts["equal_pairs"] += texts[0] == texts[1]
+      counts["margins"] += record.margin is not None
+      counts["negative_margins"] += (record.margin or 0.0) < 0
       rewards = record.rewards
       counts["reversed_pairs"] += rewards is not None and (
         rewards[0] < rewards[1]
@@ -225,6 +234,7 @@ _SENTENCES = {
     "pair",
     "whose chosen reward is below the rejected one (kept in this order)",
   ),
+  "negative_margins": ("pair", "with a margin below 0 (kept in this order)"),
 }
 
 
@@ -253,6 +263,9 @@ def _summarise(sources: DataPath, reading: _Reading) -> TableSummary:
   if reading.metadata:
     keys = ", ".join(map(quote, reading.metadata))
     sentences.append(f"keys of messages not read: {keys}")
+  lacking = rows - counts["margins"]
+  if counts["margins"] and lacking:
+    sentences.append(f"{count(lacking, 'pair')} without a margin")
   for key, (noun, what) in _SENTENCES.items():
     if counts[key]:
       sentences.append(f"{count(counts[key], noun)} {what}")

@@ -15,6 +15,8 @@ from offalign.data.text.plain_text import Texts
 from offalign.data.text.round_trip import lost_prompt
 from offalign.errors import UserError, marked, option
 
+LIMIT = 256
+"""Tokens that a run keeps of a prompt, and of a completion, by default."""
 _CHUNK = 1024  # texts tokenised at a time
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
@@ -48,6 +50,8 @@ class Encoded:
     sentences: what else is to be known.
     lost_prompts: uint8, `round_trip.Lost` flags of each prompt.
     lost_completions: uint8, those of each completion.
+    longest_completion: tokens of the longest completion before any cut, its
+      end included.
   """
 
   prompts: list[np.ndarray]
@@ -58,6 +62,7 @@ class Encoded:
   sentences: tuple[str, ...]
   lost_prompts: np.ndarray
   lost_completions: np.ndarray
+  longest_completion: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +127,7 @@ class Layout:
     if talks:
       talk = [not isinstance(prompts[q], str) for q, _ in sequences]
       replies[np.flatnonzero(talk)] = found.lost[len(found.lost) - sum(talk) :]
+    longest = max((len(whole) for whole, _ in followed), default=0)
     return Encoded(
       x,
       y,
@@ -131,6 +137,7 @@ class Layout:
       tuple(said),
       np.array(lost, np.uint8),
       replies,
+      longest,
     )
 
   def cut_prompt(

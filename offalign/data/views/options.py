@@ -32,8 +32,8 @@ class ViewOptions:
   Attributes:
     pairs: how scored completions of a prompt are paired, for losses on
       pairs; default all.
-    min_margin: least difference between the rewards of a pair, for losses on
-      pairs; closer pairs are dropped and counted.
+    min_margin: least difference between the rewards of a pair, or least
+      margin, for losses on pairs; closer pairs are dropped and counted.
     label_rule: how rewards become labels, for losses that need labels;
       default given where labels or pairs are logged, else global_mean.
     label_threshold: the reward above which a completion is labelled true, in
@@ -75,7 +75,7 @@ class ViewOptions:
     reason = None
     if kind is not Kind.PAIR:
       reason = "this loss does not take pairs"
-    elif first.rewards is None:
+    elif first.rewards is None and first.margin is None:
       reason = "the data has no rewards"
     _refuse("min_margin", self.min_margin, reason)
     reason = None
@@ -167,11 +167,11 @@ def for_each(
 
 def _applies(name: str, options: ViewOptions, first: Record) -> bool:
   scored = first.rewards is not None
+  if name == "min_margin":
+    return scored or first.margin is not None
   rule = options.label_rule
   if name == "pairs":
     return not first.ranked
-  if name == "min_margin":
-    return scored
   if name == "label_rule":
     return first.ranked or scored
   if name == "label_threshold":

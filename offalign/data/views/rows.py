@@ -22,6 +22,9 @@ class Row:
     labels: K, or None.
     sources: K, each "file:row", see `feedback.Scored`.
     behaviour_logps: K, or None where not logged or not needed.
+    gap: of a pair, its margin, for losses that read margins; else None.
+    rewards_are_margins: whether `rewards` are a pair's logged margin and 0,
+      in place of rewards that were not logged; they are not normalised.
   """
 
   prompt: Prompt
@@ -30,6 +33,8 @@ class Row:
   labels: tuple[bool, ...] | None
   sources: tuple[str, ...]
   behaviour_logps: tuple[float, ...] | None = None
+  gap: float | None = None
+  rewards_are_margins: bool = False
 
   @property
   def origins(self) -> tuple[tuple[Origin, ...], ...]:
@@ -38,7 +43,12 @@ class Row:
 
   @property
   def margin(self) -> float | None:
-    """Of a pair: the chosen reward less the rejected one, where known."""
+    """Of a pair: the chosen reward less the rejected one, where known.
+
+    It is in the units of the logged rewards, or of the column 'margin'.
+    """
+    if self.gap is not None:
+      return self.gap
     if self.rewards is None or len(self.rewards) != 2:
       return None
     return self.rewards[0] - self.rewards[1]
@@ -51,6 +61,7 @@ class Needs:
   rewards: bool
   labels: bool
   behaviour_logps: bool = False
+  margins: bool = False
 
   @classmethod
   def of(cls, needs: Iterable[str]) -> "Needs":
@@ -60,6 +71,7 @@ class Needs:
       rewards=bool({"rewards", "reward_mean"} & found),
       labels=bool({"labels", "desirable_length_mean"} & found),
       behaviour_logps="behaviour_logps" in found,
+      margins="margins" in found,
     )
 
 

@@ -9,7 +9,13 @@ import dataclasses
 from collections.abc import Sequence
 
 from offalign.data.reading.records import Record, count
-from offalign.data.views import demonstrations, feedback, labels, rewards
+from offalign.data.views import (
+  demonstrations,
+  feedback,
+  labels,
+  margins,
+  rewards,
+)
 from offalign.data.views.feedback import Notes, Scored
 from offalign.data.views.options import DEFAULTS, ViewOptions
 from offalign.data.views.pairs import given_pairs, made_pairs
@@ -113,9 +119,10 @@ def view(
       "completions, and the data has no column 'behaviour_logps' (sums of "
       "token log-probs, in nats); log them, or use behaviour=reference"
     )
-  options.check(kind, wants, records[0])
+  options.check(kind, wants, margins.typical(records))
   notes = Notes()
   rows, threshold = _make_rows(records, kind, wants, options, notes, seed)
+  _note_unread_margins(records, kind, wants, options, notes)
   if not rows:
     done = "; ".join(notes.sentences)
     raise UserError(f"no row is left for this loss: {done}")
@@ -218,6 +225,23 @@ def _rated(
     )
     for item in items
   ], used
+
+
+def _note_unread_margins(
+  records: Sequence[Record],
+  kind: Kind,
+  wants: Needs,
+  options: ViewOptions,
+  notes: Notes,
+) -> None:
+  if all(record.margin is None for record in records):
+    return
+  read = wants.rewards or wants.margins or options.min_margin is not None
+  if kind is not Kind.PAIR or not read:
+    notes.add(
+      "the margins of the pairs (column 'margin') are not read by this loss; "
+      "bradley_terry(margin=1.0) and rebel read them"
+    )
 
 
 def _note_rows(kind: Kind, rows: Sequence[Row], notes: Notes) -> None:

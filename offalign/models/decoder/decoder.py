@@ -265,8 +265,13 @@ class Decoder(nnx.Module):
     view = look.prompt_view(seen, prefix_lm=self.config.prefix_lm)
     return self._run(prompts, where, look.of_prompts(self._attend, view, where))
 
+  @property
+  def max_positions(self) -> int | None:
+    """The longest prompt and completion together; see `DecoderConfig`."""
+    return self.config.max_positions
+
   def _check_length(self, length: int) -> None:
-    limit = self.config.max_positions
+    limit = self.max_positions
     if limit is not None and length > limit:
       raise UserError(
         f"prompt and completion take {length} positions, padding included, "

@@ -239,11 +239,13 @@ def describe(
   """
   family = architectures.find_family(config, where)
   ours = _configure(family, config, tied)
+  longest = config.get("max_position_embeddings")
   return functions.as_model(
     lambda rngs: family.module(ours, rngs=rngs),
     spec=spec,
     vocab_size=ours.vocab_size,
     width=ours.width,
+    max_positions=longest if isinstance(longest, int) else None,
   )
 
 

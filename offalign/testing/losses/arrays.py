@@ -23,6 +23,7 @@ _GIVEN = (
   "log_collisions",
   "lengths",
   "rewards",
+  "margins",
   "labels",
   "values",
   "kl",
@@ -65,6 +66,7 @@ def evaluate(
   log_collisions: Any = None,
   lengths: Any = None,
   rewards: Any = None,
+  margins: Any = None,
   labels: Any = None,
   values: Any = None,
   kl: Any = None,
@@ -93,6 +95,7 @@ def evaluate(
     log_collisions: [B, K] sums over tokens of log sum_v p(v)^2.
     lengths: [B, K] completion tokens.
     rewards: [B, K].
+    margins: [B], of pairs.
     labels: [B, K] bool.
     values: [B] (one V(x) a prompt) or [B, K].
     kl: scalar, the mismatched-pair estimate, clamped or not.
@@ -159,6 +162,7 @@ def _columns(
     allowed = {
       "kl": [()],
       "weight": [logps.shape[:1]],
+      "margins": [logps.shape[:1]],
       "values": [logps.shape, (logps.shape[0], 1)],
     }.get(name, [logps.shape])
     if column.shape not in allowed:

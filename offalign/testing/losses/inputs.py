@@ -40,6 +40,7 @@ def sample(loss: Loss, *, k: int | None = None) -> Columns:
     "ref_logps": ref_logps,
     "lengths": lengths,
     "rewards": rng.normal(size=shape),
+    "margins": np.linspace(-1.0, 2.0, ROWS),
     "labels": labels.reshape(shape),
     "values": rng.normal(size=(ROWS, 1)),
     "weight": np.ones(ROWS),

@@ -63,6 +63,7 @@ def _extremes(loss: Loss) -> Iterator[Columns]:
     "behaviour_logps": ref_logps,
     "lengths": lengths,
     "rewards": 3.0 * rng.normal(size=logps.shape),
+    "margins": np.linspace(-3.0, 5.0, len(logps)),
     "prefix_logps": 0.5 * logps,
     "ref_prefix_logps": 0.5 * ref_logps,
     "log_collisions": 0.1 * logps,

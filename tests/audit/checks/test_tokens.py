@@ -133,3 +133,18 @@ def test_mistakes_in_what_is_asked(put, options, words):
   path = put([{"prompt": "p", "completion": "c"}])
   with pytest.raises(UserError, match=words):
     audit(path, AuditConfig(methods=False, **options))
+
+
+def test_what_a_run_cuts_by_default_is_said(put):
+  path = put([{"prompt": "p", "completion": "a" * 300}])
+  report = audit(path, AuditConfig(methods=False, tokenizer="byte"))
+  found = {f.kind: f for f in report.findings}
+  note = found["default_cuts_completions"]
+  assert note.severity == "note"
+  assert "1 of 1 completions are longer than 256 tokens" in note.what
+  assert "--cfg.data.max_completion" in note.remedy
+  assert "default_cuts_prompts" not in found
+  config = AuditConfig(methods=False, tokenizer="byte", max_completion=300)
+  kinds = {f.kind for f in audit(path, config).findings}
+  assert "cut_completions" in kinds
+  assert "default_cuts_completions" not in kinds

@@ -43,6 +43,8 @@ def test_label_sft_and_groups(write):
   [
     ("chosen_reward", "rejected_reward"),
     ("score_chosen", "score_rejected"),
+    ("chosen_rating", "rejected_rating"),
+    ("chosen-rating", "rejected-rating"),
   ],
 )
 def test_pairs(write, names):
@@ -52,6 +54,46 @@ def test_pairs(write, names):
   assert (record.completions, record.rewards) == (("a", "b"), None)
   record = one(write, {**row, names[0]: 1, names[1]: 3})
   assert record.rewards == (1.0, 3.0)
+
+
+def test_margins_of_pairs(write):
+  row = {"prompt": "x", "chosen": "a", "rejected": "b"}
+  assert one(write, row).margin is None
+  for margin in (2, -1.5, 0):
+    record = one(write, {**row, "margin": margin})
+    assert (record.margin, record.rewards) == (margin, None)
+  assert one(write, {**row, "margin": None}).margin is None
+  # Of other forms it is a column like any other.
+  table = data.load(write([{"prompt": "x", "completion": "a", "margin": 1}]))
+  assert "columns not read: margin" in str(table.summary)
+
+
+@pytest.mark.parametrize(
+  ("margin", "why"),
+  [
+    ("1.0", "write numbers without quotes"),
+    ("slightly better", "where a number belongs"),
+    (True, "the boolean true"),
+    (1e39, "too large"),
+    ([1.0], "a list where a number belongs"),
+  ],
+)
+def test_a_margin_that_is_no_number_is_refused(write, margin, why):
+  row = {"prompt": "x", "chosen": "a", "rejected": "b", "margin": margin}
+  with pytest.raises(UserError, match=why) as error:
+    one(write, row)
+  assert "row 0, column 'margin'" in str(error.value)
+  assert "rename a column of another meaning" in str(error.value)
+
+
+def test_margins_that_are_missing_are_counted(write):
+  row = {"prompt": "x", "chosen": "a", "rejected": "b"}
+  rows = [{**row, "margin": margin} for margin in (1.0, None, -2.0)]
+  said = str(data.load(write(rows)).summary)
+  assert "1 pair without a margin" in said
+  assert "1 pair with a margin below 0 (kept in this order)" in said
+  table = data.load(write([{**row, "margin": None}] * 2))
+  assert "columns not read: margin" in str(table.summary)
 
 
 def test_both_names_of_pair_rewards_read_one_and_say_so(write):

@@ -98,6 +98,7 @@ def test_both_orders_are_asked_with_the_papers_words(server, judge):
     "malformed": 0,
     "identical": 1,
     "disagreed": 0,
+    "cut_answers": 0,
     "cached": 2,
     "calls": 2,
     "retried": 0,

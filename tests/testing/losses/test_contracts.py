@@ -30,6 +30,7 @@ def test_every_loss_has_a_gradient_of_its_own():
     "log_collisions": 0.3 * ref_logps,
     "lengths": lengths,
     "rewards": rng.normal(size=(6, 2)),
+    "margins": np.linspace(-1.0, 2.0, 6),
     "labels": rng.permutation(np.arange(12) % 3 == 0).reshape(6, 2),
     "values": rng.normal(size=(6, 2)),
     "kl": 0.3,
