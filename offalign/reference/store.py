@@ -13,7 +13,6 @@ import hashlib
 import os
 import pathlib
 import time
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,7 +58,12 @@ class Store:
     try:
       with np.load(path, allow_pickle=False) as file:
         found, keys, logps = (file[k] for k in ("identity", "keys", "logps"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+      if found.shape or keys.dtype != np.dtype("S32") or keys.ndim != 1:
+        raise ValueError("no keys")
+      if logps.dtype != np.float32 or logps.shape != keys.shape:
+        raise ValueError("no log-probs")
+      keys = keys.astype("U32")
+    except Exception:  # damage takes many forms
       raise UserError(
         f"{path} cannot be read: delete it, and it will be computed again"
       ) from None
@@ -69,7 +73,7 @@ class Store:
         f"is {self._identity}): name another {option('out')}, or delete the "
         "folder"
       )
-    return zip(keys.astype("U32").tolist(), logps.tolist(), strict=True)
+    return zip(keys.tolist(), logps.tolist(), strict=True)
 
   def add(self, keys: list[str], logps: np.ndarray) -> None:
     """Adds log-probs float32 [N]; writes them every `SECONDS`."""
