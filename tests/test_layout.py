@@ -10,7 +10,7 @@ PACKAGE = TESTS.parent / "offalign"
 WITHOUT = 129
 # Folders of tests that are no rooms of the package.
 _REGISTERS = re.compile(r"^@?_?register\(", re.MULTILINE)
-OTHERS = {"helpers", "docs", "benchmarks", "golden"}
+OTHERS = {"helpers", "docs", "benchmarks", "golden", "fuzz"}
 
 
 def without():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from offalign.errors import UserError, option
+from offalign.files import parse_object
 
 Prompt = str | tuple[tuple[str, str], ...]
 """Plain text, or the (role, content) turns before an assistant's reply."""
@@ -230,13 +231,7 @@ def _rows(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
     if not text.strip():
       continue
     where = f"{path}, row {number}"
-    try:
-      row = json.loads(text)
-    except ValueError as error:
-      raise UserError(f"{where} is not JSON: {error}") from None
-    if not isinstance(row, dict):
-      raise UserError(f"{where} is no JSON object")
-    rows.append((where, row))
+    rows.append((where, parse_object(text, where)))
   return rows
 
 

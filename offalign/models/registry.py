@@ -20,6 +20,8 @@ from offalign.models import functions
 from offalign.models.base import Model
 
 ENTRY_POINTS = "offalign.models"
+_LARGEST = 2**31 - 1  # of a size
+_MOST_LAYERS = 10_000  # each is made, one after another
 Build = type[nnx.Module] | Callable[[Any], Model]
 
 
@@ -211,5 +213,10 @@ def _check(family: Family) -> None:
 
 def _check_positive(owner: str, sizes: dict[str, Any]) -> None:
   for name, size in sizes.items():
-    if isinstance(size, int) and not isinstance(size, bool) and size < 1:
+    if not isinstance(size, int) or isinstance(size, bool):
+      continue
+    if size < 1:
       raise UserError(f"{owner}: {name} must be at least 1, not {size}")
+    most = _MOST_LAYERS if "layers" in name else _LARGEST
+    if size > most:
+      raise UserError(f"{owner}: {name} must be at most {most:,}, not {size}")

@@ -8,7 +8,7 @@ log the same means.
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from offalign.errors import UserError, option
 from offalign.learner import TrainState
+from offalign.policy import damage
 from offalign.policy.best import Best
 from offalign.types import Params
 
@@ -41,6 +42,9 @@ class Checkpoints:
       keep: how many of the newest checkpoints to keep; None = read only, and
         leave the folder untouched, since its run may still be going on.
       best: decides which checkpoint is best, and to be kept too.
+
+    Raises:
+      UserError: where a checkpoint does not say what it is.
     """
     self._path = pathlib.Path(folder).absolute() / "checkpoints"
     options = ocp.CheckpointManagerOptions(create=False)
@@ -48,7 +52,8 @@ class Checkpoints:
       options = ocp.CheckpointManagerOptions(
         preservation_policy=_Keep(keep, best), cleanup_tmp_directories=True
       )
-    self._manager = ocp.CheckpointManager(self._path, options=options)
+    with damage.opening(self._path):
+      self._manager = ocp.CheckpointManager(self._path, options=options)
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -95,16 +100,28 @@ class Checkpoints:
     )
 
   def about(self) -> dict[str, Any]:
-    """The `about` that `save` wrote with the newest state."""
-    return self._json("about")
+    """The `about` that `save` wrote with the newest state.
+
+    Raises:
+      UserError: where the checkpoint is damaged.
+    """
+    return self._json("about", damage.is_object)
 
   def window(self) -> list[dict[str, float]]:
-    """The metrics that `save` wrote with the newest state."""
-    return self._json("window")
+    """The metrics that `save` wrote with the newest state.
 
-  def _json(self, name: str) -> Any:
+    Raises:
+      UserError: where the checkpoint is damaged.
+    """
+    return self._json("window", damage.are_metrics)
+
+  def _json(self, name: str, fits: Callable[[Any], bool]) -> Any:
     args = ocp.args.Composite(**{name: ocp.args.JsonRestore()})
-    return self._manager.restore(self.latest, args=args)[name]
+    with damage.reading(self._path, self.latest):
+      found = self._manager.restore(self.latest, args=args)[name]
+      if not fits(found):
+        raise ValueError(f"its {name!r} is not what a run writes")
+    return found
 
   def restore(self, template: TrainState) -> TrainState:
     """Reads the newest state into the shapes and shardings of `template`.
@@ -152,22 +169,17 @@ class Checkpoints:
     args = {
       name: ocp.args.StandardRestore(tree) for name, tree in trees.items()
     }
-    try:
+    with damage.reading(self._path, step):
       return dict(self._manager.restore(step, args=ocp.args.Composite(**args)))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-      reason = str(error).splitlines()[0][:200]
-      raise UserError(
-        f"the checkpoint at step {step} in {self._path} cannot be "
-        f"read ({reason}); remove its folder to go on from the one before"
-      ) from error
 
   def _check_shapes(self, step: int | None, name: str, tree: Params) -> None:
     """Checks shapes before orbax does, whose own error is hard to read."""
     where = self._path / str(step) / name
     try:
-      stored = ocp.StandardCheckpointHandler().metadata(epath.Path(where))
+      with damage.quietly():
+        stored = ocp.StandardCheckpointHandler().metadata(epath.Path(where))
       found, wanted = _shapes(stored.tree), _shapes(tree)
-    except (ValueError, OSError):
+    except Exception:  # damage takes many forms
       return  # the restore will say what is wrong with the files
     for leaf in sorted({*found, *wanted}):
       if found.get(leaf) != wanted.get(leaf):

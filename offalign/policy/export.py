@@ -17,6 +17,7 @@ from offalign.data import Tokenizer
 from offalign.data.text import pretrained
 from offalign.distributed import sharding
 from offalign.errors import UserError, concerning, option
+from offalign.files import read_object
 from offalign.models import hf
 from offalign.models.base import Model
 from offalign.models.hf import classifier, peft_adapter, t5_family
@@ -264,6 +265,6 @@ def _copy_tokenizer(source: pathlib.Path, folder: pathlib.Path) -> None:
     if (source / name).is_file():
       shutil.copyfile(source / name, folder / name)
   file = folder / "tokenizer_config.json"
-  config = json.loads(file.read_text(encoding="utf-8"))
+  config = read_object(file)
   config.setdefault("tokenizer_class", "PreTrainedTokenizerFast")
   file.write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from offalign import models
 from offalign.errors import UserError
+from offalign.files import read_object
 from offalign.models import hf
 from offalign.models.base import Model
 from offalign.models.hf import hub
@@ -115,11 +116,17 @@ def describe(run: Path) -> Model:
   file = kept / _ABOUT
   if not file.is_file():
     raise UserError(f"{run} began with a Hugging Face model, but has no {file}")
-  about = json.loads(file.read_text(encoding="utf-8"))
+  about = read_object(file)
+  name, tied = about.get("name"), about.get("tied")
+  if not isinstance(name, str) or not isinstance(tied, bool):
+    raise UserError(
+      f"{file} does not say which model the run began with: it needs 'name', "
+      "text, and 'tied', true or false"
+    )
   return hf.describe(
     read_config(kept),
-    spec=spec(about["name"]),
-    tied=about["tied"],
+    spec=spec(name),
+    tied=tied,
     where=str(kept / CONFIG),
   )
 

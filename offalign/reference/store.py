@@ -17,7 +17,6 @@ import hashlib
 import os
 import pathlib
 import time
-import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -68,7 +67,7 @@ class Store:
   def _read(self, path: pathlib.Path) -> dict[str, float]:
     try:
       found, logps = _read(path)
-    except _DAMAGE:
+    except Exception:  # damage takes many forms
       raise UserError(
         f"{path} cannot be read: delete it, and it will be computed again"
       ) from None
@@ -136,7 +135,7 @@ class Shared:
     for path in sorted(self._folder.glob("*.npz")):
       try:
         found, logps = _read(path)
-      except _DAMAGE:
+      except Exception:  # damage takes many forms
         continue
       if found == identity:
         self.known |= logps
@@ -156,13 +155,14 @@ class Shared:
       ) from error
 
 
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-
-
 def _read(path: pathlib.Path) -> tuple[str, dict[str, float]]:
-  """The identity in a file, and its log-probs; raises `_DAMAGE`."""
+  """The identity in a file, and its log-probs; raises anything at all."""
   with np.load(path, allow_pickle=False) as file:
     found, keys, logps = (file[k] for k in ("identity", "keys", "logps"))
+  if found.shape or keys.dtype != np.dtype("S32") or keys.ndim != 1:
+    raise ValueError("no keys")
+  if logps.dtype != np.float32 or logps.shape != keys.shape:
+    raise ValueError("no log-probs")
   names = keys.astype("U32").tolist()
   return str(found), dict(zip(names, logps.tolist(), strict=True))
 

@@ -100,7 +100,7 @@ def test_what_has_no_verdict_is_said(files):
   ("line", "sentence"),
   [
     ("{", "row 1 is not JSON"),
-    ("[]", "row 1 is no JSON object"),
+    ("[]", "row 1 does not hold a JSON object"),
     ('{"completion": "x"}', "row 1 has no 'prompt'"),
     ('{"prompt": [{"role": "user"}], "completion": "x"}', "no 'prompt' that"),
     ('{"prompt": "x", "completion": 3}', "row 1 has no 'completion'"),

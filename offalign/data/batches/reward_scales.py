@@ -8,6 +8,7 @@ completions are scored later.
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import numpy as np
 from offalign.data.reading.records import Prompt
 from offalign.data.views import feedback
 from offalign.errors import UserError
+from offalign.files import read_object
 
 By = Literal["dataset", "source", "prompt"]
 FILE = "reward_scales.json"  # those of prompts, in the run folder
@@ -164,30 +166,50 @@ def read(folder: str | Path) -> RewardScales | None:
   path = Path(folder) / "run.json"
   try:
     found = json.loads(path.read_text(encoding="utf-8"))["reward_scale"]
-  except (OSError, ValueError, KeyError, TypeError):
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     raise UserError(
       f"{folder} is no run folder: {path} does not say what rewards were "
       "normalised by"
     ) from None
   if found is None:
     return None
-  by = found.get("by", "dataset")
+  by = found.get("by", "dataset") if isinstance(found, dict) else None
   if by == "dataset":
-    return RewardScales(by, {"": RewardScale(found["mean"], found["std"])})
-  known = found.get("known")
+    scale = [found.get("mean"), found.get("std")]
+    return RewardScales(by, _known({"": scale}, path))
+  known = found.get("known") if by == "source" else None
   if by == "prompt":
-    try:
-      known = json.loads((path.parent / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-      raise UserError(
-        f"{path.parent / FILE} cannot be read ({error}); put it back"
-      ) from None
-  scales = RewardScales(by, {k: RewardScale(*v) for k, v in known.items()})
+    path = path.parent / FILE
+    known = read_object(path, "; put it back")
+  scales = RewardScales(by or "dataset", _known(known, path))
   if scales.summary() != found:
-    raise UserError(
-      f"{path.parent / FILE} is not the file that the run wrote; put it back"
-    )
+    raise UserError(f"{path} is not the file that the run wrote; put it back")
   return scales
+
+
+def _known(found: Any, path: Path) -> dict[str, RewardScale]:
+  """Key -> scale, of what a file says: a mean and a deviation each."""
+  each = list(found.values()) if isinstance(found, dict) else [None]
+  if not all(map(_is_scale, each)):
+    raise UserError(
+      f"{path} does not say what rewards were normalised by: that is a mean "
+      "and a standard deviation, finite numbers; put it back"
+    )
+  return {key: RewardScale(*map(float, scale)) for key, scale in found.items()}
+
+
+def _is_scale(scale: Any) -> bool:
+  return (
+    isinstance(scale, list)
+    and len(scale) == 2
+    and all(
+      isinstance(x, int | float)
+      and not isinstance(x, bool)
+      and abs(x) <= sys.float_info.max
+      for x in scale
+    )
+    and scale[1] >= 0
+  )
 
 
 def fit(

@@ -1,6 +1,5 @@
 """Reading a tokenizer.json and the names of its special tokens."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import tokenizers
 
 from offalign.data.text import end_tokens
 from offalign.errors import UserError
+from offalign.files import read_object
 
 _NAMES = (
   "bos_token",
@@ -175,15 +175,7 @@ def _text(path: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-  if not path.is_file():
-    return {}
-  try:
-    content = json.loads(_text(path))
-  except (ValueError, RecursionError) as error:
-    raise UserError(f"{path} is not valid JSON: {error}") from error
-  if not isinstance(content, dict):
-    raise UserError(f"{path} does not hold a JSON object")
-  return content
+  return read_object(path) if path.is_file() else {}
 
 
 def special_id(

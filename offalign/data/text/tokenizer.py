@@ -89,7 +89,13 @@ class Tokenizer:
       if end is not None:
         # Text that spells it must not end a turn.
         pretrained.make_special(backend, [str(backend.id_to_token(end))])
-    apart = tokenizers.Tokenizer.from_str(backend.to_str())
+    try:
+      apart = tokenizers.Tokenizer.from_str(backend.to_str())
+    except Exception as error:  # the library raises bare Exception
+      raise UserError(
+        f"the tokenizer.json contradicts itself ({error}); save it anew with "
+        "transformers"
+      ) from error
     plain = Plain(apart, config.get("unk_token"))
     chat = None
     if template is not None:
