@@ -259,7 +259,10 @@ class Causes:
       self._tokenizer,
       (
         [
-          (records[where].prompt, records[where].completions[side])
+          (
+            records[where].prompt,
+            records[where].completions[side] if side >= 0 else "",
+          )
           for where, side in group
         ]
         for group in groups

@@ -127,6 +127,18 @@ def test_prompts_and_rows_that_become_the_same(write):
   assert report.repeats.rows.count == 0
 
 
+def test_the_cause_of_equal_prompts_is_not_that_of_completions(write):
+  rows = [
+    {"prompt": f"{i} and so on", "completion": f"{i}", "reward": i}
+    for i in range(30)
+  ]
+  _, (fault,) = found(write(rows), "equal_prompts", max_prompt=6)
+  assert fault.what == (
+    "30 prompts of different text are 1 as tokens: --max_prompt=6 cuts off "
+    "what differs, and --max_prompt=13 is the least that keeps it"
+  )
+
+
 def test_leaks_of_tokens(write):
   train = write(rated("reward", 1.0, 0.0, 4), "train.jsonl")
   rows = [
