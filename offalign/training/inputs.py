@@ -56,6 +56,12 @@ def read(
   rewards.check(config, loss, sources.is_mixture(found))
   view, held_view, source_of = views.make(found, config, loss, seed, say)
   records = [record for each in found for record in each.train]
+  talks = any(not isinstance(record.prompt, str) for record in records)
+  if config.template_vars is not None and not talks:
+    raise UserError(
+      f"{option('data.template_vars')} is set, but the data has no "
+      "conversations for a chat template to write; leave it out"
+    )
   tokenizer = make_tokenizer(_texts(records))
 
   def tokens(view: data.View, what: str) -> TokenRows:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from offalign.data.reading.memory import Rows
+from offalign.data.reading.whole_message import WholeMessage as WholeMessage
 
 FormName = Literal[
   "traj", "label", "pairs", "groups", "sft", "messages", "ultrafeedback"
@@ -12,12 +13,20 @@ FormName = Literal[
 """What a table of feedback can hold; see `forms.FORMS`."""
 
 ROLES = ("system", "user", "assistant")
-READ_ROLES = (*ROLES, "developer")
+READ_ROLES = (*ROLES, "developer", "tool")
 """A template that has no developer is given a system message instead."""
+
+TOOLS = "tools"
+"""The role of a conversation's first message where it has tools: their JSON."""
 
 
 class Message(NamedTuple):
-  """One turn of a conversation; `role` is one of `READ_ROLES`."""
+  """One turn of a conversation.
+
+  Attributes:
+    role: one of `READ_ROLES`, or `TOOLS`.
+    content: its text; a `WholeMessage` where it has more than text.
+  """
 
   role: str
   content: str
