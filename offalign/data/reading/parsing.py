@@ -6,13 +6,19 @@ the same words.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from offalign.data.reading import message_parts
 from offalign.data.reading.faults import Fault, describe, is_empty, text
-from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
-from offalign.errors import option, suggest
+from offalign.data.reading.records import (
+  READ_ROLES,
+  TOOLS,
+  Message,
+  Prompt,
+  quote,
+)
+from offalign.errors import UserError, option, suggest
 
 LARGEST = 3.4e38
 """The largest number that is read; training computes in float32."""
@@ -162,6 +168,33 @@ def conversation(value: list[Any]) -> tuple[Message, ...]:
     if before.role == after.role == "assistant":
       raise Fault(f"messages {i} and {i + 1}: two assistant turns in a row")
   return messages
+
+
+def messages_of(prompt: str | Sequence[Any]) -> Prompt:
+  """A prompt from Python as a `Prompt`.
+
+  Args:
+    prompt: text; or turns, each a (role, content) pair or a message with
+      "role", "content" and so on, as in data.
+
+  Raises:
+    UserError: for a message that data could not have.
+  """
+  if isinstance(prompt, str):
+    return prompt
+  if not any(isinstance(turn, Mapping) for turn in prompt):
+    return tuple(Message(*turn) for turn in prompt)
+  turns = [
+    turn if isinstance(turn, Mapping) else Message(*turn)._asdict()
+    for turn in prompt
+  ]
+  tools = [turn["content"] for turn in turns if turn.get("role") == TOOLS]
+  rest = [dict(turn) for turn in turns if turn.get("role") != TOOLS]
+  try:
+    found = conversation(rest)
+    return (*map(message_parts.tools, tools), *found)
+  except Fault as fault:
+    raise UserError(f"a prompt's conversation: {fault}") from None
 
 
 def metadata(value: Any) -> Iterator[str]:

@@ -1,11 +1,9 @@
 """The canonical record that every file format becomes."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from offalign.data.reading.memory import Rows
-from offalign.data.reading.whole_message import WholeMessage as WholeMessage
 
 FormName = Literal[
   "traj", "label", "pairs", "groups", "sft", "messages", "ultrafeedback"
@@ -34,13 +32,6 @@ class Message(NamedTuple):
 
 Prompt = str | tuple[Message, ...]
 """Plain text, or the turns that come before an assistant's reply."""
-
-
-def messages_of(prompt: str | Sequence[Sequence[str]]) -> Prompt:
-  """A prompt whose turns may be plain (role, content) pairs, as a `Prompt`."""
-  if isinstance(prompt, str):
-    return prompt
-  return tuple(Message(*turn) for turn in prompt)
 
 
 @dataclasses.dataclass(frozen=True)

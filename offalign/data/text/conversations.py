@@ -18,6 +18,7 @@ Where a whole conversation does not begin with its prompt, in text or in
 tokens, the completion is tokenised apart and follows the prompt as it is.
 """
 
+import collections
 import functools
 import json
 import re
@@ -162,22 +163,20 @@ class Conversations:
   ) -> Followed:
     at, reply = turn
     assert at.text is not None
-    if not whole.startswith(at.text):
-      found.checked += 1
-      found.template += 1
-      if isinstance(reply, WholeMessage):
-        raise UserError(
-          "the chat template does not write the conversation as its prompt "
-          "and more, so the tokens of a reply with reasoning or tool calls "
-          "cannot be told; write both into the reply's content"
-        )
-      alone = self._pieces(self._mark(reply), first=False)
-      return _ended(alone, self.end_id), 0
-    added = whole[len(at.text) :]
-    after = found.after(np.concatenate([at.before, at.body]), tokens)
     end = self.end_id
     if isinstance(reply, WholeMessage) and "tool_calls" in reply.parts:
       end = self.call_end_id
+    after = None
+    if whole.startswith(at.text):
+      added = whole[len(at.text) :]
+      after = found.after(np.concatenate([at.before, at.body]), tokens)
+    else:
+      found.checked += 1
+      found.template += 1
+      if not isinstance(reply, WholeMessage):
+        alone = self._pieces(self._mark(reply), first=False)
+        return _ended(alone, end), 0
+      added = self._apart(at, reply, whole)
     if after is None:
       ids = _ended(self._pieces(added, first=False), end)
     else:
@@ -190,6 +189,33 @@ class Conversations:
       known = len(ids) - 1 if whole == self._render(nothing, False) else 0
     return ids, known
 
+  def _apart(self, at: Laid, reply: WholeMessage, whole: str) -> str:
+    """What a template writes for a reply after a prompt that it changes.
+
+    Such a template leaves out thoughts of earlier turns as soon as there is
+    a reply. The reply's turn begins where the prompt's last words are last
+    found before its own.
+
+    Raises:
+      UserError: where they are not found.
+    """
+    assert at.text is not None
+    before = self._render(at.prompt, False)
+    words = at.text[len(before) :] if at.text.startswith(before) else ""
+    other = self._render(
+      (*at.prompt, Message("assistant", _other(reply))), False
+    )
+    pairs = enumerate(zip(whole, other, strict=False))
+    own = next((i for i, (a, b) in pairs if a != b), len(whole))
+    start = whole.rfind(words, 0, own) if words else -1
+    if start < 0:
+      raise UserError(
+        "the chat template does not write the conversation as its prompt "
+        "and more, so the tokens of a reply with reasoning or tool calls "
+        "cannot be told; write both into the reply's content"
+      )
+    return whole[start + len(words) :]
+
   def _starts(self, reply: str, added: str) -> int:
     """Where the reply's own text begins in what the template added.
 
@@ -199,9 +225,12 @@ class Conversations:
     if not isinstance(reply, WholeMessage):
       return max(added.find(self._mark(reply).strip()), 0)
     places = []
+    found: collections.Counter[str] = collections.Counter()
     for what, said in _said_in(reply):
-      place = added.find(self._mark(said).strip())
-      if place < 0:
+      text = self._mark(said).strip()
+      place = added.find(text)
+      found[text] += 1
+      if added.count(text) < found[text]:
         raise UserError(
           f"the chat template leaves out {what} of the assistant's turn; take "
           "a tokenizer whose template writes it, or remove it"
@@ -294,6 +323,23 @@ def _is_block(prompt: str, header: str) -> bool:
     return bool(_NO_THOUGHT.match(said))
   opened = prompt[-_LONGEST:].rstrip().rpartition("\n")[2]
   return bool(_NO_THOUGHT.search(opened + said))
+
+
+def _other(reply: WholeMessage) -> WholeMessage:
+  """A message of the same parts whose texts begin with other letters."""
+
+  def change(text: str) -> str:
+    return ("offalign" if text.lstrip()[:1] != "o" else "probe") + text
+
+  parts = reply.parts
+  content = parts.pop("content")
+  for key in REASONING:
+    if key in parts:
+      parts[key] = change(parts[key])
+  for call in parts.get("tool_calls", ()):
+    function = call.get("function", call)
+    function["name"] = change(function["name"])
+  return WholeMessage.of(change(content) if content else content, parts)
 
 
 def _said_in(reply: WholeMessage) -> list[tuple[str, str]]:

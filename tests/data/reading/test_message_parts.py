@@ -8,6 +8,7 @@ import pytest
 
 from offalign import data
 from offalign.data import Message
+from offalign.data.reading.parsing import messages_of
 from offalign.data.reading.whole_message import WholeMessage
 from offalign.errors import UserError
 
@@ -195,3 +196,26 @@ def test_a_tool_may_answer_nothing():
   turns = [USER, CALLED, {"role": "tool", "content": ""}, REPLY]
   (record,) = data.load([{"messages": turns}]).records
   assert record.prompt[-1] == Message("tool", "")
+
+
+def test_prompts_from_python_are_pairs_or_messages():
+  pairs = [("system", "s"), ("user", "u")]
+  assert messages_of(pairs) == tuple(Message(*pair) for pair in pairs)
+  assert messages_of("u") == "u"
+  assert messages_of(chat_cases.dicts(pairs)) == messages_of(pairs)
+  mixed = [
+    ("tools", json.dumps([chat_cases.TOOL])),
+    USER,
+    CALLED,
+    ("tool", "3"),
+  ]
+  found = messages_of(mixed)
+  assert [message.role for message in found] == [
+    "tools",
+    "user",
+    "assistant",
+    "tool",
+  ]
+  assert found[2].content.parts["tool_calls"] == [chat_cases.CALL]
+  with pytest.raises(UserError, match=r"role 'sys'.*roles: "):
+    messages_of([{"role": "sys", "content": "x"}])

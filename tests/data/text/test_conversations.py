@@ -339,6 +339,31 @@ def test_part_of_a_turn_that_a_template_leaves_out_is_refused(make):
     one(tokenizer, ASK, WholeMessage.of("", more))
 
 
+def test_a_reply_after_thoughts_that_it_makes_a_template_drop(make):
+  tokenizer = make(chat_cases.CHANNELS, added=chat_cases.CHANNEL_TOKENS)
+  called = {"thinking": "to know", "tool_calls": [chat_cases.CALL]}
+  prompt = (
+    *ASK,
+    Message("assistant", WholeMessage.of("", called)),
+    Message("tool", "3"),
+  )
+  reply = WholeMessage.of("sat", {"thinking": "<|start|>assistant 3"})
+  ids, completion, found = one(tokenizer, prompt, reply)
+  assert "to know" in spelled(tokenizer, ids)
+  assert spelled(tokenizer, completion) == (
+    "<|channel|>analysis<|message|><|start|>assistant 3<|end|>"
+    "<|start|>assistant<|channel|>final<|message|>sat<|return|>"
+  )
+  assert "does not write the conversation as its prompt" in found.sentences[0]
+
+
+def test_a_second_call_that_a_template_leaves_out_is_refused(make):
+  tokenizer = make(chat_cases.CHANNELS, added=chat_cases.CHANNEL_TOKENS)
+  more = {"tool_calls": [chat_cases.CALL] * 2}
+  with pytest.raises(UserError, match="leaves out the call of 'weather'"):
+    one(tokenizer, ASK, WholeMessage.of("", more))
+
+
 def test_reasoning_of_earlier_turns_is_left_out_and_said(make):
   tokenizer = make(chat_cases.THINKING, added=chat_cases.THINKING_TOKENS)
   said = WholeMessage.of("on", {"reasoning_content": "the mat"})
