@@ -42,6 +42,8 @@ class AuditConfig:
       it nothing is said about tokens.
     max_prompt: limit in tokens, as --cfg.data.max_prompt of a run.
     max_completion: limit in tokens, as --cfg.data.max_completion of a run.
+    template_vars: variables of the tokenizer's chat template, as
+      --cfg.data.template_vars of a run.
     methods: say which methods the data fit; this imports jax.
   """
 
@@ -51,6 +53,7 @@ class AuditConfig:
   tokenizer: str | None = None
   max_prompt: int | None = None
   max_completion: int | None = None
+  template_vars: str | None = None
   methods: bool = True
 
 
@@ -111,6 +114,8 @@ def audit(path: str, config: AuditConfig | None = None) -> Report:
   tokenizer = None
   if config.tokenizer is not None:
     tokenizer = tokenizer_lib.make(config.tokenizer)
+    if config.template_vars is not None:
+      tokenizer = tokenizer.with_template_vars(config.template_vars)
   with tempfile.TemporaryDirectory(prefix="offalign-audit-") as folder:
     return _audit(path, config, tokenizer, pathlib.Path(folder))
 
@@ -120,6 +125,11 @@ def _check(config: AuditConfig) -> None:
     raise UserError(
       "tokenizer 'bpe' is trained by a run; name the tokenizer.json that it "
       "wrote"
+    )
+  if config.template_vars is not None and config.tokenizer is None:
+    raise UserError(
+      "--template_vars is for a tokenizer's chat template: give --tokenizer "
+      "too, or leave it out"
     )
   for name in ("max_prompt", "max_completion"):
     limit = getattr(config, name)

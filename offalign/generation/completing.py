@@ -10,7 +10,7 @@ import numpy as np
 
 from offalign.data import Tokenizer
 from offalign.data.batches.ragged import Ragged
-from offalign.data.reading.records import messages_of
+from offalign.data.reading.parsing import messages_of
 from offalign.errors import UserError
 from offalign.generation.sampling import sample
 from offalign.models.base import Model

@@ -70,6 +70,7 @@ def write(
     copy_companions(folder / origin.FOLDER, part)
     if not (part / "tokenizer.json").exists():
       _copy_tokenizer(folder / "tokenizer", part)
+    _copy_templates(folder / "tokenizer", part)
 
 
 def _write_adapter(
@@ -124,6 +125,23 @@ def _config(folder: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
     )
   tokenizer = Tokenizer.load(folder / "tokenizer")
   return t5_family.to_hf(config) | {"eos_token_id": tokenizer.eos_id}
+
+
+def _copy_templates(source: pathlib.Path, folder: pathlib.Path) -> None:
+  """Writes the chat templates of a run that was given variables of them."""
+  file = source / "tokenizer_config.json"
+  known = json.loads(file.read_text(encoding="utf-8"))
+  if "template_vars" not in known:
+    return
+  (folder / "chat_template.jinja").write_text(
+    known["chat_template"], encoding="utf-8"
+  )
+  if "tool_use_template" in known:
+    more = folder / "additional_chat_templates"
+    more.mkdir(exist_ok=True)
+    (more / "tool_use.jinja").write_text(
+      known["tool_use_template"], encoding="utf-8"
+    )
 
 
 def _copy_tokenizer(source: pathlib.Path, folder: pathlib.Path) -> None:

@@ -135,7 +135,8 @@ class _Reading:
       else:
         self.problems += parsed
     self.oddities["prompts_set_aside"] += parser.set_aside
-    unused = (c for c in raw.columns if c not in parser.used)
+    read = (*parser.used, *(("tools",) if parser.tools else ()))
+    unused = (c for c in raw.columns if c not in read)
     self.unused.update(dict.fromkeys(unused))
     self.metadata |= parser.metadata
 

@@ -23,7 +23,12 @@ _SETTINGS = (
   "tokenizer_class",
   "role_markers",
   "is_encoder_decoder",
+  "template_vars",
 )
+
+
+TEMPLATES = ("chat_template", "tool_use_template")
+"""What the templates are called in what is known of a tokenizer."""
 
 
 def read(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
@@ -92,6 +97,7 @@ def _check_settings(known: dict[str, Any], file: Path) -> None:
   """Refuses settings of a type that they cannot have."""
   kinds: dict[str, tuple[type, str]] = {
     "tokenizer_class": (str, "text"),
+    "template_vars": (str, "text"),
     "role_markers": (dict, "a JSON object"),
     "is_encoder_decoder": (bool, "true or false"),
   }
@@ -112,7 +118,7 @@ def _shown(value: Any) -> str:
 
 
 def _template(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-  """The default chat template, or the names of those that are none."""
+  """The chat templates, or the names of those that are not used."""
   found = config.get("chat_template") or {}
   templates: dict[str, str] = {}
   if isinstance(found, str):
@@ -132,8 +138,12 @@ def _template(config: dict[str, Any], folder: Path) -> dict[str, Any]:
   file = folder / "chat_template.jinja"
   if file.is_file():
     templates["default"] = _text(file)
+  if isinstance(config.get("tool_use_template"), str):
+    templates.setdefault("tool_use", config["tool_use_template"])
   if "default" in templates:
-    return {"chat_template": templates["default"]}
+    # As in `transformers`, the second is for conversations with tools.
+    named = zip(TEMPLATES, ("default", "tool_use"), strict=True)
+    return {key: templates[name] for key, name in named if name in templates}
   return {"chat_template_names": sorted(templates)} if templates else {}
 
 
