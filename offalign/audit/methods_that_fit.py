@@ -21,6 +21,12 @@ Verdict = Literal["fits", "converts", "no"]
 _REWARDS = frozenset({"rewards", "reward_mean"})
 _LABELS = frozenset({"labels", "desirable_length_mean"})
 VERDICTS: tuple[Verdict, ...] = ("fits", "converts", "no")
+MEANING: dict[Verdict, str] = {
+  "fits": "read this feedback as it is",
+  "converts": "read it after a conversion",
+  "no": "cannot use it",
+}
+"""What methods of each verdict do, after "methods that"."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Audits a data set: numbers, findings, methods that fit."""
+"""Run an audit: its options, the order of its parts, and the report."""
 
 import dataclasses
 import pathlib
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from offalign.audit import methods_that_fit
-from offalign.audit.checks.advice import advise
+from offalign.audit.checks import estimates, length_bias, rewards
 from offalign.audit.checks.duplicates import Repeats
 from offalign.audit.checks.equal_tokens import EqualRows, Place, leaks
 from offalign.audit.checks.leakage import Leakage
@@ -25,7 +25,7 @@ from offalign.data.batches.least_limits import causes
 from offalign.data.reading.records import Record
 from offalign.data.text import tokenizer as tokenizer_lib
 from offalign.data.text.tokenizer import Tokenizer
-from offalign.errors import UserError, render
+from offalign.errors import UserError, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,10 @@ class AuditConfig:
     int_labels: take the numbers 0 and 1 for labels.
     tokenizer: "byte", or a tokenizer.json or a folder that holds one; without
       it nothing is said about tokens.
-    max_prompt: limit in tokens, as --cfg.data.max_prompt of a run.
-    max_completion: limit in tokens, as --cfg.data.max_completion of a run.
+    max_prompt: limit in tokens, as the option data.max_prompt of a run.
+    max_completion: limit in tokens, as data.max_completion of a run.
     template_vars: variables of the tokenizer's chat template, as
-      --cfg.data.template_vars of a run.
+      data.template_vars of a run.
     methods: say which methods the data fit; this imports jax.
   """
 
@@ -123,13 +123,13 @@ def audit(path: str, config: AuditConfig | None = None) -> Report:
 def _check(config: AuditConfig) -> None:
   if config.tokenizer == "bpe":
     raise UserError(
-      "tokenizer 'bpe' is trained by a run; name the tokenizer.json that it "
-      "wrote"
+      f"{option('tokenizer', 'bpe')} is trained by a run; name the "
+      "tokenizer.json that it wrote"
     )
   if config.template_vars is not None and config.tokenizer is None:
     raise UserError(
-      "--template_vars is for a tokenizer's chat template: give --tokenizer "
-      "too, or leave it out"
+      f"{option('template_vars')} is for a tokenizer's chat template: give "
+      f"{option('tokenizer')} too, or leave it out"
     )
   for name in ("max_prompt", "max_completion"):
     limit = getattr(config, name)
@@ -137,10 +137,11 @@ def _check(config: AuditConfig) -> None:
       continue
     if config.tokenizer is None:
       raise UserError(
-        f"--{name} counts tokens: give --tokenizer too, or leave it out"
+        f"{option(name, limit)} counts tokens: give {option('tokenizer')} too, "
+        "or leave it out"
       )
     if limit < 1:
-      raise UserError(f"--{name} must be at least 1, not {limit}")
+      raise UserError(f"{option(name)} must be at least 1, not {limit}")
 
 
 def _audit(
@@ -159,8 +160,8 @@ def _audit(
   met = scan(path, config.form, config.int_labels, seen.see, names)
   if config.int_labels and met.form and "label" not in met.columns:
     raise UserError(
-      f"int_labels is set, but {path} has no column 'label' to read; leave "
-      "it out"
+      f"{option('int_labels')} is set, but {path} has no column 'label' to "
+      "read; leave it out"
     )
   entries.close()
   findings = [*met.findings, *texts.findings()]
@@ -185,7 +186,9 @@ def _audit(
       )
       longer, as_long = equal.longer, equal.as_long
     unit = "tokens" if equal is not None else ""
-    findings += advise(facts, measures, longer, as_long, unit)
+    findings += rewards.findings(facts, measures)
+    findings += length_bias.findings(facts, measures, longer, as_long, unit)
+    findings += estimates.findings(measures)
   if config.test is not None:
     other = None if tokenizer is None else Spill(folder / "test-tokens")
     leakage, more = _leakage(
@@ -255,7 +258,7 @@ class Causes:
     self._path, self._config, self._tokenizer = path, config, tokenizer
 
   def why(self, groups: Sequence[Sequence[Place]], is_sample: bool) -> str:
-    """Returns the causes in words; see `equal_tokens.Why`."""
+    """Returns the causes with marks; see `equal_tokens.Why`."""
     config = self._config
     wanted = {where for group in groups for where, _ in group}
     records: dict[int, Record] = {}
@@ -278,10 +281,9 @@ class Causes:
         for group in groups
       ),
     )
-    said = found.sentence(
+    return found.sentence(
       config.max_prompt, config.max_completion, is_sample=is_sample
     )
-    return render(said, lambda name: f"--{name}")
 
 
 def _namer(names: list[str]) -> Any:

@@ -22,7 +22,7 @@ class Duel:
     a: its name.
     b: the other's.
     found: how often a is preferred; None where nothing was judged.
-    counts: the judge's, see there, and "comparisons".
+    counts: those of the judge, and "comparisons".
     mean_lengths: characters a completion, of a and b.
   """
 

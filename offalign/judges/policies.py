@@ -29,7 +29,7 @@ def win_rates(
 
   Args:
     policy: completes the prompts; or its completions, one a prompt.
-    other: the other side, likewise.
+    other: the other side, in any of these forms too.
     prompts: texts or conversations, see `Policy.generate`.
     judge: a function (prompt's text, completion) -> a number, higher is
       better; a spec that `judges.make` reads; or a judge.

@@ -1,4 +1,4 @@
-"""Writing a policy as a model folder, as `transformers` or `peft` reads it."""
+"""Export a policy to a model folder, as `transformers` or `peft` reads it."""
 
 import json
 import pathlib
@@ -41,9 +41,9 @@ def write(
 
   Args:
     folder: the run folder; nothing else is needed.
-    about: its run.json.
+    about: the run.json.
     step: of the checkpoint.
-    out: a new folder; it is there whole or not at all.
+    out: a new folder; it is written whole or not at all.
     params: gives the weights; None = write what LoRA trained alone.
     dtype: of the file's weights; the run's are float32.
     max_shard_size: bytes above which there is more than one file of weights.

@@ -30,7 +30,7 @@ class Rewards:
   """
 
   def __init__(self, folder: pathlib.Path, step: str, batch_size: int):
-    """Reads tokenizer, model and params.
+    """Opens the reward model of a run folder.
 
     Args:
       folder: the run folder.
@@ -78,7 +78,7 @@ class Rewards:
   def of(
     self, pairs: Sequence[tuple[Any, str]]
   ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Computes the reward of each (prompt, completion).
+    """Scores each (prompt, completion).
 
     Args:
       pairs: n pairs of prompt and completion.

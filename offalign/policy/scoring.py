@@ -23,13 +23,13 @@ def logps(
   max_completion: int | None,
   batch_size: int,
 ) -> np.ndarray:
-  """Summed log-probs of each record's completions; see `Policy.logps`.
+  """Computes the log-probs of completions, summed; see `Policy.logps`.
 
   Args:
     model: the policy's.
     params: the policy's, on the first device.
     tokenizer: the policy's.
-    records: N of them.
+    records: N records with prompts and completions.
     max_prompt: tokens of a prompt that are kept, the last ones; None = all.
     max_completion: tokens of a completion that are kept, the first ones.
     batch_size: completions scored at a time.

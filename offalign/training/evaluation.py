@@ -29,7 +29,7 @@ def evaluate(
   batch_size: int,
   stop: Stop,
 ) -> dict[str, float]:
-  """The metrics of the held-out rows, those of the loss and the accuracy.
+  """Evaluates on held-out rows: the loss's metrics and reward accuracy.
 
   Args:
     learner: the learner.
@@ -40,7 +40,7 @@ def evaluate(
     stop: looked at after each batch.
 
   Raises:
-    Stopped: where it was asked for.
+    Stopped: where the run was asked to stop.
   """
   out: dict[str, float] = {}
   if "held_out" in data.rows:
@@ -75,7 +75,7 @@ def reward_accuracy(
   half, so a policy that is still its reference has 0.5.
 
   Args:
-    learner: its loss says which implicit reward it is.
+    learner: its loss decides the implicit reward.
     params: the policy's.
     rows: N pairs (K = 2), better completion first, with `ref_logps`.
     batch_size: sequences scored at a time.
@@ -113,11 +113,11 @@ def names(
   rows: dict[str, TokenRows],
   batch_size: int,
 ) -> set[str]:
-  """The names of what `evaluate` may return, without computing anything.
+  """Names of the metrics that `evaluate` may return; computes nothing.
 
   Args:
     learner: the learner.
-    params: the policy's first.
+    params: the policy's, before the first step.
     rows: as for `evaluate`, as they were read.
     batch_size: as for `evaluate`.
   """

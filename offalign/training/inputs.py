@@ -1,4 +1,4 @@
-"""From the data flags to the rows that a run trains on and is judged by."""
+"""Read a run's data: from its options to rows to train on and judge by."""
 
 import dataclasses
 import pathlib
@@ -41,7 +41,7 @@ def read(
   seed: int,
   known: RewardScales | None = None,
 ) -> Batches:
-  """Reads, views, tokenises and normalises.
+  """Reads the data, makes the views, tokenises, normalises rewards.
 
   Args:
     config: the data flags.
@@ -209,7 +209,7 @@ def _mixture(
   train: TokenRows,
   say: Say,
 ) -> Mixture | None:
-  """How the rows that are left are drawn, where there are several sources."""
+  """The mixture that training rows are drawn by; None of one source."""
   if not sources.is_mixture(found):
     return None
   drawn = [each for each in found if each.train]

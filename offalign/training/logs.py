@@ -75,7 +75,7 @@ class Logs:
       self._board.add_scalar(name, value, step)
 
   def show(self, step: int, metrics: dict[str, float]) -> None:
-    """Shows the state of the run: on the bar, or as a line without one."""
+    """Shows the state of the run: on the bar, or in a line of its own."""
     loss, rate = metrics["loss"], self.rate
     if not self._bar.disable:
       self._bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} tok/s")
@@ -101,7 +101,7 @@ class Logs:
 
 
 class NoLogs(Logs):
-  """What all processes but the first have for logs."""
+  """Logs that write nothing: of all processes but the first."""
 
   rate = 0.0
 
@@ -125,7 +125,7 @@ class NoLogs(Logs):
 
 
 def _is_wide(stream: Any) -> bool:
-  """Whether it is a terminal; some, of containers, have a width of 0."""
+  """Whether a stream is a terminal with a width; in containers it may be 0."""
   try:
     return os.get_terminal_size(stream.fileno()).columns > 0
   except (OSError, ValueError):
@@ -142,7 +142,7 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
 
 
 def mean_of(lines: list[dict[str, float]]) -> dict[str, float]:
-  """Means over steps; a metric that some steps lack, over those that do."""
+  """Means of metrics over the steps that have them."""
   names = dict.fromkeys(name for line in lines for name in line)
   return {
     name: float(np.mean([line[name] for line in lines if name in line]))

@@ -26,19 +26,19 @@ from offalign.types import Params
 class Loop:
   """Trains from one step to the last.
 
-  All that decides about a step is in the state, the step's number and
-  `window`, so that a loop that goes on from a checkpoint does, and logs,
-  bit by bit what one that was never stopped does.
+  A step depends on the state, its number and `window` alone, so that a loop
+  that resumes from a checkpoint computes and logs, to the bit, what one that
+  was never stopped does.
 
   Attributes:
     config: the flags.
     learner: the learner.
     sampler: which rows a step has.
-    data: what is drawn from, and evaluated on.
+    data: rows to train on and to evaluate on.
     ref: the frozen weights, where the learner has them.
-    checkpoints: where states go.
-    logs: where metrics go.
-    about: goes beside each state.
+    checkpoints: where states are saved.
+    logs: where metrics are written.
+    about: the run.json, saved beside each state.
     cost: counts what the run takes; the first process has it.
     best: of the evaluations, where the best state is kept.
     selection: compares the policy by a judge, where that decides.
@@ -63,18 +63,18 @@ class Loop:
   window: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
   def run(self, state: TrainState, owed: bool) -> dict[str, float]:
-    """Makes all steps that are left.
+    """Trains through the steps that are left.
 
     Args:
-      state: where to begin; used up.
+      state: to begin with; its buffers are used up.
       owed: whether the state is to be evaluated first.
 
     Returns:
       The last held-out metrics.
 
     Raises:
-      Stopped: where it was asked for; the state is saved.
-      Unjudged: where a judge could not go on; likewise.
+      Stopped: where the run was asked to stop; the state is saved.
+      Unjudged: where a judge could not go on; the state is saved.
       NonFinite: where the loss stops being a number.
     """
     config, held = self.config, {}
@@ -161,11 +161,13 @@ class Loop:
 
 
 def is_due(step: int, every: int | None, config: Config) -> bool:
-  """Whether something is done after a step: it always is after the last.
+  """Whether a line, an evaluation or a checkpoint is due after a step.
+
+  After the last step it always is.
 
   Args:
     step: the step.
-    every: steps between two times; None = a fifth of the run.
+    every: steps from one to the next; None = a fifth of the run.
     config: the flags.
   """
   every = every or max(config.steps // 5, 1)

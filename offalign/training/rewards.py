@@ -15,10 +15,10 @@ from offalign.losses import Loss
 
 
 def check(config: DataConfig, loss: Loss, is_mixture: bool) -> None:
-  """Refuses flags of normalisation that nothing would read.
+  """Refuses options of reward normalisation that nothing would read.
 
   Raises:
-    UserError: naming the flag.
+    UserError: naming the option.
   """
   given = {
     "normalize_rewards": config.normalize_rewards,
@@ -51,7 +51,7 @@ def check(config: DataConfig, loss: Loss, is_mixture: bool) -> None:
 
 
 def reads_rewards(loss: Loss) -> bool:
-  """Whether rewards matter to a loss."""
+  """Whether a loss reads rewards."""
   return Needs.of(loss.needs).rewards
 
 
@@ -71,23 +71,23 @@ def apply(
   known: RewardScales | None,
   said: list[str],
 ) -> tuple[TokenRows, TokenRows | None, RewardScales]:
-  """Brings rewards to mean 0 and variance 1.
+  """Normalises rewards to mean 0 and variance 1.
 
   Held-out rows get the scale of the training rows. By prompt, those of
   prompts that are not trained on get the scale of their own completions.
 
   Args:
-    by: what has that mean and variance.
+    by: what is to have them: the data set, a source or a prompt.
     train: the training rows, with rewards.
     held: the held-out rows.
     rows: of the views that `train` and `held` were made of.
     source_of: the name of a row's source by the row's `sources`.
     weights: [N], how often the training rows are drawn; None = alike.
-    known: scales to use where they have them.
-    said: gains sentences on what was done.
+    known: scales of the same run, which are used again.
+    said: sentences on what was done are added here.
 
   Returns:
-    Both parts with rewards on that scale, and what they were normalised by.
+    Both parts with normalised rewards, and the scales.
 
   Raises:
     UserError: where all rewards are the same.

@@ -177,7 +177,7 @@ class Run:
     Raises:
       UserError: for a folder or a checkpoint that cannot be used.
       NonFinite: where the loss stops being a number.
-      Stopped: where it was asked for; says how to go on.
+      Stopped: where the run was asked to stop; says how to go on.
     """
     if self._first is None:
       raise UserError(
@@ -262,7 +262,7 @@ class Run:
     return config.steps
 
   def _begin_folder(self) -> None:
-    """Writes what a run that goes on reads; run.json last, as it counts."""
+    """Writes what a resumed run reads; run.json last, which makes it a run."""
     about = self.folder / ABOUT
     if not about.exists():
       self.inputs.tokenizer.save(self.folder / TOKENIZER)
@@ -305,7 +305,7 @@ class Run:
     }
 
   def _with_reference(self, begin: int, stop: Stop) -> Batches:
-    """The rows, with what is wanted of the reference, packed if asked for."""
+    """The batches with the reference's log-probs, packed if asked for."""
     config, mesh = self.config, self.learner.mesh
     data = self.inputs.with_reference(
       self.sampler,

@@ -41,7 +41,7 @@ class Unjudged(UserError):
 
 
 def keeping(config: Config) -> Config:
-  """The flags, with the metric that is best where a judge selects.
+  """Sets `keep_best` to the win rate where a judge selects.
 
   Raises:
     UserError: where another metric is to be best.
@@ -58,22 +58,22 @@ def keeping(config: Config) -> Config:
 
 
 class Selection:
-  """Compares policies of one run with the same other side.
+  """Compares policies of a run with one set of completions.
 
   Attributes:
-    prompts: that are completed.
+    prompts: held-out ones, which each policy completes.
   """
 
   def __init__(self, config: Config, loss: Loss, inputs: Batches):
     """Makes the judge and draws the prompts; writes nothing.
 
     Args:
-      config: the flags, those of `select` among them.
-      loss: that trains.
+      config: of the run.
+      loss: of the run.
       inputs: has the held-out prompts and the tokenizer.
 
     Raises:
-      UserError: for what cannot be judged.
+      UserError: for a run that cannot be judged.
     """
     assert config.select is not None
     self._config, self._select = config, config.select
@@ -110,7 +110,7 @@ class Selection:
     return tuple(prompts[i] for i in np.sort(kept))
 
   def prepare(self, model: Model, start: Params, stop: Stop) -> None:
-    """Has the other side's completions, from the disk if they are there.
+    """Reads the completions of the other side, or has them generated.
 
     Args:
       model: the policy's.
@@ -188,7 +188,7 @@ class Selection:
   def compare(
     self, model: Model, params: Params, stop: Stop
   ) -> dict[str, float]:
-    """How often a policy is preferred to the other side.
+    """Computes the win rate of a policy against the other side.
 
     Returns:
       `eval_win_rate/sft`, ties 1/2; `eval_win_rate/ties`, their share; and
@@ -197,7 +197,7 @@ class Selection:
     Raises:
       Unjudged: where the judge cannot go on, or its calls are used up: win
         rates over different prompts say nothing about which is best.
-      Stopped: where it was asked for.
+      Stopped: where the run was asked to stop.
     """
     texts = self._texts(model, params, "policy", stop)
     try:

@@ -43,12 +43,12 @@ def is_mixture(sources: Sequence[Source]) -> bool:
 
 
 def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
-  """Reads all sources, and holds out.
+  """Reads all sources, and holds out prompts.
 
   Args:
     config: the data flags.
     seed: chooses the held-out prompts.
-    said: gains sentences on what was done.
+    said: sentences on what was done are added here.
 
   Returns:
     The sources to train on, one or those of a mixture; and last, where there

@@ -10,12 +10,14 @@ from offalign.audit.findings import LISTED, Finding, percent
 from offalign.audit.scan.entries import Spill, meet, runs
 from offalign.data.batches.equal_tokens import EXAMPLES, EqualTokens
 from offalign.data.reading.records import count
+from offalign.errors import Sentence
 
 Place = tuple[int, int]
 """Where a completion is: its row, see `place`, and its side; -1 = none, the
 prompt alone."""
 Why = Callable[[Sequence[Sequence[Place]], bool], str]
-"""(groups of completions of equal tokens, whether there are more) -> why."""
+"""(groups of completions of equal tokens, whether there are more) -> why,
+with the marks of `option`."""
 
 
 class EqualRows:
@@ -125,7 +127,7 @@ class EqualRows:
       Finding(
         "error" if severe else "warning",
         "equal_tokens",
-        f"{what}: {reason}",
+        Sentence(f"{what}: {reason}"),
         _remedy(severe),
         found.alike,
         tuple(name(row) for row in found.alike_rows),
@@ -149,7 +151,7 @@ class EqualRows:
       Finding(
         "error" if severe else "warning",
         "contrary_tokens",
-        f"{what}: {reason}",
+        Sentence(f"{what}: {reason}"),
         _remedy(severe),
         found.contrary,
         tuple(f"{name(a)} and {name(b)}" for a, b in found.contrary_rows),
@@ -167,9 +169,11 @@ class EqualRows:
       Finding(
         "warning",
         "equal_prompts",
-        f"{count(self.prompts, 'prompt')} of different text are "
-        f"{self.prompts - self.merged:,} as tokens: "
-        f"{why(self._prompts, self._room < 2)}",
+        Sentence(
+          f"{count(self.prompts, 'prompt')} of different text are "
+          f"{self.prompts - self.merged:,} as tokens: "
+          f"{why(self._prompts, self._room < 2)}"
+        ),
         "raise the limit or change the template; a run takes those of the "
         "same tokens for one prompt when it holds out",
         self.merged,

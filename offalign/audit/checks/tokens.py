@@ -11,7 +11,7 @@ from offalign.data.reading.records import Prompt, Record, count
 from offalign.data.text.boundary import Boundaries
 from offalign.data.text.layout import Encoded, Unencodable
 from offalign.data.text.tokenizer import Tokenizer
-from offalign.errors import UserError
+from offalign.errors import Sentence, UserError, option
 
 _HELD = 256  # completions that are tokenised at a time
 
@@ -51,7 +51,7 @@ class Tokens:
     self._held: list[Turn] = []
     self._merged = Places()
     self._refused = Places()
-    self._broken: str | None = None
+    self._broken: Sentence | None = None
     self._plain = self._talks = 0
 
   def see(self, record: Record, where: str, at: int) -> None:
@@ -80,7 +80,7 @@ class Tokens:
       except Unencodable as error:
         turns = self._without(error, turns)
       except UserError as error:
-        self._broken = str(error)
+        self._broken = Sentence(error.marked)
       else:
         self._count(found, turns)
         self._add_boundaries(seen, turns)
@@ -175,9 +175,12 @@ class Tokens:
         Finding(
           "warning",
           f"cut_{noun}s",
-          f"{cut:,} of {self.completions:,} {noun}s "
-          f"({percent(cut, self.completions)}) are longer than --max_{noun}="
-          f"{limit} tokens and lose all but their {kept}",
+          Sentence(
+            f"{cut:,} of {self.completions:,} {noun}s "
+            f"({percent(cut, self.completions)}) are longer than "
+            f"{option(f'max_{noun}', limit)} tokens and lose all but their "
+            f"{kept}"
+          ),
           f"99% fit {self.quantile(i, 0.99):,} tokens and all fit "
           f"{self.longest[i]:,}; raise the limit or drop the longest rows",
           cut,

@@ -2,8 +2,9 @@
 
 import textwrap
 
-from offalign.audit.methods_that_fit import VERDICTS
+from offalign.audit.methods_that_fit import MEANING, VERDICTS
 from offalign.audit.report import tables
+from offalign.audit.report.overview import overview
 from offalign.audit.run import Report
 from offalign.data.reading.records import count
 
@@ -24,7 +25,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def text(report: Report) -> str:
   """Returns the report for a terminal."""
-  lines = tables.overview(report)
+  lines = overview(report)
   width = max(len(name) for name, _ in lines)
   parts = ["\n".join(f"{name:{width}}  {value}" for name, value in lines)]
   measures = report.measures
@@ -38,7 +39,7 @@ def text(report: Report) -> str:
       parts += [tables.histogram(spread) for spread in measures.values]
   if rows := tables.token_rows(report):
     parts.append(table(tables.TOKEN_HEAD, rows))
-  parts += [str(found) for found in report.findings]
+  parts += [str(found.spoken()) for found in report.findings]
   if report.methods is not None:
     parts.append(methods(report))
   counts = [count(report.count(s), s) for s in ("error", "warning", "note")]
@@ -52,7 +53,7 @@ def methods(report: Report) -> str:
   for verdict in VERDICTS:
     fits = [f for f in report.methods or () if f.verdict == verdict]
     if fits:
-      lines.append(f"methods that {tables.MEANING[verdict]}:")
+      lines.append(f"methods that {MEANING[verdict]}:")
     for fit in fits:
       lines += textwrap.wrap(
         f"{', '.join(fit.methods)}: {fit.why}",

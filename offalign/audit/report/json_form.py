@@ -24,7 +24,9 @@ def as_json(report: Report) -> dict[str, Any]:
     "blank_lines": met.blank,
     "conversations": seen.conversations,
     "completions": seen.completions,
-    "findings": [dataclasses.asdict(found) for found in report.findings],
+    "findings": [
+      dataclasses.asdict(found.spoken()) for found in report.findings
+    ],
     "methods": None
     if report.methods is None
     else [dataclasses.asdict(fit) for fit in report.methods],

@@ -7,10 +7,12 @@ from markupsafe import Markup
 
 from offalign import pages
 from offalign.audit.findings import SEVERITIES, Finding
-from offalign.audit.report import plots, tables
+from offalign.audit.methods_that_fit import MEANING
+from offalign.audit.report import overview, plots, tables
 from offalign.audit.run import Report
 from offalign.audit.scan.files import described
-from offalign.audit.statistics.measures import Measures, Spread
+from offalign.audit.statistics.histogram import Spread
+from offalign.audit.statistics.measures import Measures
 from offalign.data.reading.records import count
 from offalign.pages import Cell, Column, Content, Section, Table
 
@@ -20,11 +22,11 @@ _SHADES = {"error": -0.45, "warning": -0.18, "note": 0.0}
 def page(report: Report) -> str:
   """Returns the page; it depends on nothing but the report."""
   html = _html()
-  overview = _rows_named("Overview", ["", ""], tables.overview(report))
+  summary = _rows_named("Overview", ["", ""], overview.overview(report))
   table = pages.template("pages/parts.html").table
   sections = [
     Section("Findings", html.findings(_findings(report))),
-    Section("What is there", table(overview), "Overview"),
+    Section("What is there", table(summary), "Overview"),
   ]
   measures, facts = report.measures, report.facts
   if measures is not None and facts is not None:
@@ -63,7 +65,10 @@ def _lead(report: Report) -> str:
 
 def _findings(report: Report) -> Table:
   rows: list[list[Cell | Content]] = [
-    [Cell(found.severity, shade=_SHADES[found.severity]), _finding(found)]
+    [
+      Cell(found.severity, shade=_SHADES[found.severity]),
+      _finding(found.spoken()),
+    ]
     for found in report.findings
   ]
   heads = [Column("severity"), Column("finding, and what to do")]
@@ -121,10 +126,10 @@ def _lengths(report: Report, measures: Measures) -> Markup:
 
 
 def _prompts(report: Report, measures: Measures) -> Markup:
-  many = len(measures.groups.sizes) > tables.FEW_SIZES
+  many = len(measures.groups.sizes) > overview.FEW_SIZES
   return _html().prompts(
     distinct=count(measures.groups.prompts, "distinct prompt"),
-    completions=tables.per_prompt(report),
+    completions=overview.per_prompt(report),
     pairs=report.scan.form == "pairs",
     figure=plots.sizes(report) if many else "",
   )
@@ -133,7 +138,7 @@ def _prompts(report: Report, measures: Measures) -> Markup:
 def _methods(report: Report) -> Table:
   heads = [Column("methods that"), Column("why"), Column("methods")]
   rows = [
-    [tables.MEANING[fit.verdict], fit.why, ", ".join(fit.methods)]
+    [MEANING[fit.verdict], fit.why, ", ".join(fit.methods)]
     for fit in report.methods or ()
   ]
   return Table(heads, rows, label="Methods")

@@ -1,4 +1,4 @@
-"""Collects every record of the data: counts, and an entry a completion."""
+"""Collector of records: counts them, and keeps an entry a completion."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Spills entries of 64 bytes a completion to disk where there are many.
+"""Entries of 64 bytes a completion, spilled to disk where there are many.
 
 Statistics of a prompt (K, ties, repeats, the variance within it) need all of
 its completions at once, which may be anywhere in a file. Completions are put

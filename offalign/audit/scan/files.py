@@ -1,4 +1,4 @@
-"""Scans files row by row, with the readers of a training run."""
+"""Scan data files row by row, with the readers of a training run."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 from offalign.audit.findings import Finding, Places
 from offalign.data.reading import forms, paths, readers
 from offalign.data.reading.records import Problem, Record, count
-from offalign.errors import UserError
+from offalign.errors import Sentence, UserError, option
 
 See = Callable[[Record, int, int], None]
 """Called with each record, the number of its file and of its row."""
@@ -74,13 +74,13 @@ def scan(
     except _Unreadable as error:
       if found.hub is not None:  # mostly a path that is mistyped
         raise UserError(str(error)) from error
-      result.findings.append(Finding("error", "bad_file", str(error)))
+      result.findings.append(Finding("error", "bad_file", Sentence(str(error))))
   result.findings += _bad_cells(bad)
   return result
 
 
 class _Unreadable(Exception):
-  """A file that cannot be used."""
+  """A file that cannot be used; the message has the marks of `option`."""
 
 
 def _scan_file(
@@ -128,7 +128,7 @@ def _scan_file(
       if parser.tools:
         result.unused.pop("tools", None)
   except UserError as error:
-    raise _Unreadable(str(error)) from error
+    raise _Unreadable(error.marked) from error
 
 
 def _keys(stream: readers.Stream) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def _note_form(
 
 def _note(problem: Problem, bad: dict[tuple[str, str | None], Places]) -> None:
   places = bad.setdefault((problem.file, problem.column), Places())
-  places.add(str(problem))
+  places.add(problem.sentence)
 
 
 def _bad_cells(
@@ -174,11 +174,13 @@ def _bad_cells(
       what = f"in {file} cannot be parsed"
     else:
       what = f"in {file} cannot be used for its column {column!r}"
-    remedy = "correct, or leave out of a run with --cfg.data.bad_rows=skip"
+    remedy = Sentence(
+      f"correct, or leave out of a run with {option('data.bad_rows', 'skip')}"
+    )
     if any("int_labels" in place for place in places.listed):
-      remedy = (
-        "pass --int_labels here and --cfg.data.int_labels to a run, if 1 "
-        "means good"
+      remedy = Sentence(
+        f"give {option('int_labels')} here and {option('data.int_labels')} to "
+        "a run, if 1 means good"
       )
     found += places.finding("error", "bad_rows", "row", what, remedy)
   return found

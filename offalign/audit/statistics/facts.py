@@ -1,4 +1,4 @@
-"""Facts about the data on which methods and advice depend."""
+"""Facts about data: kinds of feedback, counts, and shares of variance."""
 
 import dataclasses
 

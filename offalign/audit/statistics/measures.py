@@ -1,45 +1,17 @@
-"""Measures of a data set: distributions of values and lengths."""
-
-import dataclasses
+"""Measures of a data set: distributions of rewards, labels and lengths."""
 
 import numpy as np
 
 from offalign.audit.scan.entries import ENTRY, Spill
 from offalign.audit.statistics.by_prompt import Groups
+from offalign.audit.statistics.histogram import Histogram
 from offalign.audit.statistics.streaming import (
   Moments,
   Sample,
   rank_correlation,
 )
 
-BINS = 10
 SIDES = ("chosen", "rejected")
-
-
-@dataclasses.dataclass(frozen=True)
-class Spread:
-  """Distribution of some numbers: mean, quantiles and a histogram.
-
-  Attributes:
-    name: what the numbers are.
-    n: how many numbers.
-    mean, std, low, high: mean, standard deviation, least and largest.
-    median, p95: from a sample where there are very many; p95 is the least
-      number that 95% do not exceed.
-    edges: [BINS + 1] of a histogram; [0, 1] where the numbers lie there.
-    counts: [BINS].
-  """
-
-  name: str
-  n: int
-  mean: float
-  std: float
-  low: float
-  high: float
-  median: float
-  p95: float
-  edges: tuple[float, ...]
-  counts: tuple[int, ...]
 
 
 class Measures:
@@ -115,46 +87,7 @@ def _valued(part: np.ndarray) -> np.ndarray:
   return part["value"][~np.isnan(part["value"])]
 
 
-class _Histogram:
-  """Histogram of equal bins whose ends are known."""
-
-  def __init__(self, moments: Moments):
-    self._moments = moments
-    low, high = moments.low, moments.high
-    if low >= 0 and high <= 1:
-      low, high = 0.0, 1.0
-    elif low == high:
-      low, high = low - 0.5, high + 0.5
-    # Without numbers the ends are infinite, and there is nothing to count.
-    ends = (low, high) if moments.n else (0.0, 1.0)
-    self._edges = np.linspace(*ends, BINS + 1)
-    self._counts = np.zeros(BINS, np.int64)
-
-  def add(self, block: np.ndarray) -> None:
-    self._counts += np.histogram(block, self._edges)[0]
-
-  def spread(self, name: str, sample: np.ndarray) -> Spread:
-    """Returns the distribution, with quantiles from a sample."""
-    median = p95 = float("nan")
-    if len(sample):
-      median = float(np.median(sample))
-      p95 = float(np.quantile(sample, 0.95, method="inverted_cdf"))
-    moments = self._moments
-    return Spread(
-      name,
-      moments.n,
-      moments.mean,
-      moments.std,
-      moments.low,
-      moments.high,
-      median,
-      p95,
-      tuple(map(float, self._edges)),
-      tuple(map(int, self._counts)),
-    )
-
-
 class _Bins:
   def __init__(self, rewards: list[Moments], words: list[Moments]):
-    self.rewards = [_Histogram(moments) for moments in rewards]
-    self.words = [_Histogram(moments) for moments in words]
+    self.rewards = [Histogram(moments) for moments in rewards]
+    self.words = [Histogram(moments) for moments in words]

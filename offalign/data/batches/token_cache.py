@@ -1,4 +1,4 @@
-"""Tokens on disk, found by what they were made of.
+"""Cache of tokens on disk, by a hash of what they were made of.
 
 The key is a hash of the texts, the tokenizer (chat template included), the
 limits and, since a template may print the date, of what the template writes
@@ -34,14 +34,14 @@ def encode_rows(
   max_completion: int | None,
   folder: Path | None,
 ) -> Encoded:
-  """`Tokenizer.encode_rows`, or what it gave before for the same.
+  """Encodes rows by `Tokenizer.encode_rows`, or reads them from the cache.
 
   Args:
-    tokenizer: see there, as for the next four.
-    prompts: distinct.
+    tokenizer: encodes what is not in the cache.
+    prompts: distinct prompts.
     sequences: (index of the prompt, text of the completion).
-    max_prompt: a limit.
-    max_completion: a limit.
+    max_prompt: tokens of a prompt that are kept, the last ones; None = all.
+    max_completion: tokens of a completion that are kept, the first ones.
     folder: holds the files; may be emptied at any time. None keeps nothing.
 
   Raises:
@@ -94,7 +94,7 @@ def _key(
   sequences: Sequence[tuple[int, str]],
   limits: dict[str, int | None],
 ) -> str:
-  """32 hex digits."""
+  """Name of a cache file: 32 hex digits."""
   about = [
     _VERSION,
     tokenizers.__version__,
@@ -136,7 +136,7 @@ def _write(path: Path, name: str, encoded: Encoded) -> None:
 
 
 def _read(path: Path, name: str, prompts: int, sequences: int) -> Encoded:
-  """Reads a file; raises anything at all where it is not as written."""
+  """Reads a cache file; a damaged one raises whatever it happens to."""
   with np.load(path, allow_pickle=False) as file:
     arrays = {key: file[key] for key in file.files}
   if not np.array_equal(arrays.pop("checksum"), _checksum(arrays)):

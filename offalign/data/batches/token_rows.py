@@ -117,13 +117,13 @@ class TokenRows:
     )
 
   def count_tokens(self, indices: np.ndarray) -> int:
-    """Tokens in some rows; a prompt counts once for its K completions."""
+    """Counts the tokens of rows; a prompt counts once for its completions."""
     prompts = self.prompts.lengths[self.prompt_index[indices]]
     completions = self.completions.lengths[self.completion_index[indices]]
     return int(prompts.sum() + completions.sum())
 
   def keys(self) -> list[str]:
-    """A hash of the tokens of each distinct sequence: U of 32 hex digits.
+    """Hashes the tokens of each distinct sequence: U times 32 hex digits.
 
     Two sequences with equal keys have the same prompt and completion tokens,
     and so the same log-prob under the same weights, in whatever row, file or

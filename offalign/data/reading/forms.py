@@ -266,8 +266,8 @@ class RowParser:
   def _implicit(self, row: dict[str, Any]) -> bool:
     """Whether chosen and rejected repeat the prompt.
 
-    So it is without a prompt column, and in data sets that keep the text of
-    the first turn in one beside whole conversations.
+    They do without a prompt column, and in data sets whose prompt column
+    keeps the text of the first turn beside whole conversations.
     """
     if "prompt" not in self.used:
       return True
@@ -278,7 +278,7 @@ class RowParser:
 
 
 class _Cells:
-  """The cells of a row, and what is found to be wrong with them."""
+  """Cells of a row, and the faults that are found in them."""
 
   def __init__(self, row: dict[str, Any]):
     self.row = row

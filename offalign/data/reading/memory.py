@@ -45,11 +45,11 @@ class Rows(str):
 
   @property
   def columns(self) -> tuple[str, ...] | None:
-    """What every row has; None in a list, where each has keys of its own."""
+    """Columns that every row has; None for a list: rows have their own keys."""
     return tuple(self.rows.column_names) if _is_dataset(self.rows) else None
 
   def items(self) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The number of each row, from 0, and the row.
+    """Yields the number of each row, from 0, and the row.
 
     Raises:
       UserError: for a row that is no dict.
@@ -112,7 +112,7 @@ def _is_dataset(rows: Any) -> bool:
 
 
 def _is_of(rows: Any, *names: str) -> bool:
-  """Whether it is of a class of `datasets`, which is not imported for it."""
+  """Whether a source is of a class of `datasets`; does not import it."""
   return any(
     cls.__module__.partition(".")[0] == "datasets" and cls.__name__ in names
     for cls in type(rows).__mro__

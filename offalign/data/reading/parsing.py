@@ -157,7 +157,7 @@ def _key(item: dict[str, Any], key: str, parse: Any) -> Any:
 
 
 def conversation(value: list[Any]) -> tuple[Message, ...]:
-  """A list of messages, none of them empty but system messages, left out."""
+  """A list of messages; empty system messages are left out."""
   if not value:
     raise Fault("an empty list where messages belong")
   read = (_message(i, item) for i, item in enumerate(value))
@@ -253,7 +253,7 @@ def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
 
 
 def dialogue(value: Any) -> tuple[tuple[Message, ...], str]:
-  """A conversation that an assistant's turn ends: its prompt, and that turn."""
+  """Splits a conversation into prompt and last turn, the assistant's."""
   if not isinstance(value, list):
     raise Fault(f"{describe(value)} where messages belong")
   messages = whole_conversation_or_text(value)

@@ -68,12 +68,12 @@ def find(path: str | Path) -> DataPath:
 
 
 def exists(text: str) -> bool:
-  """Whether text is the path of something; a list may be too long for one."""
+  """Whether text is a path that exists; a long list of paths is none."""
   return os.path.exists(os.path.expanduser(text))
 
 
 def _find_one(part: str) -> tuple[list[Path] | None, list[Path]]:
-  """(readable files, files passed over), or (None, []) where there is none."""
+  """Finds (readable files, files passed over); (None, []) where none are."""
   path = Path(os.path.expanduser(part))
   if os.path.isfile(path):
     if not part.endswith(SUFFIXES):

@@ -1,8 +1,8 @@
 """Rows of a local file, of memory, or of a data set of the Hugging Face hub.
 
 `stream` gives the rows of one file one after another, as untyped dicts, and a
-problem for each row that cannot even be parsed; `read` holds them all. What
-the dicts mean is for forms.py.
+problem for each row that cannot even be parsed; `read` holds them all. forms.py
+says what the dicts mean.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclasses.dataclass(frozen=True)
 class RawRows:
-  """The rows of one file, before anything is made of them.
+  """Rows of one file as they were read, not yet parsed into records.
 
   Attributes:
     name: the file, as the user wrote it.
@@ -87,7 +87,7 @@ def read(source: Path | str) -> RawRows:
 
 
 def stream(source: Path | str) -> Stream:
-  """The rows of a local file (a `Path`), `Rows`, or a hub data set (a name).
+  """Streams a local file (a `Path`), `Rows`, or a hub data set (a name).
 
   What is held at a time does not grow with the file, but with its longest
   rows.
@@ -150,7 +150,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  """A JSON object as a dict; a repeated key would lose a value silently."""
+  """A JSON object as a dict; refuses a repeated key, which loses a value."""
   row = dict(pairs)
   if len(row) < len(pairs):
     keys = [key for key, _ in pairs]
@@ -216,7 +216,7 @@ def _arrow_items(name: str, batches: Iterable[Any]) -> Iterator[Item]:
 
 
 def _stream_hub(name: str) -> Stream:
-  """A split of a hub data set; no code of the data set is run."""
+  """Streams a split of a hub data set; runs no code of the data set."""
   import datasets
 
   repository, _, split = name.partition(":")

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal, NamedTuple
 
 from offalign.data.reading.memory import Rows
+from offalign.errors import Sentence, marked
 
 FormName = Literal[
   "traj", "label", "pairs", "groups", "sft", "messages", "ultrafeedback"
@@ -84,6 +85,11 @@ class Problem:
     if isinstance(self.file, Rows):
       row = f"row {self.row} of {self.file}"
     return f"{row}{column}: {self.what}"
+
+  @property
+  def sentence(self) -> Sentence:
+    """The text of `str`, with the options that `what` names."""
+    return Sentence(str(dataclasses.replace(self, what=marked(self.what))))
 
 
 def quote(value: object, limit: int = 40) -> str:

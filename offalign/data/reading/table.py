@@ -1,4 +1,4 @@
-"""Files or rows -> a table of records; all that is wrong is accounted for."""
+"""Load a table: files or rows -> records, every bad row accounted for."""
 
 import collections
 import dataclasses

@@ -64,7 +64,7 @@ class ViewOptions:
     return self.best_of_n is not None or self.top_fraction is not None
 
   def check(self, kind: Kind, wants: Needs, first: Record) -> None:
-    """Refuses unknown values, and options that nothing would read.
+    """Checks the options: refuses unknown values, and what nothing reads.
 
     Raises:
       UserError: naming the option.
@@ -167,7 +167,7 @@ def _refuse_all(kind: Kind, wants: Needs, first: Record) -> None:
 def for_each(
   options: ViewOptions, trained: Sequence[Record], held: Sequence[Record] = ()
 ) -> list[ViewOptions]:
-  """The options for several tables that one loss reads.
+  """Options for each of several tables that one loss reads.
 
   An option is left out for a table whose form it cannot apply to, but only
   where it applies to another that is trained on: one that nothing reads

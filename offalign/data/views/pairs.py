@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from offalign.data.reading.records import Record, count
-from offalign.data.views import feedback
+from offalign.data.views import feedback, rewards
 from offalign.data.views.feedback import Notes, Scored
 from offalign.data.views.rows import Needs, Row, check_feedback, row_of
 from offalign.errors import option
@@ -29,7 +29,7 @@ def given_pairs(
   notes: Notes,
   min_margin: float | None = None,
 ) -> list[Row]:
-  """Pairs as they are; those of one text twice are ties."""
+  """Takes pairs as they are in the data; a text beside itself is a tie."""
   logged = records[0].rewards is not None
   differing = [
     r
@@ -87,12 +87,12 @@ def made_pairs(
   min_margin: float | None = None,
   seed: int = 0,
 ) -> list[Row]:
-  """Pairs of completions of one prompt, the better one first."""
+  """Makes pairs of a prompt's completions, the better one first."""
   check_feedback(records, "pairs")
   items = feedback.flatten(records, notes)
   logged = items[0].reward is not None
   if not logged:
-    items = feedback.with_rewards(
+    items = rewards.with_rewards(
       items, share_of_wins=False, notes=notes if wants.rewards else Notes()
     )
   rows: list[Row] = []
@@ -134,7 +134,7 @@ def made_pairs(
 
 
 def _alike(a: Scored, b: Scored) -> str:
-  """Why a comparison of two says nothing; "" if it does."""
+  """Why two completions make no pair: "tie", "same_text", or "" if they do."""
   if a.value == b.value:
     return "tie"
   return "same_text" if a.completion == b.completion else ""
@@ -163,7 +163,7 @@ def _couples(
 def _note_ties(
   ties: int, same: int, what: str, kept: bool, notes: Notes
 ) -> None:
-  """Pairs that a comparison says nothing about, but a difference may."""
+  """Notes ties, and pairs of one text; losses on rewards may keep them."""
   verb = "kept" if kept else "dropped"
   done = f"{verb}: this loss reads rewards" if kept else verb
   if ties:

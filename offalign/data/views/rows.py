@@ -54,7 +54,7 @@ class Needs:
 
   @classmethod
   def of(cls, needs: Iterable[str]) -> "Needs":
-    """Those of a loss with these `needs`, means over the batch among them."""
+    """Needs of a loss that declares these columns or means of them."""
     found = set(needs)
     return cls(
       rewards=bool({"rewards", "reward_mean"} & found),
@@ -64,14 +64,14 @@ class Needs:
 
 
 def check_feedback(records: Sequence[Record], what: str) -> None:
-  """Refuses to compare completions about which nothing is known."""
+  """Refuses data without feedback, for losses that compare completions."""
   first = records[0]
   if not first.ranked and first.rewards is None and first.labels is None:
     raise UserError(f"this loss takes {what}, and {feedback.NO_FEEDBACK}")
 
 
 def row_of(items: Sequence[Scored]) -> Row:
-  """The row of K completions of one prompt."""
+  """Makes a row of K completions of one prompt."""
   first = items[0]
   logged = [item.behaviour_logp for item in items]
   return Row(
@@ -87,7 +87,7 @@ def row_of(items: Sequence[Scored]) -> Row:
 def make_groups(
   items: list[Scored], group_size: int | None, notes: Notes
 ) -> list[Row]:
-  """Rows of K completions; long lists are cut into several rows."""
+  """Makes rows of K completions; cuts long lists into several rows."""
   groups = feedback.group_by_prompt(items)
   sizes = collections.Counter(len(group) for group in groups)
   size = group_size or max(

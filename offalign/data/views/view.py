@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from offalign.data.reading.records import Record, count
-from offalign.data.views import demonstrations, feedback, labels
+from offalign.data.views import demonstrations, feedback, labels, rewards
 from offalign.data.views.every_turn import every_turn
 from offalign.data.views.feedback import Notes, Scored
 from offalign.data.views.options import DEFAULTS, ViewOptions
@@ -58,7 +58,7 @@ class ViewSummary:
 
   @property
   def unused(self) -> dict[str, int]:
-    """Why completions are in no row -> how many.
+    """Reason -> how many completions are in no row for it.
 
     With `counts["completions_used"]` they add up to `counts["completions"]`,
     which is all that the data has: none is lost.
@@ -188,7 +188,7 @@ def _rated(
     "prompt_mean",
   )
   if wants.rewards or options.selects or (from_wins and by_mean):
-    items = feedback.with_rewards(items, share_of_wins=from_wins, notes=notes)
+    items = rewards.with_rewards(items, share_of_wins=from_wins, notes=notes)
   used = None
   if options.best_of_n is not None:
     items = demonstrations.best_of_n(items, options.best_of_n, seed, notes)
@@ -244,7 +244,7 @@ def _note_rows(kind: Kind, rows: Sequence[Row], notes: Notes) -> None:
 def _note_use(
   records: Sequence[Record], rows: Sequence[Row], notes: Notes
 ) -> None:
-  """Accounts for every completion."""
+  """Notes how many completions are in rows, and how many are not."""
   given = sum(len(record.completions) for record in records)
   used = len({source for row in rows for source in row.sources})
   notes.counts |= {"completions": given, "completions_used": used}

@@ -296,6 +296,9 @@ def test_the_command_prints_the_table_without_jax(row, tmp_path):
   assert done.returncode == 0, done.stderr
   assert "Sorted by win vs SFT, lowest first." in done.stdout
   assert "Wrote report.md, report.json, report.html and 0 plots." in done.stdout
+  done = command(tmp_path, "--sort=win_vs_sft:down")
+  assert done.returncode == 2
+  assert done.stderr.startswith("--sort=win_vs_sft:down: write metric")
   code = "import sys, offalign.leaderboard; print('jax' in sys.modules)"
   seen = subprocess.check_output([sys.executable, "-c", code], text=True)
   assert seen.strip() == "False"

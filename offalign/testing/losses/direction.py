@@ -3,7 +3,13 @@
 import numpy as np
 
 from offalign.losses import Loss
-from offalign.testing.base import Columns, require, run, sample, with_means
+from offalign.testing.losses.inputs import (
+  Columns,
+  require,
+  run,
+  sample,
+  with_means,
+)
 from offalign.types import Kind
 
 

@@ -1,35 +1,20 @@
-"""Advice: findings that follow from the audit's numbers, with a remedy."""
+"""Rewards and labels: absent, constant, tied, skewed, or easily flipped."""
 
 from offalign.audit.findings import Finding, percent
 from offalign.audit.statistics.facts import Facts
-from offalign.audit.statistics.measures import Measures, Spread
+from offalign.audit.statistics.histogram import Spread
+from offalign.audit.statistics.measures import Measures
 from offalign.data.reading.records import count
+from offalign.errors import Sentence, option
 
 _MUCH_BETWEEN = 0.2  # of the variance
-_LONG = 0.3  # a correlation with length worth naming,
-_SURE = 3.0  # if it is so many standard errors from 0
 _VAGUE = 0.15  # a standard error of a share that leaves it open
-_LONGER = (0.4, 0.6)  # shares of pairs whose chosen side is longer
 _RARE = 0.2  # a share of labels
 _FLIPPED = 0.02  # of labels, by another threshold
 
 
-def advise(
-  facts: Facts,
-  measures: Measures,
-  longer: int,
-  as_long: int,
-  unit: str = "",
-) -> list[Finding]:
-  """Derives findings from the numbers.
-
-  Args:
-    facts: see there.
-    measures: see there.
-    longer: pairs whose chosen side is the longer one.
-    as_long: pairs whose sides are equally long.
-    unit: what these two are counted in, to be said; "" = words.
-  """
+def findings(facts: Facts, measures: Measures) -> list[Finding]:
+  """Returns findings about the rewards and labels, from their statistics."""
   return [
     *_no_feedback(facts),
     *_constant(facts, measures),
@@ -38,9 +23,6 @@ def advise(
     *_threshold(facts),
     *_balance(facts, measures),
     *_skew(measures.values, facts),
-    *_length(facts, measures),
-    *_longer(facts, longer, as_long, unit),
-    *_estimate(measures),
   ]
 
 
@@ -152,8 +134,10 @@ def _threshold(facts: Facts) -> list[Finding]:
       f"prompt's own for {percent(facts.flipped, 1)} of the completions of "
       f"prompts whose rewards differ, and give {percent(facts.one_sided, 1)} "
       "of those prompts one label alone",
-      "for losses that read labels, try --cfg.data.label_rule=prompt_mean "
-      "beside the default",
+      Sentence(
+        "for losses that read labels, try "
+        f"{option('data.label_rule', 'prompt_mean')} beside the default"
+      ),
     )
   ]
 
@@ -215,82 +199,3 @@ def _skew(values: list[Spread], facts: Facts) -> list[Finding]:
       )
     ]
   return []
-
-
-def _length(facts: Facts, measures: Measures) -> list[Finding]:
-  if facts.ranked:
-    return []
-  overall, inside = (
-    measures.length_correlation,
-    measures.groups.length_correlation,
-  )
-  least = max(_LONG, _SURE / max(facts.completions - 1, 1) ** 0.5)
-  strong = [c for c in (overall, inside) if c is not None and abs(c) >= least]
-  if not strong:
-    return []
-  more = "longer" if strong[0] > 0 else "shorter"
-  said = [
-    f"{c:+.2f} {where}"
-    for c, where in (
-      (overall, "over all (rank correlation)"),
-      (inside, "within prompts"),
-    )
-    if c is not None
-  ]
-  return [
-    Finding(
-      "note",
-      "length",
-      f"{more} completions have the higher {facts.value}: {', '.join(said)}",
-      "watch the length of what is sampled, and judge at equal length",
-    )
-  ]
-
-
-def _longer(
-  facts: Facts, longer: int, as_long: int, unit: str
-) -> list[Finding]:
-  different = facts.pairs - as_long
-  if not facts.ranked or different <= 0:
-    return []
-  share = longer / different
-  unsure = abs(share - 0.5) < _SURE * 0.5 / different**0.5
-  if unsure or _LONGER[0] <= share <= _LONGER[1]:
-    return []
-  more = "longer" if share > 0.5 else "shorter"
-  return [
-    Finding(
-      "note",
-      "length",
-      f"the chosen side is the {more} one in "
-      f"{percent(max(share, 1 - share), 1)} of the pairs of different length"
-      f"{unit and f' in {unit}'}",
-      "watch the length of what is sampled, and judge at equal length",
-    )
-  ]
-
-
-def _estimate(measures: Measures) -> list[Finding]:
-  found = []
-  if not measures.sample.exact:
-    found.append(
-      Finding(
-        "note",
-        "sampled",
-        "medians, p95 and rank correlations are estimates, from a uniform "
-        f"sample of {count(len(measures.sample.rows), 'completion')}",
-      )
-    )
-  if not measures.estimated:
-    return found
-  return [
-    *found,
-    Finding(
-      "note",
-      "estimated",
-      f"{count(measures.estimated, 'completion')} beyond what is compared at "
-      "once: numbers of prompts, repeats and rewards are of the others",
-      "audit a part of the data at a time for exact ones",
-      measures.estimated,
-    ),
-  ]

@@ -11,7 +11,7 @@ import jax
 
 from offalign import losses
 from offalign.losses import Loss
-from offalign.testing import declarations, direction, numerics, rows
+from offalign.testing.losses import declarations, direction, numerics, rows
 from offalign.types import UndeclaredInput
 
 __all__ = ["CONTRACTS", "check_loss"]

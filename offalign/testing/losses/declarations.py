@@ -11,7 +11,7 @@ from offalign import losses
 from offalign import spec as spec_lib
 from offalign.errors import UserError
 from offalign.losses import Loss
-from offalign.testing.base import (
+from offalign.testing.losses.inputs import (
   difference,
   learning,
   require,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from offalign.losses import Loss
-from offalign.testing.base import (
+from offalign.testing.losses.inputs import (
   ROWS,
   Columns,
   difference,

@@ -10,7 +10,7 @@ import numpy as np
 from offalign import losses
 from offalign.errors import UserError
 from offalign.learner.columns import batch_statistics
-from offalign.testing.contracts import CONTRACTS, check_loss
+from offalign.testing.losses.contracts import CONTRACTS, check_loss
 from offalign.types import LEARNED, Array, Scores
 
 __all__ = ["CONTRACTS", "Evaluation", "check_loss", "evaluate"]
