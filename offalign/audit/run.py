@@ -25,7 +25,7 @@ from offalign.data.batches.least_limits import causes
 from offalign.data.reading.records import Record
 from offalign.data.text import tokenizer as tokenizer_lib
 from offalign.data.text.tokenizer import Tokenizer
-from offalign.errors import UserError, option, render
+from offalign.errors import UserError, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,8 @@ class AuditConfig:
       it nothing is said about tokens.
     max_prompt: limit in tokens, as the option data.max_prompt of a run.
     max_completion: limit in tokens, as data.max_completion of a run.
+    template_vars: variables of the tokenizer's chat template, as
+      data.template_vars of a run.
     methods: say which methods the data fit; this imports jax.
   """
 
@@ -51,6 +53,7 @@ class AuditConfig:
   tokenizer: str | None = None
   max_prompt: int | None = None
   max_completion: int | None = None
+  template_vars: str | None = None
   methods: bool = True
 
 
@@ -111,6 +114,8 @@ def audit(path: str, config: AuditConfig | None = None) -> Report:
   tokenizer = None
   if config.tokenizer is not None:
     tokenizer = tokenizer_lib.make(config.tokenizer)
+    if config.template_vars is not None:
+      tokenizer = tokenizer.with_template_vars(config.template_vars)
   with tempfile.TemporaryDirectory(prefix="offalign-audit-") as folder:
     return _audit(path, config, tokenizer, pathlib.Path(folder))
 
@@ -120,6 +125,11 @@ def _check(config: AuditConfig) -> None:
     raise UserError(
       f"{option('tokenizer', 'bpe')} is trained by a run; name the "
       "tokenizer.json that it wrote"
+    )
+  if config.template_vars is not None and config.tokenizer is None:
+    raise UserError(
+      f"{option('template_vars')} is for a tokenizer's chat template: give "
+      f"{option('tokenizer')} too, or leave it out"
     )
   for name in ("max_prompt", "max_completion"):
     limit = getattr(config, name)
@@ -248,7 +258,7 @@ class Causes:
     self._path, self._config, self._tokenizer = path, config, tokenizer
 
   def why(self, groups: Sequence[Sequence[Place]], is_sample: bool) -> str:
-    """Returns the causes in words; see `equal_tokens.Why`."""
+    """Returns the causes with marks; see `equal_tokens.Why`."""
     config = self._config
     wanted = {where for group in groups for where, _ in group}
     records: dict[int, Record] = {}
@@ -262,16 +272,18 @@ class Causes:
       self._tokenizer,
       (
         [
-          (records[where].prompt, records[where].completions[side])
+          (
+            records[where].prompt,
+            records[where].completions[side] if side >= 0 else "",
+          )
           for where, side in group
         ]
         for group in groups
       ),
     )
-    said = found.sentence(
+    return found.sentence(
       config.max_prompt, config.max_completion, is_sample=is_sample
     )
-    return render(said, lambda name: f"--{name}")
 
 
 def _namer(names: list[str]) -> Any:

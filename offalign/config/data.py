@@ -45,6 +45,9 @@ class DataConfig(ViewOptions):
     vanished: what to do about rows with a completion that has text, but no
       token of that text after tokenising and cutting: "error" names them and
       stops, "drop" drops and counts them; default error.
+    template_vars: variables of the tokenizer's chat template, as name=value
+      with commas between, such as enable_thinking=false; they go into the
+      run's tokenizer, and so hold for generate, judge and export too.
     cache: a folder to keep tokens and reference log-probs in, so that the
       next run with the same texts, tokenizer and limits need not tokenise
       again, and one with the same weights need not score again; default none.
@@ -63,6 +66,7 @@ class DataConfig(ViewOptions):
   max_prompt: int = LIMIT
   max_completion: int = LIMIT
   vanished: Literal["error", "drop"] | None = None
+  template_vars: str | None = None
   cache: str | None = None
 
   def __post_init__(self) -> None:

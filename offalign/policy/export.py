@@ -104,6 +104,7 @@ def write(
     copy_companions(kept, part)
     if not (part / "tokenizer.json").exists():
       _copy_tokenizer(folder / FOLDER_OF_TOKENIZER, part)
+    _copy_templates(folder / FOLDER_OF_TOKENIZER, part)
     base = about["config"]["model"] if params is None else None
     if rewards:
       (part / GENERATION).unlink(missing_ok=True)
@@ -257,6 +258,23 @@ def _config(folder: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
       "model, can be exported"
     )
   return t5_family.to_hf(config)
+
+
+def _copy_templates(source: pathlib.Path, folder: pathlib.Path) -> None:
+  """Writes the chat templates of a run that was given variables of them."""
+  file = source / "tokenizer_config.json"
+  known = json.loads(file.read_text(encoding="utf-8"))
+  if "template_vars" not in known:
+    return
+  (folder / "chat_template.jinja").write_text(
+    known["chat_template"], encoding="utf-8"
+  )
+  if "tool_use_template" in known:
+    more = folder / "additional_chat_templates"
+    more.mkdir(exist_ok=True)
+    (more / "tool_use.jinja").write_text(
+      known["tool_use_template"], encoding="utf-8"
+    )
 
 
 def _copy_tokenizer(source: pathlib.Path, folder: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from offalign import losses
 from offalign.data.batches import equal_tokens, vocabulary
 from offalign.data.batches.ragged import Ragged
-from offalign.data.reading.records import messages_of
+from offalign.data.reading.parsing import messages_of
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig

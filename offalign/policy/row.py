@@ -27,6 +27,7 @@ _VIEW = (
   "group_size",
   "best_of_n",
   "top_fraction",
+  "train_on",
 )
 
 

@@ -118,10 +118,20 @@ def tokenizer(
     known: whether this run was begun before, and so has a tokenizer.
     texts: texts to train a new tokenizer on.
   """
+  if known and parent is None:
+    return Tokenizer.load(pathlib.Path(config.out) / TOKENIZER)
+  found = _tokenizer(config, parent, texts)
+  if config.data.template_vars is None:
+    return found
+  with within("data"):
+    return found.with_template_vars(config.data.template_vars)
+
+
+def _tokenizer(
+  config: Config, parent: Parent | None, texts: list[str]
+) -> Tokenizer:
   if parent is not None:
     return Tokenizer.load(parent.folder / TOKENIZER)
-  if known:
-    return Tokenizer.load(pathlib.Path(config.out) / TOKENIZER)
   own = "bpe"
   if config.model is not None and origin.is_named(config.model):
     own = str(hub.find_folder(config.model))

@@ -1,5 +1,6 @@
 """Warn of, or refuse, rows that text tells apart and tokens do not."""
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 
@@ -257,24 +258,34 @@ def row_names(rows: Sequence[Sequence[Sequence[str]]]) -> str:
   'a.jsonl, row 3, row 5'
   >>> row_names([(("a.jsonl:3",), ("a.jsonl:7",)), (("b.jsonl:1",),)])
   'a.jsonl, rows 3 and 7; b.jsonl, row 1'
+  >>> row_names([(("a:3[0]", "a:3[1]"),), (("a:3[2]", "a:3[3]"),)])
+  'a, row 3 (0 and 1), row 3 (2 and 3)'
 
   Args:
     rows: each the `sources` of rows that belong together.
   """
-  said = ""
-  last = None
-  for sources in rows:
-    origin = [o for row in sources for source in row for o in origins(source)]
-    places = list(dict.fromkeys((o.file, o.row) for o in origin))
+  said, last = "", None
+  made = [
+    [o for sources in row for source in sources for o in origins(source)]
+    for row in rows
+  ]
+  places = [
+    tuple(dict.fromkeys((o.file, o.row) for o in each)) for each in made
+  ]
+  met = collections.Counter(places)
+  for each, found in zip(made, places, strict=True):
     files: dict[str, list[int]] = {}
-    for file, row in places[:_NAMED]:
+    for file, row in found[:_NAMED]:
       files.setdefault(file, []).append(row)
     parts = []
     for file, numbers in files.items():
-      listed = " and ".join(map(str, numbers))
       noun = "row" if len(numbers) == 1 else "rows"
-      parts.append(f"{file}, {noun} {listed}")
-    one = " and ".join(parts) + (" and more" if len(places) > _NAMED else "")
+      parts.append(f"{file}, {noun} {' and '.join(map(str, numbers))}")
+    one = " and ".join(parts) + (" and more" if len(found) > _NAMED else "")
+    if met[found] > 1 and len(found) == 1:
+      # Several rows of a view are made of it.
+      sides = dict.fromkeys(o.completion for o in each)
+      one += f" ({' and '.join(map(str, sides))})"
     only = next(iter(files)) if len(files) == 1 else None
     if said and only is not None and only == last:
       said += ", " + one.removeprefix(f"{only}, ")

@@ -36,23 +36,22 @@ def shared(
   Returns:
     Each such prompt, and the hash of its tokens.
   """
-  trained = {record.prompt for each in found for record in each.train}
+  trained = dict.fromkeys(r.prompt for each in found for r in each.train)
   asked = dict.fromkeys(r.prompt for each in found for r in each.held)
   new = [prompt for prompt in asked if prompt not in trained]
   if not new:
     return {}
-  assert train.prompt_digests is not None
   known = held_out.prompt_digests if held_out else None
-  if known is None or len(known) < len(asked):
-    known = np.array(_hashes(list(asked), tokenizer, config), np.uint64)
-  if not np.isin(known, train.prompt_digests).any():
-    return {}
+  if known is not None and len(known) == len(asked):
+    assert train.prompt_digests is not None
+    if not np.isin(known, train.prompt_digests).any():
+      return {}
+  met = set(_hashes(list(trained), tokenizer, config))
   hashes = _hashes(new, tokenizer, config)
-  met = np.isin(np.array(hashes, np.uint64), train.prompt_digests)
   return {
     prompt: hashed
-    for prompt, hashed, hit in zip(new, hashes, met, strict=True)
-    if hit
+    for prompt, hashed in zip(new, hashes, strict=True)
+    if hashed in met
   }
 
 

@@ -80,6 +80,7 @@ def read(
     view, held_view, source_of = views.make(found, config, loss, seed, say)
     if tokenizer is None:
       records = [record for each in found for record in each.train]
+      _check_template_vars(config, records)
       tokenizer = make_tokenizer(_texts(records))
     train, scales = tokens(view, "training"), None
     held_out = None if held_view is None else tokens(held_view, "held out")
@@ -123,6 +124,15 @@ def read(
     problems=tuple(problem for each in found for problem in each.problems),
     sentences=tuple(map(Sentence, said)),
   )
+
+
+def _check_template_vars(config: DataConfig, records: Sequence[Record]) -> None:
+  talks = any(not isinstance(record.prompt, str) for record in records)
+  if config.template_vars is not None and not talks:
+    raise UserError(
+      f"{option('data.template_vars')} is set, but the data has no "
+      "conversations for a chat template to write; leave it out"
+    )
 
 
 def _compare(

@@ -8,13 +8,16 @@ from offalign.audit.checks.duplicates import Firsts, Name
 from offalign.audit.checks.token_entries import prompt_text, sequences
 from offalign.audit.findings import LISTED, Finding, percent
 from offalign.audit.scan.entries import Spill, meet, runs
-from offalign.data.batches.equal_tokens import EqualTokens
+from offalign.data.batches.equal_tokens import EXAMPLES, EqualTokens
 from offalign.data.reading.records import count
+from offalign.errors import Sentence
 
 Place = tuple[int, int]
-"""Where a completion is: its row, see `place`, and its side."""
+"""Where a completion is: its row, see `place`, and its side; -1 = none, the
+prompt alone."""
 Why = Callable[[Sequence[Sequence[Place]], bool], str]
-"""(groups of completions of equal tokens, whether there are more) -> why."""
+"""(groups of completions of equal tokens, whether there are more) -> why,
+with the marks of `option`."""
 
 
 class EqualRows:
@@ -35,6 +38,7 @@ class EqualRows:
     self.prompts = self.merged = self.longer = self.as_long = 0
     self.repeats = Firsts()
     self._prompts: list[list[Place]] = []
+    self._room = EXAMPLES
     for part in entries.parts():
       self.found.add(sequences(part))
       self._add_prompts(part)
@@ -59,10 +63,10 @@ class EqualRows:
     self.merged += len(part) - len(starts)
     several = sizes > 1
     for start, size in zip(starts[several], sizes[several], strict=True):
-      if len(self._prompts) >= LISTED:
-        return
-      members = part[start : start + min(size, LISTED)]
-      self._prompts.append([(int(m["row"]), int(m["side"])) for m in members])
+      members = part[start : start + min(size, self._room)]
+      if len(members) > 1:
+        self._room -= len(members)
+        self._prompts.append([(int(m["row"]), -1) for m in members])
 
   def _add_repeats(self, part: np.ndarray) -> None:
     """Finds rows of the same tokens and feedback, and of another text."""
@@ -123,7 +127,7 @@ class EqualRows:
       Finding(
         "error" if severe else "warning",
         "equal_tokens",
-        f"{what}: {reason}",
+        Sentence(f"{what}: {reason}"),
         _remedy(severe),
         found.alike,
         tuple(name(row) for row in found.alike_rows),
@@ -147,7 +151,7 @@ class EqualRows:
       Finding(
         "error" if severe else "warning",
         "contrary_tokens",
-        f"{what}: {reason}",
+        Sentence(f"{what}: {reason}"),
         _remedy(severe),
         found.contrary,
         tuple(f"{name(a)} and {name(b)}" for a, b in found.contrary_rows),
@@ -158,16 +162,18 @@ class EqualRows:
     if not self.merged:
       return []
     where = [
-      " and ".join(map(name, sorted(row for row, _ in group)[:2]))
-      for group in self._prompts
+      " and ".join(name(row) for row, _ in group[:2])
+      for group in sorted(map(sorted, self._prompts))[:LISTED]
     ]
     return [
       Finding(
         "warning",
         "equal_prompts",
-        f"{count(self.prompts, 'prompt')} of different text are "
-        f"{self.prompts - self.merged:,} as tokens: "
-        f"{why(self._prompts, self.merged > LISTED)}",
+        Sentence(
+          f"{count(self.prompts, 'prompt')} of different text are "
+          f"{self.prompts - self.merged:,} as tokens: "
+          f"{why(self._prompts, self._room < 2)}"
+        ),
         "raise the limit or change the template; a run takes those of the "
         "same tokens for one prompt when it holds out",
         self.merged,

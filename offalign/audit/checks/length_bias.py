@@ -25,10 +25,7 @@ def findings(
     as_long: pairs whose sides are equally long.
     unit: what these two are counted in, to be said; "" = words.
   """
-  return [
-    *_correlated(facts, measures),
-    *_longer(facts, longer, as_long, unit),
-  ]
+  return [*_correlated(facts, measures), *_longer(facts, longer, as_long, unit)]
 
 
 def _correlated(facts: Facts, measures: Measures) -> list[Finding]:

@@ -9,6 +9,7 @@ from offalign.audit.findings import Finding, Places
 from offalign.data.reading.records import Prompt
 from offalign.data.text.layout import Encoded
 from offalign.data.text.round_trip import SAID, Lost, lost_opening
+from offalign.errors import Sentence, option
 
 _RAISE = "raise the limit, or drop the longest rows"
 _REMEDIES = {
@@ -58,18 +59,21 @@ class LostText:
       "vanished",
       "completion",
       "of whose text no token is left",
-      "remove these rows, or drop them in a run with --cfg.data.vanished=drop",
+      Sentence(
+        "remove these rows, or drop them in a run with "
+        f"{option('data.vanished', 'drop')}"
+      ),
     )
     for flag, what in SAID.items():
       places = self._places[flag]
       if not places.count:
         continue
-      what = what.format(limit=f"--max_prompt={self._limit}")
+      what = what.format(limit=option("max_prompt", self._limit))
       found.append(
         Finding(
           "note" if flag is Lost.SPACE else "warning",
           f"lost_{str(flag.name).lower()}",
-          f"{places.count:,} of {self._rows:,} rows {what}",
+          Sentence(f"{places.count:,} of {self._rows:,} rows {what}"),
           _REMEDIES.get(flag, _REMEDY),
           places.count,
           tuple(places.listed),

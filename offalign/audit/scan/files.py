@@ -125,6 +125,8 @@ def _scan_file(
       raise UserError(f"{name} has no rows")
     if parser is not None:
       result.set_aside += parser.set_aside
+      if parser.tools:
+        result.unused.pop("tools", None)
   except UserError as error:
     raise _Unreadable(error.marked) from error
 

@@ -190,7 +190,10 @@ def tokenize(
   except Unencodable as error:
     index = prompt_index if error.is_prompt else completion_index
     source = _source(view, index, error.index)
-    raise UserError(f"{source}: {marked(error)}") from error
+    others = dict.fromkeys(_source(view, index, i) for i in error.others)
+    others.pop(source, None)
+    likewise = f"; likewise {', '.join(others)}" if others else ""
+    raise UserError(f"{source}: {marked(error)}{likewise}") from error
   for q, tokens in enumerate(found.prompts):
     if not len(tokens):
       raise UserError(

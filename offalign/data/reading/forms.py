@@ -10,7 +10,7 @@ Above 300 lines, since a form and the parser of its rows are read together.
 import dataclasses
 from typing import Any
 
-from offalign.data.reading import parsing
+from offalign.data.reading import message_parts, parsing
 from offalign.data.reading.parsing import Fault
 from offalign.data.reading.records import Problem, Prompt, Record
 from offalign.errors import Sentence, UserError, option, suggest
@@ -157,6 +157,7 @@ class RowParser:
     set_aside: rows whose prompt column was not used, because chosen and
       rejected hold the whole conversation.
     metadata: keys of messages that are not read.
+    tools: whether tools of a conversation were read.
   """
 
   def __init__(
@@ -174,6 +175,7 @@ class RowParser:
     )
     self.set_aside = 0
     self.metadata: dict[str, None] = {}
+    self.tools = False
     self._name = name
     self._int_labels = int_labels
     self._reward_columns = next(
@@ -194,15 +196,23 @@ class RowParser:
     record = parsers.get(self.form.name, self._single)(cells, source)
     for column in self.used:
       self.metadata.update(dict.fromkeys(parsing.metadata(row.get(column))))
-    tools = not parsing.is_empty(row.get("tools"))
-    if isinstance(record.prompt, tuple) and tools:
-      cells.faults["tools"] = "conversations with tools are not supported"
+    if not parsing.is_empty(row.get("tools")):
+      record = self._with_tools(record, cells)
     if cells.faults:
       return [
         Problem(self._name, number, column, Sentence(what))
         for column, what in cells.faults.items()
       ]
     return record
+
+  def _with_tools(self, record: Record, cells: "_Cells") -> Record:
+    """The record with the row's tools before its conversation."""
+    if not isinstance(record.prompt, tuple):
+      return record  # a column of plain text's, which is listed as not read
+    self.tools = True
+    tools = cells.read("tools", message_parts.tools)
+    prompt = record.prompt if tools is None else (tools, *record.prompt)
+    return dataclasses.replace(record, prompt=prompt)
 
   def _single(self, cells: "_Cells", source: str) -> Record:
     if self.form.name == "messages":

@@ -6,50 +6,22 @@ the same words.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
-from offalign.errors import option, suggest
+from offalign.data.reading import message_parts
+from offalign.data.reading.faults import Fault, describe, is_empty, text
+from offalign.data.reading.records import (
+  READ_ROLES,
+  TOOLS,
+  Message,
+  Prompt,
+  quote,
+)
+from offalign.errors import UserError, option, suggest
 
 LARGEST = 3.4e38
 """The largest number that is read; training computes in float32."""
-
-_TOOL_ROLES = ("tool", "function")
-_CONTENTS = (
-  "audio",
-  "documents",
-  "function_call",
-  "image",
-  "images",
-  "reasoning",
-  "reasoning_content",
-  "thinking",
-  "tool_call_id",
-  "tool_calls",
-  "video",
-  "videos",
-)
-"""Keys of a message that a template may write; others are metadata."""
-
-
-class Fault(Exception):
-  """What is wrong with a cell, in words that follow "column 'x': "."""
-
-
-def text(value: Any) -> str:
-  """A string that can be written as UTF-8."""
-  if not isinstance(value, str):
-    raise Fault(f"{describe(value)} where text belongs")
-  if not value.isascii():
-    try:
-      value.encode("utf-8")
-    except UnicodeEncodeError as error:
-      raise Fault(
-        f"half of a surrogate pair, {value[error.start]!r}, at character "
-        f"{error.start}"
-      ) from None
-  return value
 
 
 def number(value: Any) -> float:
@@ -198,19 +170,40 @@ def conversation(value: list[Any]) -> tuple[Message, ...]:
   return messages
 
 
+def messages_of(prompt: str | Sequence[Any]) -> Prompt:
+  """A prompt from Python as a `Prompt`.
+
+  Args:
+    prompt: text; or turns, each a (role, content) pair or a message with
+      "role", "content" and so on, as in data.
+
+  Raises:
+    UserError: for a message that data could not have.
+  """
+  if isinstance(prompt, str):
+    return prompt
+  if not any(isinstance(turn, Mapping) for turn in prompt):
+    return tuple(Message(*turn) for turn in prompt)
+  turns = [
+    turn if isinstance(turn, Mapping) else Message(*turn)._asdict()
+    for turn in prompt
+  ]
+  tools = [turn["content"] for turn in turns if turn.get("role") == TOOLS]
+  rest = [dict(turn) for turn in turns if turn.get("role") != TOOLS]
+  try:
+    found = conversation(rest)
+    return (*map(message_parts.tools, tools), *found)
+  except Fault as fault:
+    raise UserError(f"a prompt's conversation: {fault}") from None
+
+
 def metadata(value: Any) -> Iterator[str]:
   """Yields the keys of a conversation's messages that are not read."""
   for item in value if isinstance(value, list) else ():
     for key, held in item.items() if isinstance(item, dict) else ():
-      if key not in ("role", "content") and not is_empty(held):
+      read = message_parts.keys_of(item.get("role"))
+      if key not in ("role", "content", *read) and not is_empty(held):
         yield str(key)
-
-
-def is_empty(value: Any) -> bool:
-  """Whether a value is empty, as null is; 0 and False are not."""
-  if isinstance(value, str):
-    return value.strip() in ("", "null", "[]", "{}")
-  return value is None or (isinstance(value, list | dict) and not value)
 
 
 def _message(i: int, item: Any) -> Message | None:
@@ -218,22 +211,12 @@ def _message(i: int, item: Any) -> Message | None:
   if not isinstance(item, dict):
     raise Fault(f"{where} is {describe(item)}, not an object of role, content")
   keys = sorted(str(k) for k, v in item.items() if v is not None)
-  if "role" not in keys or "content" not in keys:
+  role = item.get("role")
+  more = message_parts.more(item, where) if "role" in keys else {}
+  if "role" not in keys or not ("content" in keys or more):
     raise Fault(
       f"{where} has {', '.join(map(repr, keys)) or 'no keys'} where 'role' "
       "and 'content' belong"
-    )
-  extra = [k for k in keys if k in _CONTENTS and not is_empty(item[k])]
-  if extra:
-    raise Fault(
-      f"{where} has {extra[0]!r}, which is not supported; write what the model "
-      "is to see into its content, or remove the key"
-    )
-  role = item["role"]
-  if role in _TOOL_ROLES:
-    raise Fault(
-      f"{where} has role {role!r}: conversations with tools are not supported "
-      f"(roles: {', '.join(READ_ROLES)})"
     )
   if role not in READ_ROLES:
     raise Fault(
@@ -242,13 +225,16 @@ def _message(i: int, item: Any) -> Message | None:
       f"{', '.join(READ_ROLES)})"
     )
   try:
-    content = text(item["content"])
+    content = message_parts.content(item.get("content"))
   except Fault as fault:
     raise Fault(f"{where} ({role}): {fault}") from None
+  if more:
+    return Message(role, message_parts.join(content, more, where))
   if not content:
     if role in ("system", "developer"):
       return None
-    raise Fault(f"{where} ({role}) is empty")
+    if role != "tool":
+      raise Fault(f"{where} ({role}) is empty")
   return Message(role, content)
 
 
@@ -312,20 +298,3 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
     if cut > 0 and chosen[cut - 1] == " ":
       cut -= 1
   return chosen[:cut], chosen[cut:], rejected[cut:]
-
-
-def describe(value: Any) -> str:
-  """ "a list", "the number 3": what a cell holds; for messages."""
-  if value is None:
-    return "null"
-  if isinstance(value, bool):
-    return f"the boolean {str(value).lower()}"
-  if isinstance(value, int | float):
-    return f"the number {value}"
-  if isinstance(value, str):
-    return f"the text {quote(value)}"
-  if isinstance(value, list):
-    return "a list"
-  if isinstance(value, dict):
-    return "an object"
-  return f"a value of type {type(value).__name__}"

@@ -1,7 +1,6 @@
 """The canonical record that every file format becomes."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from offalign.data.reading.memory import Rows
@@ -13,12 +12,20 @@ FormName = Literal[
 """What a table of feedback can hold; see `forms.FORMS`."""
 
 ROLES = ("system", "user", "assistant")
-READ_ROLES = (*ROLES, "developer")
+READ_ROLES = (*ROLES, "developer", "tool")
 """A template that has no developer is given a system message instead."""
+
+TOOLS = "tools"
+"""The role of a conversation's first message where it has tools: their JSON."""
 
 
 class Message(NamedTuple):
-  """One turn of a conversation; `role` is one of `READ_ROLES`."""
+  """One turn of a conversation.
+
+  Attributes:
+    role: one of `READ_ROLES`, or `TOOLS`.
+    content: its text; a `WholeMessage` where it has more than text.
+  """
 
   role: str
   content: str
@@ -26,13 +33,6 @@ class Message(NamedTuple):
 
 Prompt = str | tuple[Message, ...]
 """Plain text, or the turns that come before an assistant's reply."""
-
-
-def messages_of(prompt: str | Sequence[Sequence[str]]) -> Prompt:
-  """A prompt whose turns may be plain (role, content) pairs, as a `Prompt`."""
-  if isinstance(prompt, str):
-    return prompt
-  return tuple(Message(*turn) for turn in prompt)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -141,6 +141,7 @@ class _Reading:
     used = set(parser.used)
     if not any(record.margin is not None for record in self.records):
       used.discard(forms.MARGIN)  # null in every row
+    used |= {"tools"} if parser.tools else set()
     unused = (c for c in raw.columns if c not in used)
     self.unused.update(dict.fromkeys(unused))
     self.metadata |= parser.metadata

@@ -24,9 +24,14 @@ _SETTINGS = (
   "tokenizer_class",
   "role_markers",
   "is_encoder_decoder",
+  "template_vars",
 )
 END_IDS = "end_token_ids"
 """Key of the end tokens that a model's own files name, see `end_tokens`."""
+
+
+TEMPLATES = ("chat_template", "tool_use_template")
+"""What the templates are called in what is known of a tokenizer."""
 
 
 def read(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
@@ -117,6 +122,7 @@ def _check_settings(known: dict[str, Any], file: Path) -> None:
   """Refuses settings of a type that they cannot have."""
   kinds: dict[str, tuple[type, str]] = {
     "tokenizer_class": (str, "text"),
+    "template_vars": (str, "text"),
     "role_markers": (dict, "a JSON object"),
     "is_encoder_decoder": (bool, "true or false"),
   }
@@ -137,7 +143,7 @@ def _shown(value: Any) -> str:
 
 
 def _template(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-  """The default chat template, or the names of those that are none."""
+  """The chat templates, or the names of those that are not used."""
   found = config.get("chat_template") or {}
   templates: dict[str, str] = {}
   if isinstance(found, str):
@@ -157,8 +163,12 @@ def _template(config: dict[str, Any], folder: Path) -> dict[str, Any]:
   file = folder / "chat_template.jinja"
   if file.is_file():
     templates["default"] = _text(file)
+  if isinstance(config.get("tool_use_template"), str):
+    templates.setdefault("tool_use", config["tool_use_template"])
   if "default" in templates:
-    return {"chat_template": templates["default"]}
+    # As in `transformers`, the second is for conversations with tools.
+    named = zip(TEMPLATES, ("default", "tool_use"), strict=True)
+    return {key: templates[name] for key, name in named if name in templates}
   return {"chat_template_names": sorted(templates)} if templates else {}
 
 

@@ -3,7 +3,8 @@
 import enum
 from collections.abc import Sequence
 
-from offalign.data.reading.records import Message
+from offalign.data.reading.records import TOOLS, Message
+from offalign.data.reading.whole_message import WholeMessage
 from offalign.data.text.boundary import Laid
 
 
@@ -12,7 +13,7 @@ class Lost(enum.IntFlag):
 
   Attributes:
     SYSTEM: text of a system message.
-    USER: text of a user's message.
+    USER: text of a user's message, or of a tool's.
     ASSISTANT: text of an assistant's turn before the last.
     REPLY: text of the reply.
     SPACE: white space of a message whose other text is there.
@@ -69,33 +70,49 @@ def lost_messages(messages: Sequence[Message], written: str) -> int:
     written: by the template, perhaps with marks around spelled tokens.
   """
   written, begin = _unmarked(written), 0
-  for message in messages:
-    at = written.find(message.content, begin)
+  said = [
+    (message.role, _text(message.content))
+    for message in messages
+    if message.role != TOOLS
+  ]
+  for _, text in said:
+    at = written.find(text, begin)
     if at < 0:
       break
-    begin = at + len(message.content)
+    begin = at + len(text)
   else:
     return 0
   # A template may write messages in another order. The longest first: a short
   # one is easily found inside another.
   lost, left = 0, written
-  for message in sorted(messages, key=lambda m: -len(m.content)):
-    if message.content in left:
-      left = left.replace(message.content, "\0", 1)
-    elif _bare(message.content) in _bare(left):
+  for role, text in sorted(said, key=lambda each: -len(each[1])):
+    if text in left:
+      left = left.replace(text, "\0", 1)
+    elif _bare(text) in _bare(left):
       lost |= Lost.SPACE
     else:
-      lost |= _ROLES.get(message.role, Lost.USER)
+      lost |= _ROLES.get(role, Lost.USER)
   return int(lost)
 
 
 def lost_reply(reply: str, written: str) -> int:
   """`Lost` flags of a reply; see `lost_messages`."""
-  written = _unmarked(written)
+  written, reply = _unmarked(written), _text(reply)
   if reply in written:
     return 0
   space_alone = _bare(reply) in _bare(written)
   return int(Lost.SPACE if space_alone else Lost.REPLY)
+
+
+def _text(content: str) -> str:
+  """What a message says, beside reasoning and calls.
+
+  Of reasoning in earlier turns the layout tells, and what is left out of a
+  reply's is refused.
+  """
+  if isinstance(content, WholeMessage):
+    return str(content.parts["content"])
+  return content
 
 
 def _unmarked(written: str) -> str:
@@ -108,7 +125,10 @@ def _bare(text: str) -> str:
 
 SAID = {
   Lost.SYSTEM: "have a system message of which the chat template drops text",
-  Lost.USER: "have a user's message of which the chat template drops text",
+  Lost.USER: (
+    "have a message of the user, or of a tool, of which the chat template "
+    "drops text"
+  ),
   Lost.ASSISTANT: (
     "have an earlier turn of the assistant of which the chat template drops "
     "text"

@@ -18,10 +18,11 @@ import tokenizers
 from offalign.data.reading.records import Prompt
 from offalign.data.text import (
   byte_level,
-  conversations,
   end_tokens,
   pretrained,
+  role_markers,
 )
+from offalign.data.text import template_vars as variables
 from offalign.data.text.boundary import Boundaries
 from offalign.data.text.chat_template import ChatTemplate
 from offalign.data.text.conversations import Conversations
@@ -38,8 +39,8 @@ class Tokenizer:
     vocab_size: V, one more than the largest id.
     pad_id: fills what masks hide; may equal another id.
     eos_id: ends a completion of plain text.
-    end_ids: whatever may end a completion: eos_id, the token that ends a
-      turn of the chat template, and those that the model's
+    end_ids: whatever may end a completion: eos_id, the tokens that end a turn
+      of the chat template, and one of tool calls, and those that the model's
       generation_config.json and config.json name; each once.
     bos_id: or None.
   """
@@ -76,19 +77,24 @@ class Tokenizer:
     self.bos_id = pretrained.special_id(backend, config, "bos_token")
     self._layout = self._make_layout()
     chat = self._layout.chat
-    ends = [eos] if chat is None else [eos, chat.end_id]
+    ends = [eos] if chat is None else [eos, chat.end_id, chat.call_end_id]
     self.end_ids = tuple(dict.fromkeys([*ends, *named]))
 
   def _make_layout(self) -> Layout:
     config, backend = self._config, self._backend
-    template, end = None, None
+    template, end, call_end = None, None, None
     if "chat_template" in config:
       special = pretrained.special_tokens(config)
-      template = ChatTemplate(config["chat_template"], special)
-      end = conversations.find_end(backend, template)
-      if end is not None:
-        # Text that spells it must not end a turn.
-        pretrained.make_special(backend, [str(backend.id_to_token(end))])
+      with_tools = config.get("tool_use_template")
+      template = ChatTemplate(config["chat_template"], special, with_tools)
+      end = role_markers.find_end(backend, template)
+      # Text that spells one must not begin or end a turn.
+      marks = role_markers.find(backend, template)
+      call_end = role_markers.find_call_end(backend, template, end)
+      marks += [
+        str(backend.id_to_token(i)) for i in (end, call_end) if i is not None
+      ]
+      pretrained.make_special(backend, marks)
     try:
       apart = tokenizers.Tokenizer.from_str(backend.to_str())
     except Exception as error:  # the library raises bare Exception
@@ -100,7 +106,8 @@ class Tokenizer:
     chat = None
     if template is not None:
       end = self.eos_id if end is None else end
-      chat = Conversations(backend, plain, template, self.bos_id, end)
+      ends = end, end if call_end is None else call_end
+      chat = Conversations(backend, plain, template, self.bos_id, *ends)
     markers = pretrained.role_marker_ids(backend, config)
     before, after = pretrained.around(backend, config)
     texts = Texts(plain, markers, before, after, self.eos_id)
@@ -138,6 +145,35 @@ class Tokenizer:
       UserError: where there is none, or it cannot be used.
     """
     return cls(*pretrained.read(Path(path).expanduser()))
+
+  def with_template_vars(self, text: str) -> "Tokenizer":
+    """The tokenizer whose chat template is given variables.
+
+    They are written into the template, so whoever has the tokenizer, an
+    exported one too, has them.
+
+    Args:
+      text: such as "enable_thinking=false"; see `template_vars.parse`.
+
+    Raises:
+      UserError: where there is no template, or it has no such variable.
+    """
+    templates = {
+      name: self._config[name]
+      for name in pretrained.TEMPLATES
+      if name in self._config
+    }
+    if not templates:
+      raise UserError(
+        f"{option('template_vars')} is set, but the tokenizer has no chat "
+        "template to read it; leave it out"
+      )
+    values = variables.parse(text)
+    variables.check(templates.values(), values)
+    for name, template in templates.items():
+      templates[name] = variables.fix(template, values)
+    config = self._config | templates | {"template_vars": text}
+    return Tokenizer(self._backend, config)
 
   def save(self, folder: str | Path) -> None:
     """Writes tokenizer.json and tokenizer_config.json into a folder."""

@@ -16,6 +16,7 @@ from offalign.data.views import (
   margins,
   rewards,
 )
+from offalign.data.views.every_turn import every_turn
 from offalign.data.views.feedback import Notes, Scored
 from offalign.data.views.options import DEFAULTS, ViewOptions
 from offalign.data.views.pairs import given_pairs, made_pairs
@@ -153,6 +154,8 @@ def _make_rows(
   if kind is Kind.GROUP:
     check_feedback(records, "groups")
   items, threshold = _rated(records, wants, options, notes, seed)
+  if options.train_on == "all":
+    items = every_turn(items, notes)
   if kind is Kind.SINGLE:
     return [row_of((item,)) for item in items], threshold
   return make_groups(items, options.group_size, notes), threshold

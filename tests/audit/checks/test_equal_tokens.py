@@ -80,7 +80,7 @@ def test_an_error_where_a_run_refuses(rows, loss, kind, write):
   assert (fault.severity, fault.count) == ("error", 12)
   assert fault.what.startswith("12 of 12 ")
   assert fault.what.endswith(
-    "--max_completion=20 cuts off what differs, and --max_completion="
+    "max_completion=20 cuts off what differs, and max_completion="
     f"{len(SHARED) + 1} is the least that keeps it"
   )
   assert len(fault.where) == 10
@@ -113,8 +113,8 @@ def test_prompts_and_rows_that_become_the_same(write):
   path = write(rows)
   report, (fault,) = found(path, "equal_prompts", max_prompt=6)
   assert fault.what == (
-    "4 prompts of different text are 2 as tokens: --max_prompt=6 cuts off what "
-    "differs, and --max_prompt=9 is the least that keeps it"
+    "4 prompts of different text are 2 as tokens: max_prompt=6 cuts off what "
+    "differs, and max_prompt=9 is the least that keeps it"
   )
   assert fault.where == (f"{path}, row 0 and {path}, row 1",)
   assert "4 (2 as tokens)" in text(report)
@@ -125,6 +125,18 @@ def test_prompts_and_rows_that_become_the_same(write):
   )
   # As text alone no row repeats another.
   assert report.repeats.rows.count == 0
+
+
+def test_the_cause_of_equal_prompts_is_not_that_of_completions(write):
+  rows = [
+    {"prompt": f"{i} and so on", "completion": f"{i}", "reward": i}
+    for i in range(30)
+  ]
+  _, (fault,) = found(write(rows), "equal_prompts", max_prompt=6)
+  assert fault.what == (
+    "30 prompts of different text are 1 as tokens: max_prompt=6 cuts off "
+    "what differs, and max_prompt=13 is the least that keeps it"
+  )
 
 
 def test_leaks_of_tokens(write):

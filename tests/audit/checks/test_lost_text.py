@@ -78,7 +78,7 @@ def test_a_limit_that_cuts_off_the_beginning():
   found = looked_at(rows, chat_cases.CHATML, max_prompt=20)
   assert found["lost_opening"].count == 2
   assert found["lost_opening_system"].where == ("a.jsonl, row 0, item 0",)
-  assert "loses its opening to --max_prompt=20" in found["lost_opening"].what
+  assert "loses its opening to max_prompt=20" in found["lost_opening"].what
 
 
 def test_a_reply_of_which_nothing_is_left():

@@ -123,6 +123,8 @@ def test_conversations_and_a_tokenizer_without_a_template(put, tmp_path):
   [
     ({"max_prompt": 5}, "max_prompt=5 counts tokens: give tokenizer too"),
     ({"tokenizer": "byte", "max_completion": 0}, "at least 1"),
+    ({"template_vars": "a=1"}, "give tokenizer too"),
+    ({"tokenizer": "byte", "template_vars": "a=1"}, "has no chat template"),
     ({"tokenizer": "bpe"}, "name the tokenizer.json"),
     ({"tokenizer": "absent"}, "absent"),
     ({"form": "pears"}, "did you mean 'pairs'"),

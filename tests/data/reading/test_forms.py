@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from offalign import data
@@ -132,7 +134,7 @@ def test_extra_keys_of_a_message_count_only_if_they_hold_something(write):
   row = {"prompt": [quiet], "completion": [reply("a")]}
   assert one(write, row).prompt == (Message("user", "u"),)
   row["prompt"] = [{**user("u"), "tool_calls": [1]}]
-  with pytest.raises(UserError, match="'tool_calls', which is not supported"):
+  with pytest.raises(UserError, match="'tool_calls', which only messages of"):
     data.load(write([row]))
 
 
@@ -173,13 +175,27 @@ def test_a_developer_message_is_read(write):
   )
 
 
-def test_conversations_with_tools_are_refused_and_notes_about_tools_not(write):
+@pytest.mark.parametrize("as_text", [False, True])
+def test_tools_come_before_the_conversation(write, as_text):
   row = {"prompt": [user("u")], "completion": [reply("a")]}
-  assert one(write, {**row, "tools": []}).completions == ("a",)
-  with pytest.raises(UserError, match=r"'tools': .*tools are not supported"):
-    data.load(write([row, {**row, "tools": [{"name": "f"}]}]))
+  tools = [{"name": "f", "description": "é"}]
+  row["tools"] = json.dumps(tools) if as_text else tools
+  table = data.load(write([row]))
+  (record,) = table.records
+  assert record.prompt == (
+    Message("tools", '[{"name": "f", "description": "é"}]'),
+    Message("user", "u"),
+  )
+  assert "not read" not in str(table.summary)
+  assert one(write, {**row, "tools": []}).prompt == record.prompt[1:]
+  assert one(write, {**row, "tools": "null"}).prompt == record.prompt[1:]
+
+
+def test_tools_of_plain_text_are_a_column_like_any_other(write):
   plain = {"prompt": "u", "completion": "a", "tools": "hammer"}
-  assert one(write, plain).prompt == "u"
+  table = data.load(write([plain]))
+  assert table.records[0].prompt == "u"
+  assert "columns not read: tools" in str(table.summary)
 
 
 def test_implicit_prompt_of_conversations(write):

@@ -4,6 +4,9 @@ import chat_cases
 import pytest
 from chat_cases import CHATML, messages
 
+from offalign.data import Message
+from offalign.data.reading.records import TOOLS
+from offalign.data.reading.whole_message import WholeMessage
 from offalign.data.text.round_trip import Lost, lost_messages, lost_reply
 from offalign.data.text.tokenizer import Tokenizer
 
@@ -81,3 +84,12 @@ def test_a_conversation_that_is_cut_from_the_left():
   assert lost(CHATML, turns, max_prompt=20)[0] == both
   assert lost(CHATML, turns[1:], max_prompt=20)[0] == Lost.OPENING
   assert lost(CHATML, turns, max_prompt=200)[0] == Lost(0)
+
+
+def test_messages_with_reasoning_and_tools():
+  reply = WholeMessage.of("yes", {"reasoning_content": "so"})
+  prompt = [Message(TOOLS, "[]"), Message("assistant", reply)]
+  assert lost_messages(prompt, "<think>so</think>yes") == 0
+  assert lost_messages(prompt, "so") == Lost.ASSISTANT
+  assert lost_reply(reply, "<think>so</think>yes") == 0
+  assert lost_reply(reply, "<think>so</think>") == Lost.REPLY
