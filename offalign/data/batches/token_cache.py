@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from offalign.data.reading.records import Prompt
+from offalign.data.reading.records import Message, Prompt
+from offalign.data.reading.whole_message import WholeMessage
 from offalign.data.text.layout import Encoded
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import UserError
@@ -106,8 +107,16 @@ def _key(
   digest = hashlib.sha256()
   for part in (about, *prompts, *sequences):
     # One line of JSON each: no two lists of texts give the same lines.
-    digest.update(json.dumps(part).encode() + b"\n")
+    parts = () if isinstance(part, str) else part
+    whole = "".join(f" {i}" for i, held in enumerate(parts) if _is_whole(held))
+    digest.update(f"{json.dumps(part)}{whole}\n".encode())
   return digest.hexdigest()[:32]
+
+
+def _is_whole(held: Any) -> bool:
+  """Whether a message or a completion is more than its text."""
+  content = held.content if isinstance(held, Message) else held
+  return isinstance(content, WholeMessage)
 
 
 def _write(path: Path, name: str, encoded: Encoded) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from offalign.data.reading.nulls import without_filling
 from offalign.errors import UserError
 
 _CHUNK = 1000  # rows of a Dataset that are Python objects at a time
@@ -58,7 +59,7 @@ class Rows(str):
       table, number = self.rows.with_format("arrow"), 0
       for part in table.iter(_CHUNK):
         for row in part.to_pylist():
-          yield number, row
+          yield number, without_filling(row)
           number += 1
       return
     for number, row in enumerate(self.rows):

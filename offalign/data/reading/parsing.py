@@ -182,19 +182,30 @@ def messages_of(prompt: str | Sequence[Any]) -> Prompt:
   """
   if isinstance(prompt, str):
     return prompt
-  if not any(isinstance(turn, Mapping) for turn in prompt):
-    return tuple(Message(*turn) for turn in prompt)
   turns = [
-    turn if isinstance(turn, Mapping) else Message(*turn)._asdict()
+    dict(turn) if isinstance(turn, Mapping) else Message(*turn)
     for turn in prompt
   ]
-  tools = [turn["content"] for turn in turns if turn.get("role") == TOOLS]
-  rest = [dict(turn) for turn in turns if turn.get("role") != TOOLS]
   try:
-    found = conversation(rest)
-    return (*map(message_parts.tools, tools), *found)
+    if any(isinstance(turn, dict) for turn in turns):
+      return _from_messages(turns)
+    return tuple(
+      message_parts.tools(turn.content) if turn.role == TOOLS else turn
+      for turn in turns
+      if isinstance(turn, Message)
+    )
   except Fault as fault:
     raise UserError(f"a prompt's conversation: {fault}") from None
+
+
+def _from_messages(turns: list[dict[str, Any] | Message]) -> Prompt:
+  """Messages as data has them, pairs and tools among them."""
+  items = [
+    turn._asdict() if isinstance(turn, Message) else turn for turn in turns
+  ]
+  tools = [item["content"] for item in items if item.get("role") == TOOLS]
+  rest = [item for item in items if item.get("role") != TOOLS]
+  return (*map(message_parts.tools, tools), *conversation(rest))
 
 
 def metadata(value: Any) -> Iterator[str]:

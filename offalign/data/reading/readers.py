@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from offalign.data.reading.memory import Rows
+from offalign.data.reading.nulls import without_filling
 from offalign.data.reading.records import Problem
 from offalign.errors import UserError
 
@@ -205,11 +206,12 @@ def _arrow_items(name: str, batches: Iterable[Any]) -> Iterator[Item]:
   start = 0
   for batch in batches:
     try:
-      yield from enumerate(batch.to_pylist(), start)
+      yield from enumerate(map(without_filling, batch.to_pylist()), start)
     except UnicodeDecodeError:
       for i in range(start, start + batch.num_rows):
         try:
-          yield i, batch.slice(i - start, 1).to_pylist()[0]
+          (row,) = batch.slice(i - start, 1).to_pylist()
+          yield i, without_filling(row)
         except UnicodeDecodeError:
           yield i, Problem(name, i, None, "not valid UTF-8")
     start += batch.num_rows

@@ -10,10 +10,22 @@ class WholeMessage(str):
 
   As text it is JSON of all of that, so that whatever compares, counts, hashes
   or shows contents sees the whole message, as it was logged. A chat template
-  is given the parts.
+  is given the parts. It does not equal a plain text of the same letters.
   """
 
   __slots__ = ()
+
+  def __eq__(self, other: object) -> bool:
+    """Whether the other is a whole message of the same JSON."""
+    return isinstance(other, WholeMessage) and str.__eq__(self, other)
+
+  def __ne__(self, other: object) -> bool:
+    """The contrary of `==`, which `str` has of its own."""
+    return not self == other
+
+  def __hash__(self) -> int:
+    """Another number than that of the plain text."""
+    return hash((WholeMessage, str(self)))
 
   @classmethod
   def of(cls, content: str, more: dict[str, Any]) -> "WholeMessage":

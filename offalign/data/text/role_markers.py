@@ -52,11 +52,9 @@ def written(template: ChatTemplate) -> str:
   return ""
 
 
-def find_end(
-  backend: tokenizers.Tokenizer, template: ChatTemplate
-) -> int | None:
-  """The added token that a template writes after a reply, or None."""
-  after = written(template).rpartition(REPLY)[2]
+def find_end(backend: tokenizers.Tokenizer, written: str) -> int | None:
+  """The added token that a template wrote after a reply, or None."""
+  after = written.rpartition(REPLY)[2]
   added = backend.get_added_tokens_decoder()
   for token in special_tokens.inside(backend, after):
     if token in added and not added[token].content.isspace():

@@ -87,10 +87,13 @@ class Tokenizer:
       special = pretrained.special_tokens(config)
       with_tools = config.get("tool_use_template")
       template = ChatTemplate(config["chat_template"], special, with_tools)
-      end = role_markers.find_end(backend, template)
+      marks = []
+      # One that writes nothing is not tried further: it may be slow to fail.
+      if written := role_markers.written(template):
+        end = role_markers.find_end(backend, written)
+        call_end = role_markers.find_call_end(backend, template, end)
+        marks = role_markers.find(backend, template)
       # Text that spells one must not begin or end a turn.
-      marks = role_markers.find(backend, template)
-      call_end = role_markers.find_call_end(backend, template, end)
       marks += [
         str(backend.id_to_token(i)) for i in (end, call_end) if i is not None
       ]

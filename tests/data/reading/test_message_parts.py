@@ -78,7 +78,7 @@ def test_calls_in_the_order_of_their_keys_and_as_json_text(write):
   call = {"name": "f", "arguments": '{"b": 1,"a": 2}', "x": None}
   for calls in ([call], json.dumps([call])):
     record = load(write, USER, {**CALLED, "tool_calls": calls})
-    assert record.completions[0] == (
+    assert str(record.completions[0]) == (
       '{"content": "", "tool_calls": [{"name": "f", "arguments": '
       '"{\\"b\\": 1,\\"a\\": 2}", "x": null}]}'
     )
@@ -217,5 +217,9 @@ def test_prompts_from_python_are_pairs_or_messages():
     "tool",
   ]
   assert found[2].content.parts["tool_calls"] == [chat_cases.CALL]
+  with pytest.raises(UserError, match="tool 0 has no name"):
+    messages_of([("tools", "[3]"), ("user", "u")])
+  with pytest.raises(UserError, match="text that is not JSON"):
+    messages_of([("tools", "[" * 100_000), ("user", "u")])
   with pytest.raises(UserError, match=r"role 'sys'.*roles: "):
     messages_of([{"role": "sys", "content": "x"}])

@@ -12,7 +12,7 @@ WHOLE = WholeMessage.of("said", {"tool_calls": [CALL]})
 
 
 def test_the_text_is_json_in_the_order_of_the_keys():
-  assert WHOLE == (
+  assert str(WHOLE) == (
     '{"content": "said", "tool_calls": [{"function": {"name": "f", '
     '"arguments": {"b": 1, "a": "é"}}, "id": "7"}]}'
   )
@@ -27,6 +27,14 @@ def test_copies_and_what_holds_it_are_equal():
   assert one == other
   assert len({one, other, Message("assistant", "said")}) == 2
   assert json.loads(json.dumps(one)) == ["assistant", str(WHOLE)]
+
+
+def test_plain_text_of_the_same_letters_is_another():
+  plain = str(WHOLE)
+  assert plain != WHOLE
+  assert plain != WHOLE
+  assert {WHOLE: 1, plain: 2} == {plain: 2, WholeMessage(plain): 1}
+  assert Message("assistant", WHOLE) != Message("assistant", plain)
 
 
 def test_map_changes_every_text_and_no_other_value():
