@@ -2,12 +2,15 @@
 
 `PROGRAMS` lists them; `python -m offalign NAME` and `offalign NAME` start one.
 Each is a module here with a function `run`, imported when it is started: the
-list needs no jax.
+list needs no jax. A process that was started as a program listens for Ctrl-C
+from here on, before jax is imported.
 """
 
 import importlib
+import pathlib
 import sys
 
+from offalign.distributed import interrupts
 from offalign.errors import suggest
 
 PROGRAMS = {
@@ -18,6 +21,21 @@ PROGRAMS = {
   "plan": "says what a training step takes on TPUs, before paying for them",
   "audit": "looks at data before anything is trained on it",
   "leaderboard": "ranks the results in a folder, as text, HTML and plots",
+}
+
+# What Ctrl-C leaves of the work of a program, where that is to be said.
+_LOST = {
+  "train": "nothing is lost, and the same command goes on",
+  "generate": "no file was written",
+  "judge": (
+    "no report was written; the answers of an endpoint are kept, so the same "
+    "command asks nothing twice"
+  ),
+  "export": (
+    "no model was written; what there is of it is a folder beside --out whose "
+    "name begins with a dot, to be deleted"
+  ),
+  "audit": "no report was written",
 }
 
 
@@ -31,6 +49,7 @@ def run() -> None:
     print(f"offalign: {_unknown(name)}", file=sys.stderr)
     sys.exit(2)
   sys.argv = [f"offalign.{name}", *rest]
+  _listen(name)
   importlib.import_module(f"offalign.programs.{name}").run()
 
 
@@ -58,3 +77,27 @@ def _unknown(name: str) -> str:
     )
   near = suggest(name, PROGRAMS) or f" (programs: {', '.join(PROGRAMS)})"
   return f"there is no program {name!r}{near}"
+
+
+def _listen(name: str) -> None:
+  interrupts.listen(f"offalign.{name}" if name else "offalign", _LOST.get(name))
+
+
+def _started_as() -> str | None:
+  """The program that this process is; "" = yet to be named, None = another.
+
+  It is `python -m offalign.NAME`, `python -m offalign`, or a script that was
+  installed as offalign-NAME or offalign.
+  """
+  spec = getattr(sys.modules["__main__"], "__spec__", None)
+  name = spec.name if spec else pathlib.Path(sys.argv[0]).stem.replace("-", ".")
+  package, _, rest = name.partition(".")
+  if package != "offalign":
+    return None
+  program = rest.partition(".")[0]
+  return program if program in PROGRAMS else ""
+
+
+_started = _started_as()
+if _started is not None:
+  _listen(_started)

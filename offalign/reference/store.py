@@ -21,6 +21,7 @@ import numpy as np
 
 from offalign.distributed import hosts
 from offalign.errors import UserError, option
+from offalign.files import writing
 
 SECONDS = 10.0  # between two writes, while log-probs are computed
 
@@ -92,10 +93,11 @@ class Store:
     }
     content = b"".join(column.tobytes() for column in columns.values())
     name = hashlib.sha256(content).hexdigest()[:16]
-    self._folder.mkdir(parents=True, exist_ok=True)
-    part = self._folder / f"{name}.part-{os.getpid()}"
-    with part.open("wb") as file:
-      np.savez(file, **columns)
-      file.flush()
-      os.fsync(file.fileno())
-    part.replace(self._folder / f"{name}.npz")
+    with writing(self._folder):
+      self._folder.mkdir(parents=True, exist_ok=True)
+      part = self._folder / f"{name}.part-{os.getpid()}"
+      with part.open("wb") as file:
+        np.savez(file, **columns)
+        file.flush()
+        os.fsync(file.fileno())
+      part.replace(self._folder / f"{name}.npz")

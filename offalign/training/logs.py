@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 import numpy as np
-import tensorboardX
 import tqdm
 
 from offalign.distributed import hosts
-from offalign.files import write_atomically
+from offalign.files import write_atomically, writing
 from offalign.policy.folder import METRICS, read_metrics
+from offalign.training.board import Board
 
 
 class Logs:
@@ -28,13 +28,15 @@ class Logs:
 
     Lines of a later step, left by a run that was cut off after its last
     checkpoint, are taken out: they will be written again.
+
+    Raises:
+      Unwritten: where a file cannot be written; so do `write` and `close`.
     """
     self._path = folder / METRICS
     _drop_after(self._path, start)
-    self._file = self._path.open("a", encoding="utf-8")
-    self._board = tensorboardX.SummaryWriter(
-      str(folder / "tensorboard"), purge_step=start + 1
-    )
+    with writing(self._path):
+      self._file = self._path.open("a", encoding="utf-8")
+    self._board = Board(folder / "tensorboard", purge_step=start + 1)
     self._bar = tqdm.tqdm(
       total=steps,
       initial=start,
@@ -69,10 +71,10 @@ class Logs:
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """Writes one line of metrics."""
     line = json.dumps({"step": step, **metrics})
-    self._file.write(line + "\n")
-    self._file.flush()
-    for name, value in metrics.items():
-      self._board.add_scalar(name, value, step)
+    with writing(self._path):
+      self._file.write(line + "\n")
+      self._file.flush()
+    self._board.write(step, metrics)
 
   def show(self, step: int, metrics: dict[str, float]) -> None:
     """Shows the state of the run: on the bar, or as a line without one."""
@@ -96,8 +98,11 @@ class Logs:
   def close(self) -> None:
     """Flushes and closes the files."""
     self._bar.close()
-    self._board.close()
-    self._file.close()
+    try:
+      self._board.close()
+    finally:
+      with writing(self._path):
+        self._file.close()
 
 
 class NoLogs(Logs):

@@ -1,5 +1,6 @@
 """The loop of a run: steps, lines of metrics, evaluations, checkpoints."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -81,11 +82,15 @@ class Loop:
     begin = int(state.step)
     try:
       if owed:
-        held = self._evaluate(begin, state)
+        with self.stop.saved():
+          held = self._evaluate(begin, state)
       for step in range(begin + 1, config.steps + 1):
-        state = self._step(step, state)
+        # The first step compiles, and there is nothing yet to keep.
+        first = step == begin + 1
+        with self.stop.saved() if first else contextlib.nullcontext():
+          state = self._step(step, state)
         if self._is_compared(step):
-          self._save(state)  # a judge may take long, and be cut off
+          self._save(state)  # a judge may be cut off
         found = self._evaluate(step, state)
         held = found or held
         better = bool(found) and self._is_best(step)
@@ -135,7 +140,9 @@ class Loop:
       held |= evaluate(learner, state, self.data, self.ref, size, self.stop)
     if self.selection is not None and self._is_compared(step):
       policy = learner.policy(state.params, self.ref)
-      held |= self.selection.compare(learner.model, policy, self.stop)
+      self.checkpoints.wait()
+      with self.stop.saved():  # a judge may take long
+        held |= self.selection.compare(learner.model, policy, self.stop)
     if held:
       self.logs.write(step, held)
       self.logs.say(f"step {step}: {describe(held)}")

@@ -41,7 +41,7 @@ from offalign.policy.folder import (
 from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
 from offalign.reference.store import Store
-from offalign.training import compile_cache, evaluation, header, inputs
+from offalign.training import compile_cache, evaluation, header, inputs, lock
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
 from offalign.training.logs import Logs, NoLogs
@@ -104,6 +104,7 @@ class Run:
       mesh = sharding.make_mesh(config.mesh)
     with concerning(option("batch_size", config.batch_size)):
       sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
+    lock.check(self.folder)
     known = read_about(self.folder)
     refuse_changes(config, known, self.folder)
     self.inputs = inputs.read(
@@ -184,8 +185,9 @@ class Run:
         f"this Run of {self.folder} has begun its training already: make "
         "another, which goes on from the newest checkpoint"
       )
-    with hosts.silent(not verbose), self._watch:
-      return Policy(self.folder, self._about, self._whole(stop or Stop()))
+    stop = stop or Stop()
+    with hosts.silent(not verbose), self._watch, stop.keeping():
+      return Policy(self.folder, self._about, self._whole(stop))
 
   def _whole(self, stop: Stop) -> int:
     """Trains; returns the last step."""
@@ -197,17 +199,25 @@ class Run:
         f"{option('out', self.folder)} cannot be a folder: {error.strerror}"
       ) from None
     hosts.check_shared(self.folder)
+    with lock.locked(self.folder):
+      return self._locked(stop)
+
+  def _locked(self, stop: Stop) -> int:
+    """Trains in a folder that no other run has; returns the last step."""
     best = None
     if self.config.keep_best is not None:
       best = Best(self.folder, self.config.keep_best)
     with Checkpoints(self.folder, self.config.keep, best) as checkpoints:
       try:
         return self._train(checkpoints, best, stop)
-      except Stopped:
+      except Stopped as stopped:
+        checkpoints.wait()
         latest = checkpoints.latest or 0
+        what = "interrupted" if stopped.interrupted else "asked to stop"
         raise Stopped(
-          f"asked to stop: step {latest} of {self.config.steps} is kept in "
-          f"{self.folder}; the same command goes on from there"
+          f"{what}: step {latest} of {self.config.steps} is kept in "
+          f"{self.folder}; the same command goes on from there",
+          interrupted=stopped.interrupted,
         ) from None
 
   def _train(
@@ -220,15 +230,25 @@ class Run:
       self._report_finished(begin)
       return begin
     stop.check()
-    state, window = learner.init(self._first, config.seed), []
+    state = learner.init(self._first, config.seed)
+    window: list[dict[str, float]] = []
     if begin:
-      state, window = checkpoints.restore(state), checkpoints.window()
+      state, window, moved = checkpoints.restore_whole(state)
+      begin = int(state.step)
+      for sentence in moved.values():
+        hosts.say(
+          f"warning: {sentence}; the run goes on from step {begin}, and what "
+          "was logged after that is logged again"
+        )
+      if moved:
+        owed = self._owes_evaluation(begin)
     if hosts.is_first():
       header.report(self.folder, self.inputs, learner, self._first, begin)
       self._begin_folder()
     data = self._with_reference(begin, stop)
     if self._selection is not None:
-      self._selection.prepare(learner.model, self._first, stop)
+      with stop.saved():
+        self._selection.prepare(learner.model, self._first, stop)
     ref = self._first if learner.has_frozen_weights else None
     self._first = None  # frees it, but for `ref`: from here on it is columns
     logs: Logs = NoLogs()

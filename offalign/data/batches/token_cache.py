@@ -20,7 +20,8 @@ import tokenizers
 from offalign.data.reading.records import Prompt
 from offalign.data.text.layout import Encoded
 from offalign.data.text.tokenizer import Tokenizer
-from offalign.errors import UserError
+from offalign.errors import option
+from offalign.files import Unwritten
 
 _VERSION = 1  # of the layout of tokens and of the files
 
@@ -78,8 +79,9 @@ def _writing(folder: Path) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    raise UserError(
-      f"the cache of tokens, {folder}, cannot be written: {error}"
+    raise Unwritten(
+      f"the cache of tokens, {folder}, cannot be written: {error}. Make room, "
+      f"or name another {option('cache')}"
     ) from error
 
 
