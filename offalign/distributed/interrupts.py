@@ -8,13 +8,14 @@ delays them, and no exception is raised in the middle of one. The process leaves
 by `os._exit`, since the threads of jax's runtime may crash an interpreter that
 they outlive.
 
-Python users get KeyboardInterrupt, as ever: only programs listen. Needs the
-standard library alone.
+`import offalign` listens where the process was started as a program. Python
+users get KeyboardInterrupt, as ever. Needs the standard library alone.
 """
 
 import atexit
 import contextlib
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -60,6 +61,38 @@ def listen(program: str, lost: str | None = None) -> None:
   # Once the interpreter takes itself down, no thread of Python sees a signal.
   atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
   threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+
+
+def started_as() -> str | None:
+  """The name of the program that this process is.
+
+  It is started as `python -m offalign.NAME`, `python -m offalign`, or by a
+  script that was installed as offalign-NAME or offalign.
+
+  Returns:
+    NAME; "" where it is yet to be named; None where it is none of offalign's.
+  """
+  place = pathlib.Path(sys.argv[0] if sys.argv else "")
+  name = place.name.removesuffix(".exe").replace("-", ".")
+  spec = getattr(sys.modules["__main__"], "__spec__", None)
+  if spec is not None:
+    name = spec.name
+  elif place.name == "-m":  # a package on the way to the module
+    words = iter(sys.orig_argv[1:])
+    word = next((word for word in words if word.startswith("-m")), "")
+    name = word[2:] or next(words, "")
+  first, _, rest = name.partition(".")
+  if first != "offalign" or rest == "py":
+    return None
+  program = rest.partition(".")[0]
+  return "" if program == "__main__" else program
+
+
+def listen_as_program() -> None:
+  """Listens where this process was started as a program; else does nothing."""
+  name = started_as()
+  if name is not None:
+    listen(f"offalign.{name}" if name else "offalign")
 
 
 def tell(lost: str | None) -> None:

@@ -7,7 +7,6 @@ threads print the same error once more each, as pages of Python's stack.
 import functools
 import logging
 import sys
-from types import TracebackType
 from typing import Any
 
 from absl import logging as absl_logging
@@ -16,22 +15,22 @@ from absl import logging as absl_logging
 @functools.cache
 def silence() -> None:
   """Drops these from now on, and nothing else."""
-  absl_logging.get_absl_logger().addFilter(_is_told)
-  before: Any = sys.excepthook
+  absl_logging.get_absl_logger().addFilter(_is_news)
+  logging.getLogger("asyncio").addFilter(_is_news)
+  before: Any = sys.unraisablehook
 
-  def excepthook(
-    kind: type[BaseException],
-    error: BaseException,
-    trace: TracebackType | None,
-  ) -> None:
-    # Of a read that has failed already: its loop is closed.
-    if kind is RuntimeError and str(error) == "Event loop is closed":
+  def hook(said: "sys.UnraisableHookArgs") -> None:
+    # Of tensorstore's threads, after a read that has failed.
+    error = said.exc_value
+    if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
       return
-    before(kind, error, trace)
+    before(said)
 
-  sys.excepthook = excepthook
+  sys.unraisablehook = hook
 
 
-def _is_told(record: logging.LogRecord) -> bool:
-  """Whether a line is to be logged: not orbax's, of an exception."""
-  return not (record.exc_info and "orbax" in record.pathname)
+def _is_news(record: logging.LogRecord) -> bool:
+  """Whether a line is to be logged: not orbax's of an error that it raises."""
+  text = record.pathname + record.getMessage()
+  told = record.exc_info or "Metadata file" in text
+  return not (told and "orbax" in text)

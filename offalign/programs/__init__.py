@@ -2,12 +2,10 @@
 
 `PROGRAMS` lists them; `python -m offalign NAME` and `offalign NAME` start one.
 Each is a module here with a function `run`, imported when it is started: the
-list needs no jax. A process that was started as a program listens for Ctrl-C
-from here on, before jax is imported.
+list needs no jax.
 """
 
 import importlib
-import pathlib
 import sys
 
 from offalign.distributed import interrupts
@@ -49,7 +47,7 @@ def run() -> None:
     print(f"offalign: {_unknown(name)}", file=sys.stderr)
     sys.exit(2)
   sys.argv = [f"offalign.{name}", *rest]
-  _listen(name)
+  interrupts.listen(sys.argv[0], _LOST.get(name))
   importlib.import_module(f"offalign.programs.{name}").run()
 
 
@@ -79,25 +77,4 @@ def _unknown(name: str) -> str:
   return f"there is no program {name!r}{near}"
 
 
-def _listen(name: str) -> None:
-  interrupts.listen(f"offalign.{name}" if name else "offalign", _LOST.get(name))
-
-
-def _started_as() -> str | None:
-  """The program that this process is; "" = yet to be named, None = another.
-
-  It is `python -m offalign.NAME`, `python -m offalign`, or a script that was
-  installed as offalign-NAME or offalign.
-  """
-  spec = getattr(sys.modules["__main__"], "__spec__", None)
-  name = spec.name if spec else pathlib.Path(sys.argv[0]).stem.replace("-", ".")
-  package, _, rest = name.partition(".")
-  if package != "offalign":
-    return None
-  program = rest.partition(".")[0]
-  return program if program in PROGRAMS else ""
-
-
-_started = _started_as()
-if _started is not None:
-  _listen(_started)
+interrupts.tell(_LOST.get(interrupts.started_as() or ""))

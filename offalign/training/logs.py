@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 
 from offalign.distributed import hosts
-from offalign.files import write_atomically, writing
+from offalign.files import Unwritten, write_atomically, writing
 from offalign.policy.folder import METRICS, read_metrics
 from offalign.training.board import Board
 
@@ -94,6 +94,16 @@ class Logs:
     if hosts.speaks():
       tqdm.tqdm.write(text, file=sys.stdout)
       sys.stdout.flush()
+
+  def __enter__(self) -> "Logs":
+    return self
+
+  def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    try:
+      self.close()
+    except Unwritten:
+      if kind is None:  # else that one says why
+        raise
 
   def close(self) -> None:
     """Flushes and closes the files."""

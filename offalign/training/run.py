@@ -4,7 +4,6 @@ Above 300 lines, since what `Run` checks before the first step is what it then
 trains with, and both are read together.
 """
 
-import contextlib
 import dataclasses
 import math
 import pathlib
@@ -277,7 +276,7 @@ class Run:
       profile=profile,
       window=window,
     )
-    with contextlib.closing(logs), profile:
+    with logs, profile:
       loop.run(state, owed)
     return config.steps
 
