@@ -1,8 +1,11 @@
 """Advice: findings that follow from the audit's numbers, with a remedy."""
 
+from collections.abc import Callable
+
 from offalign.audit.facts import Facts
-from offalign.audit.findings import Finding, percent
+from offalign.audit.findings import LISTED, Finding, percent
 from offalign.audit.measures import Measures, Spread
+from offalign.data.reading.outliers import FAR
 from offalign.data.reading.records import count
 
 _MUCH_BETWEEN = 0.2  # of the variance
@@ -68,6 +71,33 @@ def _constant(facts: Facts, measures: Measures) -> list[Finding]:
       "constant",
       f"every {facts.value} is {values[0].low:g}",
       "there is nothing to learn from them; look where they come from",
+    )
+  ]
+
+
+def outlying(
+  facts: Facts, measures: Measures, name: Callable[[int], str]
+) -> list[Finding]:
+  """Warns of values so far from all others that only they would count.
+
+  Args:
+    facts: what the data are.
+    measures: of their values.
+    name: the place of a row in words.
+  """
+  rows = measures.outlying
+  if not len(rows):
+    return []
+  where = [f"{name(int(x['row']))}: {x['value']:g}" for x in rows[:LISTED]]
+  return [
+    Finding(
+      "warning",
+      "outlying",
+      f"{count(len(rows), facts.value)} more than {FAR:,.0f} standard "
+      "deviations from the others, so that normalised rewards say nothing else",
+      "correct them, or leave these rows out",
+      len(rows),
+      tuple(where),
     )
   ]
 

@@ -8,6 +8,7 @@ from offalign.audit.groups import Groups
 from offalign.audit.moments import Moments, Sample, rank_correlation
 from offalign.audit.repeats import Repeats
 from offalign.audit.spill import ENTRY, Spill
+from offalign.data.reading.outliers import bounds
 
 BINS = 10
 SIDES = ("chosen", "rejected")
@@ -49,6 +50,8 @@ class Measures:
     negative: labelled bad.
     groups: sums over prompts.
     repeats: what occurs more than once.
+    outlying: `ENTRY` rows whose value is far from all others; see
+      `offalign.data.reading.outliers`.
     sample: `ENTRY` rows, for plots and quantiles.
     estimated: entries that were left out where the parts were full.
   """
@@ -75,7 +78,10 @@ class Measures:
       words[0].add(part["prompt_words"][part["side"] == 0].astype(float))
       everything.add(_valued(part))
     bins = _Bins(rewards, words)
+    low, high = bounds(_valued(self.sample.rows))
+    outlying = []
     for part in entries.parts():
+      outlying.append(part[(part["value"] < low) | (part["value"] > high)])
       self.groups.add(part, paired, everything)
       self.repeats.add(part, paired)
       for i, side in enumerate(sides):
@@ -83,6 +89,7 @@ class Measures:
         bins.rewards[i].add(_valued(of_side))
         bins.words[i + 1].add(of_side["words"])
       bins.words[0].add(part["prompt_words"][part["side"] == 0])
+    self.outlying = np.sort(np.concatenate(outlying), order=("row", "side"))
     named = SIDES if paired else ("completion",)
     prefixed = [f"{side}_{value_name}" for side in SIDES]
     value_names = prefixed if paired else [value_name]

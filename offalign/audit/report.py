@@ -7,7 +7,7 @@ from typing import Any
 
 from offalign.audit import methods as methods_lib
 from offalign.audit import spill
-from offalign.audit.advice import advise
+from offalign.audit.advice import advise, outlying
 from offalign.audit.collect import Collector
 from offalign.audit.facts import Facts, gather
 from offalign.audit.findings import SEVERITIES, Finding
@@ -153,6 +153,7 @@ def _audit(
     measures = Measures(entries, seen.ranked, kind)
     facts = gather(seen, measures, texts.count("equal_pairs"))
     findings += measures.repeats.findings(_namer(names))
+    findings += outlying(facts, measures, _namer(names))
     findings += advise(facts, measures, seen.longer, seen.as_long)
   if config.test is not None:
     leakage, more = _leakage(config, entries, names, folder)

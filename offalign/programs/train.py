@@ -19,7 +19,7 @@ from jax.errors import JaxRuntimeError
 from offalign.config import Config, presets
 from offalign.distributed import hosts, interrupts
 from offalign.distributed.signals import Stop, Stopped
-from offalign.errors import UserError, speaking, spoken
+from offalign.errors import UserError, marked, speaking, spoken
 from offalign.files import FULL, Unwritten, unwritten
 from offalign.programs import flags as flags_lib
 from offalign.training.logs import describe
@@ -63,7 +63,9 @@ def _train(config: Config, stop: Stop) -> tuple[int, bool]:
       "interrupted. The same command goes on from the newest checkpoint."
     )
     return interrupts.STATUS, False
-  hosts.say(f"done: {describe(run.held_out)}; run folder {run.folder}")
+  hosts.say(
+    f"done: {describe(run.held_out, run.pairs)}; run folder {run.folder}"
+  )
   if stop.interrupted:
     _complain("interrupted when all was done and kept")
     return interrupts.STATUS, True
@@ -79,7 +81,9 @@ def _failed(config: Config, error: Exception) -> int:
     _complain(error)
     return 2
   if isinstance(error, NonFinite):
-    _complain(f"{error}. Checkpoints and metrics up to there are kept.")
+    _complain(
+      f"{marked(error.args[0])}. Checkpoints and metrics up to there are kept."
+    )
     return 1
   if isinstance(error, OSError) and error.errno in FULL:
     _complain(unwritten(error.filename or config.out, error))

@@ -17,8 +17,8 @@ that they compare with, and why:
   loss below `ONE` counts as `ONE`.
 * `EXPLAINED` of the first loss and `MOVED` nats: the value explains the rewards
   to a hundredth, and the policy is where it began.
-* `OUTLYING` standard deviations of all other rewards: after normalising, what
-  the others say is a thousandth of what this one says.
+
+Outlying rewards are those of `offalign.data.reading.outliers`.
 """
 
 import dataclasses
@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 
 from offalign.data import TokenRows
+from offalign.data.reading import outliers
+from offalign.data.reading.records import count
 from offalign.errors import Sentence, option
 from offalign.files import write_atomically
 from offalign.losses import Loss
@@ -42,7 +44,9 @@ FAR = 30.0
 FALLEN = 5.0
 EXPLODED, LOST, ONE = 10.0, 1000.0, 1.0
 EXPLAINED, MOVED = 0.01, 0.1
-OUTLYING = 1000.0
+
+_NAMED = 5  # rows that a sentence names
+_KEPT = 100  # of the first lines, and of the last
 
 Line = dict[str, Any]
 """One line of metrics.jsonl: "step", and the metrics of that step."""
@@ -67,22 +71,25 @@ class Warned:
   sentence: str
 
 
-def nats(loss: Loss, held: Line) -> dict[str, float]:
+def nats(loss: Loss, held: Line, *, judged: bool) -> dict[str, float]:
   """Mean log-ratios of logged completions to the reference, in nats.
 
   Args:
     loss: its implicit reward is `scale` times the log-ratio.
     held: held-out metrics.
+    judged: whether there are held-out pairs, whose rewards are log-ratios to
+      the start for losses without a reference too.
 
   Returns:
-    "chosen" and "rejected", or "all"; {} for a loss whose implicit reward is
-    no sum of log-ratios.
+    "chosen" and "rejected", or "all"; {} where the implicit reward is no sum
+    of log-ratios.
   """
-  if loss.average or not loss.scale:
+  reads = "ref_logps" in loss.needs
+  if loss.average or not loss.scale or not (reads or judged):
     return {}
   names = {"chosen": "rewards/chosen", "rejected": "rewards/rejected"}
   if PREFIX + names["chosen"] not in held:
-    names = {"all": "rewards/mean"}
+    names = {"all": "rewards/mean"} if reads else {}
   return {
     who: held[PREFIX + name] / loss.scale
     for who, name in names.items()
@@ -90,34 +97,31 @@ def nats(loss: Loss, held: Line) -> dict[str, float]:
   }
 
 
-def describe_nats(loss: Loss, held: Line) -> str:
-  """The same as words, to be put after the held-out metrics; or ""."""
-  found = nats(loss, held)
-  if not found:
-    return ""
-  parts = [f"{who} {value:+.2f}" for who, value in found.items()]
-  return f", nats from the reference: {', '.join(parts)}"
+def far(found: dict[str, float]) -> str | None:
+  """Whether the policy has gone far from its reference.
 
-
-def far(lines: Sequence[Line], loss: Loss) -> str | None:
-  """Whether the policy has gone far from its reference."""
-  found = nats(loss, _last(lines, "eval_loss"))
+  Args:
+    found: see `nats`.
+  """
   worst = max(found, key=lambda who: abs(found[who]), default=None)
   if worst is None or abs(found[worst]) < FAR:
     return None
   what = "logged" if worst == "all" else worst
   return (
-    f"the policy is {abs(found[worst]):.0f} nats from its reference on held-out "
-    f"{what} completions: it has left what it learnt before. Lower "
+    f"the policy is {abs(found[worst]):.0f} nats from its reference on "
+    f"held-out {what} completions: it has left what it learnt before. Lower "
     f"{option('optimizer.learning_rate')}, or hold it closer by a larger beta "
     "or tau"
   )
 
 
-def both_falling(lines: Sequence[Line], loss: Loss) -> str | None:
-  """Whether chosen and rejected completions both become unlikely."""
-  found = nats(loss, _last(lines, "eval_rewards/chosen"))
-  if not found or max(found.values()) > -FALLEN or "chosen" not in found:
+def both_falling(found: dict[str, float]) -> str | None:
+  """Whether chosen and rejected completions both become unlikely.
+
+  Args:
+    found: see `nats`.
+  """
+  if "chosen" not in found or max(found.values()) > -FALLEN:
     return None
   return (
     "chosen and rejected completions are both less likely than to the "
@@ -146,8 +150,8 @@ def misled(lines: Sequence[Line], pairs: int | None) -> str | None:
   if pairs is not None and abs(share - 0.5) < 1 / math.sqrt(pairs):
     chance = ", which may be chance"
   return (
-    f"the held-out loss falls ({first:.4g} to {last:.4g}) while fewer than half "
-    f"of the held-out pairs are ranked as the feedback does "
+    f"the held-out loss falls ({first:.4g} to {last:.4g}) while fewer than "
+    "half of the held-out pairs are ranked as the feedback does "
     f"({share:.4g}{of_pairs(share, pairs)}{chance}): a falling loss is no sign "
     f"of learning here. Lower {option('optimizer.learning_rate')}"
   )
@@ -179,7 +183,8 @@ def exploded(lines: Sequence[Line]) -> tuple[str | None, bool]:
       before = [line for line in logged if abs(line[name]) < EXPLODED * first]
       worst = (
         f"the {what} is {last:,.4g} at step {logged[-1]['step']}, and was "
-        f"{logged[0][name]:,.4g} at step {logged[0]['step']}: the run diverges. "
+        f"{logged[0][name]:,.4g} at step {logged[0]['step']}: the run "
+        "diverges. "
         f"Lower {option('optimizer.learning_rate')}, or warm it up for longer; "
         f"the last step of a sound {what} was {before[-1]['step']}"
       )
@@ -187,19 +192,24 @@ def exploded(lines: Sequence[Line]) -> tuple[str | None, bool]:
   return worst, lost
 
 
-def idle(lines: Sequence[Line], loss: Loss, *, has_value: bool) -> str | None:
-  """Whether the value explains the rewards and the policy stands still."""
+def idle(
+  lines: Sequence[Line], scale: float, found: dict[str, float]
+) -> str | None:
+  """Whether the value explains the rewards and the policy stands still.
+
+  Args:
+    lines: what was logged of a loss with a value network.
+    scale: implicit reward per nat.
+    found: see `nats`.
+  """
   logged = [line for line in lines if "loss" in line]
-  if not has_value or len(logged) < 2:
+  if len(logged) < 2:
     return None
   first, last = logged[0]["loss"], logged[-1]["loss"]
-  moved = abs(last.get("x", 0)) if isinstance(last, dict) else None
-  del moved
   mean = logged[-1].get("rewards/mean")
-  if mean is None or not loss.scale or last > EXPLAINED * first:
+  if mean is None or last > EXPLAINED * first:
     return None
-  ratios = [abs(mean / loss.scale)]
-  ratios += [abs(x) for x in nats(loss, _last(lines, "eval_loss")).values()]
+  ratios = [abs(mean / scale), *map(abs, found.values())]
   if max(ratios) > MOVED:
     return None
   return (
@@ -210,24 +220,20 @@ def idle(lines: Sequence[Line], loss: Loss, *, has_value: bool) -> str | None:
   )
 
 
-def outlier(rows: TokenRows) -> str | None:
-  """Whether one reward is so far off that only it counts."""
-  if rows.rewards is None or rows.rewards.size < 3:
+def outlying(rows: TokenRows) -> str | None:
+  """Whether some rewards, as logged, are so far off that only they count."""
+  if rows.rewards is None:
     return None
-  rewards = rows.rewards.astype(np.float64).ravel()
-  at = int(np.abs(rewards - np.median(rewards)).argmax())
-  others = np.delete(rewards, at)
-  distance = abs(rewards[at] - others.mean())
-  # Of float32 rewards, whose last digits are no spread.
-  spread = max(others.std(), np.finfo(np.float32).eps * np.abs(others).max())
-  if not distance > OUTLYING * spread:
+  low, high = outliers.bounds(rows.rewards.ravel())
+  far_off = np.argwhere((rows.rewards < low) | (rows.rewards > high))
+  if not len(far_off):
     return None
-  row, k = divmod(at, rows.rewards.shape[1])
-  where = rows.sources[row][k] if rows.sources else f"row {row}"
+  named = [f"{rows.sources[i][k]}: {rows.rewards[i, k]:g}" for i, k in far_off]
+  more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
   return (
-    f"the reward of {where} is more than {OUTLYING:,.0f} standard deviations of "
-    "all other rewards away from them, so that only this row counts: correct "
-    "it, or leave it out"
+    f"{count(len(named), 'reward')} ({', '.join(named[:_NAMED])}{more}) more "
+    f"than {outliers.FAR:,.0f} standard deviations from all others, so that "
+    "the others count for nothing: correct these rows, or leave them out"
   )
 
 
@@ -244,9 +250,6 @@ def feedback(rows: TokenRows) -> dict[str, str]:
     found["equal_rewards"] = (
       f"all rewards are {rows.rewards.flat[0]:g}: there is nothing to learn"
     )
-  apart = outlier(rows)
-  if apart is not None:
-    found["outlying_reward"] = apart
   return found
 
 
@@ -273,7 +276,6 @@ class Health:
     rows: dict[str, TokenRows],
     say: Callable[[str], None],
     *,
-    has_value: bool = False,
     stops: bool = True,
   ):
     """Goes on from what was logged.
@@ -284,13 +286,12 @@ class Health:
       loss: that trains.
       rows: "train", and "judged" where there are held-out pairs.
       say: prints a sentence.
-      has_value: whether a value network is trained.
       stops: whether a loss beyond recovery ends the run.
     """
-    self.warned: list[Warned] = []
+    self.warned = [] if folder is None else _known(folder, lines)
     self._folder, self._lines = folder, list(lines)
     self._loss, self._rows, self._say = loss, rows, say
-    self._has_value, self._stops = has_value, stops
+    self._stops = stops
     judged = rows.get("judged")
     self.pairs = None if judged is None else len(judged)
 
@@ -307,20 +308,39 @@ class Health:
     """
     lines, loss = self._lines, self._loss
     lines.append({"step": step, **metrics})
+    del lines[_KEPT:-_KEPT]  # checks look at the first and the last
     sentence, lost = exploded(lines)
     if lost and self._stops and sentence is not None:
       raise Diverged(
-        f"step {step}: {Sentence(sentence)}. "
-        f"{Sentence(option('on_divergence', 'warn'))} goes on all the same"
+        Sentence(
+          f"step {step}: {sentence} ({option('on_divergence', 'warn')} goes on "
+          "all the same)"
+        )
       )
     self._warn(step, "exploded", sentence)
     if loss.trains_rewards:
       return
-    self._warn(step, "far", far(lines, loss))
-    self._warn(step, "both_falling", both_falling(lines, loss))
+    found = self.nats(_last(lines, "eval_loss"))
+    if "ref_logps" in loss.needs:
+      self._warn(step, "far", far(found))
+    self._warn(step, "both_falling", both_falling(found))
     self._warn(step, "misled", misled(lines, self.pairs))
-    idle_ = idle(lines, loss, has_value=self._has_value)
-    self._warn(step, "idle", idle_)
+    if "values" in loss.needs:
+      self._warn(step, "idle", idle(lines, loss.scale, found))
+
+  def first(self, step: int, loss: float) -> None:
+    """Takes the loss of one step, where none was logged before."""
+    if not any("loss" in line for line in self._lines):
+      self._lines.append({"step": step, "loss": loss})
+
+  def nats(self, held: Line) -> dict[str, float]:
+    """See `nats`."""
+    return nats(self._loss, held, judged=self.pairs is not None)
+
+  def describe(self, held: Line) -> str:
+    """The nats from the reference, to be put after held-out metrics; or ""."""
+    parts = [f"{who} {x:+.2f}" for who, x in self.nats(held).items()]
+    return f", nats from the reference: {', '.join(parts)}" if parts else ""
 
   def _warn(self, step: int, kind: str, sentence: str | None) -> None:
     if sentence is None or kind in {each.kind for each in self.warned}:
@@ -337,3 +357,18 @@ class Health:
 def _last(lines: Sequence[Line], name: str) -> Line:
   """The last line that has a metric; {} where none has."""
   return next((line for line in reversed(lines) if name in line), {})
+
+
+def _known(folder: pathlib.Path, lines: Sequence[Line]) -> list[Warned]:
+  """What was said of the steps that a run goes on from."""
+  upto = lines[-1]["step"] if lines else -1
+  return [each for each in read(folder) if each.step <= upto]
+
+
+def read(folder: pathlib.Path) -> list[Warned]:
+  """The warnings in the `FILE` of a run folder; [] where it has none."""
+  try:
+    found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    return [Warned(**each) for each in found["warnings"]]
+  except (OSError, ValueError, KeyError, TypeError):
+    return []  # it is written again

@@ -18,7 +18,7 @@ from offalign.errors import (
   within,
 )
 from offalign.losses import Loss
-from offalign.training import rewards, sources, views
+from offalign.training import health, rewards, sources, views
 from offalign.training.batches import Batches
 from offalign.training.sources import Source
 from offalign.training.views import Say
@@ -69,6 +69,9 @@ def read(
   train, scales = tokens(view, "training"), None
   held_out = None if held_view is None else tokens(held_view, "held out")
   mixture = _mixture(found, source_of, train, say)
+  apart = health.outlying(train) if rewards.reads_rewards(loss) else None
+  if apart is not None:
+    said.append(f"warning: {apart}")
   if rewards.is_wanted(config, loss):
     train, held_out, scales = rewards.apply(
       config.normalize_by or "dataset",

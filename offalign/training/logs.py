@@ -11,9 +11,11 @@ import numpy as np
 import tqdm
 
 from offalign.distributed import hosts
+from offalign.errors import spoken
 from offalign.files import Unwritten, write_atomically, writing
 from offalign.policy.folder import METRICS, read_metrics
 from offalign.training.board import Board
+from offalign.training.health import of_pairs
 
 
 class Logs:
@@ -92,7 +94,7 @@ class Logs:
   def say(self, text: str) -> None:
     """Prints a line without breaking the bar."""
     if hosts.speaks():
-      tqdm.tqdm.write(text, file=sys.stdout)
+      tqdm.tqdm.write(spoken(text), file=sys.stdout)
       sys.stdout.flush()
 
   def __enter__(self) -> "Logs":
@@ -165,13 +167,20 @@ def mean_of(lines: list[dict[str, float]]) -> dict[str, float]:
   }
 
 
-def describe(held: dict[str, float]) -> str:
-  """The held-out metrics in one line."""
+def describe(held: dict[str, float], pairs: int | None = None) -> str:
+  """The held-out metrics in one line.
+
+  Args:
+    held: the metrics.
+    pairs: how many pairs the accuracy is of, to be said too.
+  """
+  accuracy = "eval_rewards/accuracies"
   parts = [
     f"{label} {held[name]:.4f}"
+    + (of_pairs(held[name], pairs) if name == accuracy else "")
     for name, label in (
       ("eval_loss", "held-out loss"),
-      ("eval_rewards/accuracies", "held-out reward accuracy"),
+      (accuracy, "held-out reward accuracy"),
       ("eval_rewards/margins", "reward margin"),
       ("eval_win_rate/sft", "win rate against the start"),
     )

@@ -41,8 +41,10 @@ from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
 from offalign.reference.store import Store
 from offalign.training import compile_cache, evaluation, header, inputs, lock
+from offalign.training import health as health_lib
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
+from offalign.training.health import Health
 from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
 from offalign.training.profile import Profile
@@ -176,7 +178,8 @@ class Run:
 
     Raises:
       UserError: for a folder or a checkpoint that cannot be used.
-      NonFinite: where the loss stops being a number.
+      NonFinite: where the loss stops being a number, or has grown beyond
+        recovery (`Diverged`).
       Stopped: where it was asked for; says how to go on.
     """
     if self._first is None:
@@ -256,6 +259,15 @@ class Run:
       logs = Logs(self.folder, begin, config.steps)
       rows = data.rows["train"]
       cost = Cost(self.folder, rows, self.sampler, self._watch, begin)
+    health = Health(
+      self.folder if hosts.is_first() else None,
+      [x for x in read_metrics(self.folder) if begin and x["step"] <= begin],
+      learner.loss,
+      data.rows,
+      logs.say,
+      stops=config.on_divergence == "stop",
+    )
+    health.begin(begin)
     traced = config.profile or 0
     profile = Profile(
       self.folder / "profile", traced if hosts.is_first() else 0, begin
@@ -274,6 +286,7 @@ class Run:
       selection=self._selection,
       stop=stop,
       profile=profile,
+      health=health,
       window=window,
     )
     with logs, profile:
@@ -314,6 +327,17 @@ class Run:
   def held_out(self) -> dict[str, float]:
     """The last held-out metrics; {} where none were logged."""
     return held_out_metrics(self.folder)
+
+  @property
+  def pairs(self) -> int | None:
+    """How many held-out pairs the reward accuracy is of, if any."""
+    rows = self.inputs.rows.get("judged")
+    return None if rows is None else len(rows)
+
+  @property
+  def health(self) -> list[str]:
+    """The warnings that the run gave while it trained, in order."""
+    return [each.sentence for each in health_lib.read(self.folder)]
 
   @property
   def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
