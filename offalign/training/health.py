@@ -182,8 +182,8 @@ def exploded(lines: Sequence[Line]) -> tuple[str | None, bool]:
     if worst is None or beyond > lost:
       before = [line for line in logged if abs(line[name]) < EXPLODED * first]
       worst = (
-        f"the {what} is {last:,.4g} at step {logged[-1]['step']}, and was "
-        f"{logged[0][name]:,.4g} at step {logged[0]['step']}: the run "
+        f"the {what} is {_short(last)} at step {logged[-1]['step']}, and was "
+        f"{_short(logged[0][name])} at step {logged[0]['step']}: the run "
         "diverges. "
         f"Lower {option('optimizer.learning_rate')}, or warm it up for longer; "
         f"the last step of a sound {what} was {before[-1]['step']}"
@@ -307,7 +307,7 @@ class Health:
       Diverged: where to go on is pointless.
     """
     lines, loss = self._lines, self._loss
-    lines.append({"step": step, **metrics})
+    lines.append({**metrics, "step": step})
     del lines[_KEPT:-_KEPT]  # checks look at the first and the last
     sentence, lost = exploded(lines)
     if lost and self._stops and sentence is not None:
@@ -352,6 +352,10 @@ class Health:
       found = [dataclasses.asdict(each) for each in self.warned]
       text = json.dumps({"warnings": found}, indent=1) + "\n"
       write_atomically(self._folder / FILE, text)
+
+
+def _short(x: float) -> str:
+  return f"{x:,.0f}" if 100 <= abs(x) < 1e15 else f"{x:.4g}"
 
 
 def _last(lines: Sequence[Line], name: str) -> Line:

@@ -16,10 +16,10 @@ rows."""
 def bounds(values: np.ndarray) -> tuple[float, float]:
   """Finds the bounds beyond which a value is outlying.
 
-  The spread is the smaller of two, where it is not 0: that of the values between
-  the first and the last hundredth, so that several outlying values do not hide
+  The spread is the smaller of two: that of the values between the first and the
+  last hundredth, if they differ, so that several outlying values do not hide
   each other; and that of all values but the most distant, which is for few
-  values. Where both are 0, it is the size of the one number, or 1.
+  values. Where the latter are all one number, it is that number's size, or 1.
 
   Args:
     values: [N], finite; a sample will do.
@@ -35,7 +35,8 @@ def bounds(values: np.ndarray) -> tuple[float, float]:
   inner = values[(values >= low) & (values <= high)]
   rest = np.delete(values, np.abs(values - center).argmax())
   with np.errstate(over="ignore", invalid="ignore"):
-    spreads = (float(inner.std()), float(rest.std()))
-  known = [spread for spread in spreads if 0 < spread < np.inf]
-  spread = min(known, default=max(1.0, abs(center)))
+    central, others = float(inner.std()), float(rest.std())
+  spread = others or max(1.0, abs(center))
+  if others and 0 < central < np.inf:
+    spread = min(central, others)
   return center - FAR * spread, center + FAR * spread
