@@ -187,6 +187,7 @@ def _audit(
       longer, as_long = equal.longer, equal.as_long
     unit = "tokens" if equal is not None else ""
     findings += rewards.findings(facts, measures)
+    findings += rewards.outlying(facts, measures, _namer(names))
     findings += length_bias.findings(facts, measures, longer, as_long, unit)
     findings += estimates.findings(measures)
   if config.test is not None:

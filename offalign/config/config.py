@@ -29,6 +29,7 @@ CHANGEABLE = {
   "remat",
   "compile_cache",
   "profile",
+  "on_divergence",
   "packing",
   "data.cache",
   *(f"mesh.{axis}" for axis in AXES),
@@ -88,6 +89,9 @@ class Config:
       none.
     profile: steps to trace, after the first two, into RUN/profile; default
       none.
+    on_divergence: whether a loss that has grown a thousandfold, which no run
+      comes back from, stops the run or is warned of alone. One that is no
+      number always stops it.
     select: keeps the checkpoint that wins most comparisons; default none.
   """
 
@@ -114,6 +118,7 @@ class Config:
   keep_best: str | None = None
   compile_cache: str | None = None
   profile: int | None = None
+  on_divergence: Literal["stop", "warn"] = "stop"
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   value: ValueConfig | None = None
   lora: LoraConfig | None = None

@@ -18,6 +18,19 @@ import jax
 
 from offalign.errors import UserError
 
+# Begin the message of a read that failed though the files may be whole.
+_PASSING = (
+  "PERMISSION_DENIED",
+  "UNAVAILABLE",
+  "RESOURCE_EXHAUSTED",
+  "DEADLINE_EXCEEDED",
+)
+
+
+class Damaged(UserError):
+  """The files of a checkpoint cannot be read; an older one perhaps can."""
+
+
 _LATE = ("Event loop is closed", "Encountered error while reading array")
 
 
@@ -49,7 +62,8 @@ def reading(folder: pathlib.Path, step: int | None) -> Iterator[None]:
     step: of the one that is read.
 
   Raises:
-    UserError: naming the checkpoint, for whatever exception.
+    Damaged: naming the checkpoint, for whatever exception.
+    UserError: likewise, where the files may be whole all the same.
   """
   try:
     with quietly():
@@ -57,10 +71,18 @@ def reading(folder: pathlib.Path, step: int | None) -> Iterator[None]:
   except (UserError, MemoryError, jax.errors.JaxRuntimeError):
     raise  # nothing that the files say
   except Exception as error:  # damage takes many forms
-    raise UserError(
+    raise (UserError if _is_passing(error) else Damaged)(
       f"the checkpoint at step {step} in {folder} cannot be read "
       f"({_reason(error)}); remove its folder to go on from the one before"
     ) from error
+
+
+def _is_passing(error: Exception) -> bool:
+  """Whether a read failed for another reason than what the files hold."""
+  if isinstance(error, OSError):
+    missing = FileNotFoundError | NotADirectoryError | IsADirectoryError
+    return not isinstance(error, missing)
+  return str(error).startswith(_PASSING)
 
 
 def _reason(error: Exception) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 
 from offalign.distributed import hosts
 from offalign.errors import UserError, option
+from offalign.files import writing
 
 SECONDS = 10.0  # between two writes, while log-probs are computed
 
@@ -144,15 +145,9 @@ class Shared:
     """Writes log-probs for the runs to come.
 
     Raises:
-      UserError: where the cache cannot be written to.
+      Unwritten: where the cache cannot be written to.
     """
-    try:
-      _write(self._folder, self._identity, new)
-    except OSError as error:
-      raise UserError(
-        f"the cache of reference log-probs, {self._folder}, cannot be written: "
-        f"{error}"
-      ) from error
+    _write(self._folder, self._identity, new)
 
 
 def _read(path: pathlib.Path) -> tuple[str, dict[str, float]]:
@@ -179,10 +174,11 @@ def _write(
   }
   content = b"".join(column.tobytes() for column in columns.values())
   name = hashlib.sha256(content).hexdigest()[:16]
-  folder.mkdir(parents=True, exist_ok=True)
-  part = folder / f"{name}.part-{os.getpid()}"
-  with part.open("wb") as file:
-    np.savez(file, **columns)
-    file.flush()
-    os.fsync(file.fileno())
-  part.replace(folder / f"{name}.npz")
+  with writing(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{name}.part-{os.getpid()}"
+    with part.open("wb") as file:
+      np.savez(file, **columns)
+      file.flush()
+      os.fsync(file.fileno())
+    part.replace(folder / f"{name}.npz")

@@ -22,6 +22,7 @@ from offalign.errors import (
 from offalign.losses import Loss
 from offalign.training import (
   equal_rows,
+  health,
   held_prompts,
   rewards,
   sources,
@@ -97,6 +98,9 @@ def read(
     _note_selection(found, tokenizer, config, say)
   mixture = _mixture(found, source_of, train, say)
   viewed = (*view.rows, *(held_view.rows if held_view else ()))
+  apart = health.outlying(train) if rewards.reads_rewards(loss) else None
+  if apart is not None:
+    said.append(f"warning: {apart}")
   if rewards.is_wanted(config, loss, viewed):
     train, held_out, scales = rewards.apply(
       config.normalize_by or "dataset",

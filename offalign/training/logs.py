@@ -8,12 +8,14 @@ import time
 from typing import Any
 
 import numpy as np
-import tensorboardX
 import tqdm
 
 from offalign.distributed import hosts
-from offalign.files import write_atomically
+from offalign.errors import spoken
+from offalign.files import Unwritten, write_atomically, writing
 from offalign.policy.folder import METRICS, read_metrics
+from offalign.training.board import Board
+from offalign.training.health import of_pairs
 
 
 class Logs:
@@ -28,13 +30,15 @@ class Logs:
 
     Lines of a later step, left by a run that was cut off after its last
     checkpoint, are taken out: they will be written again.
+
+    Raises:
+      Unwritten: where a file cannot be written; so do `write` and `close`.
     """
     self._path = folder / METRICS
     _drop_after(self._path, start)
-    self._file = self._path.open("a", encoding="utf-8")
-    self._board = tensorboardX.SummaryWriter(
-      str(folder / "tensorboard"), purge_step=start + 1
-    )
+    with writing(self._path):
+      self._file = self._path.open("a", encoding="utf-8")
+    self._board = Board(folder / "tensorboard", purge_step=start + 1)
     self._bar = tqdm.tqdm(
       total=steps,
       initial=start,
@@ -69,10 +73,10 @@ class Logs:
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """Writes one line of metrics."""
     line = json.dumps({"step": step, **metrics})
-    self._file.write(line + "\n")
-    self._file.flush()
-    for name, value in metrics.items():
-      self._board.add_scalar(name, value, step)
+    with writing(self._path):
+      self._file.write(line + "\n")
+      self._file.flush()
+    self._board.write(step, metrics)
 
   def show(self, step: int, metrics: dict[str, float]) -> None:
     """Shows the state of the run: on the bar, or in a line of its own."""
@@ -90,14 +94,27 @@ class Logs:
   def say(self, text: str) -> None:
     """Prints a line without breaking the bar."""
     if hosts.speaks():
-      tqdm.tqdm.write(text, file=sys.stdout)
+      tqdm.tqdm.write(spoken(text), file=sys.stdout)
       sys.stdout.flush()
+
+  def __enter__(self) -> "Logs":
+    return self
+
+  def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    try:
+      self.close()
+    except Unwritten:
+      if kind is None:  # else that one says why
+        raise
 
   def close(self) -> None:
     """Flushes and closes the files."""
     self._bar.close()
-    self._board.close()
-    self._file.close()
+    try:
+      self._board.close()
+    finally:
+      with writing(self._path):
+        self._file.close()
 
 
 class NoLogs(Logs):
@@ -150,13 +167,20 @@ def mean_of(lines: list[dict[str, float]]) -> dict[str, float]:
   }
 
 
-def describe(held: dict[str, float]) -> str:
-  """The held-out metrics in one line."""
+def describe(held: dict[str, float], pairs: int | None = None) -> str:
+  """The held-out metrics in one line.
+
+  Args:
+    held: the metrics.
+    pairs: how many pairs the accuracy is of, to be said too.
+  """
+  accuracy = "eval_rewards/accuracies"
   parts = [
     f"{label} {held[name]:.4f}"
+    + (of_pairs(held[name], pairs) if name == accuracy else "")
     for name, label in (
       ("eval_loss", "held-out loss"),
-      ("eval_rewards/accuracies", "held-out reward accuracy"),
+      (accuracy, "held-out reward accuracy"),
       ("eval_rewards/margins", "reward margin"),
       ("eval_win_rate/sft", "win rate against the start"),
       ("eval_win_rate/unfinished", "completions unfinished"),

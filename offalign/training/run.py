@@ -4,7 +4,6 @@ Above 300 lines, since what `Run` checks before the first step is what it then
 trains with, and both are read together.
 """
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -43,9 +42,11 @@ from offalign.policy.folder import (
 from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
 from offalign.reference.store import Shared, Store
-from offalign.training import compile_cache, evaluation, header, inputs
+from offalign.training import compile_cache, evaluation, header, inputs, lock
+from offalign.training import health as health_lib
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
+from offalign.training.health import Health
 from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
 from offalign.training.profile import Profile
@@ -110,6 +111,7 @@ class Run:
       mesh = sharding.make_mesh(config.mesh)
     with concerning(option("batch_size", config.batch_size)):
       sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
+    lock.check(self.folder)
     known = read_about(self.folder)
     refuse_changes(config, known, self.folder)
     self.inputs = inputs.read(
@@ -191,7 +193,8 @@ class Run:
 
     Raises:
       UserError: for a folder or a checkpoint that cannot be used.
-      NonFinite: where the loss stops being a number.
+      NonFinite: where the loss stops being a number, or has grown beyond
+        recovery (`Diverged`).
       Stopped: where the run was asked to stop; says how to go on.
     """
     if self._first is None:
@@ -199,8 +202,9 @@ class Run:
         f"this Run of {self.folder} has begun its training already: make "
         "another, which goes on from the newest checkpoint"
       )
-    with hosts.silent(not verbose), self._watch:
-      return Policy(self.folder, self._about, self._whole(stop or Stop()))
+    stop = stop or Stop()
+    with hosts.silent(not verbose), self._watch, stop.keeping():
+      return Policy(self.folder, self._about, self._whole(stop))
 
   def _whole(self, stop: Stop) -> int:
     """Trains; returns the last step."""
@@ -212,17 +216,25 @@ class Run:
         f"{option('out', self.folder)} cannot be a folder: {error.strerror}"
       ) from None
     hosts.check_shared(self.folder)
+    with lock.locked(self.folder):
+      return self._locked(stop)
+
+  def _locked(self, stop: Stop) -> int:
+    """Trains in a folder that no other run has; returns the last step."""
     best = None
     if self.config.keep_best is not None:
       best = Best(self.folder, self.config.keep_best)
     with Checkpoints(self.folder, self.config.keep, best) as checkpoints:
       try:
         return self._train(checkpoints, best, stop)
-      except Stopped:
+      except Stopped as stopped:
+        checkpoints.wait()
         latest = checkpoints.latest or 0
+        what = "interrupted" if stopped.interrupted else "asked to stop"
         raise Stopped(
-          f"asked to stop: step {latest} of {self.config.steps} is kept in "
-          f"{self.folder}; the same command goes on from there"
+          f"{what}: step {latest} of {self.config.steps} is kept in "
+          f"{self.folder}; the same command goes on from there",
+          interrupted=stopped.interrupted,
         ) from None
 
   def _train(
@@ -235,9 +247,18 @@ class Run:
       self._report_finished(begin)
       return begin
     stop.check()
-    state, window = learner.init(self._first, config.seed), []
+    state = learner.init(self._first, config.seed)
+    window: list[dict[str, float]] = []
     if begin:
-      state, window = checkpoints.restore(state), checkpoints.window()
+      state, window, moved = checkpoints.restore_whole(state)
+      begin = int(state.step)
+      for sentence in moved.values():
+        hosts.say(
+          f"warning: {sentence}; the run goes on from step {begin}, and what "
+          "was logged after that is logged again"
+        )
+      if moved:
+        owed = self._owes_evaluation(begin)
     else:
       state = self._from_reward_model(state)
     if hosts.is_first():
@@ -245,7 +266,8 @@ class Run:
       self._begin_folder()
     data = self._with_reference(begin, stop)
     if self._selection is not None:
-      self._selection.prepare(learner.model, self._first, stop)
+      with stop.saved():
+        self._selection.prepare(learner.model, self._first, stop)
     ref = self._first if learner.has_frozen_weights else None
     self._first = None  # frees it, but for `ref`: from here on it is columns
     logs: Logs = NoLogs()
@@ -254,6 +276,15 @@ class Run:
       logs = Logs(self.folder, begin, config.steps)
       rows = data.rows["train"]
       cost = Cost(self.folder, rows, self.sampler, self._watch, begin)
+    health = Health(
+      self.folder if hosts.is_first() else None,
+      [x for x in read_metrics(self.folder) if begin and x["step"] <= begin],
+      learner.loss,
+      data.rows,
+      logs.say,
+      stops=config.on_divergence == "stop",
+    )
+    health.begin(begin)
     traced = config.profile or 0
     profile = Profile(
       self.folder / "profile", traced if hosts.is_first() else 0, begin
@@ -272,9 +303,10 @@ class Run:
       selection=self._selection,
       stop=stop,
       profile=profile,
+      health=health,
       window=window,
     )
-    with contextlib.closing(logs), profile:
+    with logs, profile:
       loop.run(state, owed)
     return config.steps
 
@@ -327,6 +359,17 @@ class Run:
   def held_out(self) -> dict[str, float]:
     """The last held-out metrics; {} where none were logged."""
     return held_out_metrics(self.folder)
+
+  @property
+  def pairs(self) -> int | None:
+    """How many held-out pairs the reward accuracy is of, if any."""
+    rows = self.inputs.rows.get("judged")
+    return None if rows is None else len(rows)
+
+  @property
+  def health(self) -> list[str]:
+    """The warnings that the run gave while it trained, in order."""
+    return [each.sentence for each in health_lib.read(self.folder)]
 
   @property
   def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -1,9 +1,12 @@
 """Rewards and labels: absent, constant, tied, skewed, or easily flipped."""
 
-from offalign.audit.findings import Finding, percent
+from collections.abc import Callable
+
+from offalign.audit.findings import LISTED, Finding, percent
 from offalign.audit.statistics.facts import Facts
 from offalign.audit.statistics.histogram import Spread
 from offalign.audit.statistics.measures import Measures
+from offalign.data.reading.outliers import FAR
 from offalign.data.reading.records import count
 from offalign.errors import Sentence, option
 
@@ -55,6 +58,33 @@ def _constant(facts: Facts, measures: Measures) -> list[Finding]:
       "constant",
       f"every {facts.value} is {values[0].low:g}",
       "there is nothing to learn from them; look where they come from",
+    )
+  ]
+
+
+def outlying(
+  facts: Facts, measures: Measures, name: Callable[[int], str]
+) -> list[Finding]:
+  """Warns of values so far from all others that only they would count.
+
+  Args:
+    facts: what the data are.
+    measures: of their values.
+    name: the place of a row in words.
+  """
+  rows = measures.outlying
+  if not len(rows):
+    return []
+  where = [f"{name(int(x['row']))}: {x['value']:g}" for x in rows[:LISTED]]
+  return [
+    Finding(
+      "warning",
+      "outlying",
+      f"{count(len(rows), facts.value)} more than {FAR:,.0f} standard "
+      "deviations from the others, so that normalised rewards say nothing else",
+      "correct them, or leave these rows out",
+      len(rows),
+      tuple(where),
     )
   ]
 

@@ -10,6 +10,7 @@ from offalign.audit.statistics.streaming import (
   Sample,
   rank_correlation,
 )
+from offalign.data.reading.outliers import bounds
 
 SIDES = ("chosen", "rejected")
 
@@ -23,6 +24,8 @@ class Measures:
     positive: completions labelled good.
     negative: labelled bad.
     groups: sums over prompts.
+    outlying: `ENTRY` rows whose value is far from all others; see
+      `offalign.data.reading.outliers`.
     sample: `ENTRY` rows, for plots and quantiles.
     estimated: entries that were left out where the parts were full.
   """
@@ -49,13 +52,17 @@ class Measures:
       words[0].add(part["prompt_words"][part["side"] == 0].astype(float))
       everything.add(_valued(part))
     bins = _Bins(rewards, words)
+    low, high = bounds(_valued(self.sample.rows))
+    outlying = []
     for part in entries.parts():
+      outlying.append(part[(part["value"] < low) | (part["value"] > high)])
       self.groups.add(part, paired, everything)
       for i, side in enumerate(sides):
         of_side = _of(part, side)
         bins.rewards[i].add(_valued(of_side))
         bins.words[i + 1].add(of_side["words"])
       bins.words[0].add(part["prompt_words"][part["side"] == 0])
+    self.outlying = np.sort(np.concatenate(outlying), order=("row", "side"))
     named = SIDES if paired else ("completion",)
     prefixed = [f"{side}_{value_name}" for side in SIDES]
     value_names = prefixed if paired else [value_name]

@@ -21,7 +21,8 @@ from offalign.data.reading.records import Message, Prompt
 from offalign.data.reading.whole_message import WholeMessage
 from offalign.data.text.layout import Encoded
 from offalign.data.text.tokenizer import Tokenizer
-from offalign.errors import UserError
+from offalign.errors import option
+from offalign.files import Unwritten
 
 _VERSION = 3  # of the layout of tokens and of the files
 
@@ -79,8 +80,9 @@ def _writing(folder: Path) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    raise UserError(
-      f"the cache of tokens, {folder}, cannot be written: {error}"
+    raise Unwritten(
+      f"the cache of tokens, {folder}, cannot be written: {error}. Make room, "
+      f"or name another {option('cache')}"
     ) from error
 
 
