@@ -5,6 +5,7 @@ from typing import Literal
 
 from offalign import spec
 from offalign.data.reading.records import FormName
+from offalign.data.text.layout import LIMIT
 from offalign.data.views.options import ViewOptions
 
 
@@ -49,8 +50,12 @@ class DataConfig(ViewOptions):
     vanished: what to do about rows with a completion that has text, but no
       token of that text after tokenising and cutting: "error" names them and
       stops, "drop" drops and counts them; default error.
-    cache: a folder to keep tokens in, so that the next run with the same
-      texts, tokenizer and limits need not tokenise again; default none.
+    template_vars: variables of the tokenizer's chat template, as name=value
+      with commas between, such as enable_thinking=false; they go into the
+      run's tokenizer, and so hold for generate, judge and export too.
+    cache: a folder to keep tokens and reference log-probs in, so that the
+      next run with the same texts, tokenizer and limits need not tokenise
+      again, and one with the same weights need not score again; default none.
   """
 
   path: str = ""
@@ -64,9 +69,10 @@ class DataConfig(ViewOptions):
   label_rule: Literal["global_mean", "prompt_mean"] | None = None
   normalize_rewards: bool | None = None
   normalize_by: Literal["dataset", "source", "prompt"] | None = None
-  max_prompt: int = 256
-  max_completion: int = 256
+  max_prompt: int = LIMIT
+  max_completion: int = LIMIT
   vanished: Literal["error", "drop"] | None = None
+  template_vars: str | None = None
   cache: str | None = None
 
   def __post_init__(self) -> None:

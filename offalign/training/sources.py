@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from offalign import data
@@ -10,7 +10,7 @@ from offalign.config.data import DataConfig
 from offalign.data import Problem, Record, Table
 from offalign.data.batches import mixture
 from offalign.data.reading import columns
-from offalign.data.reading.records import count
+from offalign.data.reading.records import Prompt, count
 from offalign.errors import (
   UserError,
   concerning,
@@ -52,12 +52,12 @@ def is_mixture(sources: Sequence[Source]) -> bool:
 
 
 def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
-  """Reads all sources, and holds out.
+  """Reads all sources, and holds out prompts.
 
   Args:
     config: the data flags.
     seed: chooses the held-out prompts.
-    said: gains sentences on what was done.
+    said: sentences on what was done are added here.
 
   Returns:
     The sources to train on, one or those of a mixture; and last, where there
@@ -89,7 +89,7 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
     table = read(name or config.path, option("data.path"), "data")
     sources.append(Source(name, weight, table.records, problems=table.problems))
   if config.eval_path is None:
-    return _hold_out(sources, config.eval_fraction, seed, said)
+    return hold_out(sources, config.eval_fraction, seed, said)
   if config.eval_fraction is not None:
     raise UserError(
       f"{option('data.eval_fraction')} is set beside "
@@ -140,24 +140,43 @@ def _note_leaks(
     )
 
 
-def _hold_out(
+def hold_out(
   sources: Sequence[Source],
   fraction: float | None,
   seed: int,
   said: list[str],
+  alike: Mapping[Prompt, Prompt] | None = None,
 ) -> tuple[Source, ...]:
-  """The same prompts for all sources, so that none is on both sides."""
+  """Holds out the same prompts of all sources, so that none is on both sides.
+
+  Args:
+    sources: whose records are all to train on.
+    fraction: of the prompts; None = `HELD_OUT`.
+    seed: chooses the prompts.
+    said: gains a sentence on what was done.
+    alike: a prompt -> the first that is the same tokens, which stands for it;
+      None = all prompts are different tokens.
+
+  Raises:
+    UserError: where a side would be empty.
+  """
   fraction = HELD_OUT if fraction is None else fraction
   if fraction == 0:
     return tuple(sources)
   records = [record for each in sources for record in each.train]
-  with concerning(option("data.eval_fraction")):
-    _, rest = data.split_by_prompt(records, fraction, seed=seed)
-  said.append(
-    f"held out {len(rest):,} of {len(records):,} rows, all rows of "
-    f"{fraction:.0%} of the prompts"
-  )
+  by_tokens = ", by prompts that differ as tokens" if alike else ""
+  with concerning(f"{option('data.eval_fraction')}{by_tokens}"):
+    firsts = [r for r in records if not alike or alike[r.prompt] == r.prompt]
+    _, rest = data.split_by_prompt(firsts, fraction, seed=seed)
   prompts = {record.prompt for record in rest}
+  if alike:
+    prompts = {prompt for prompt in alike if alike[prompt] in prompts}
+  held_rows = sum(record.prompt in prompts for record in records)
+  as_tokens = " (those of the same tokens are one)" if alike else ""
+  said.append(
+    f"held out {held_rows:,} of {len(records):,} rows, all rows of "
+    f"{fraction:.0%} of the prompts{as_tokens}"
+  )
   out = []
   for each in sources:
     train = tuple(r for r in each.train if r.prompt not in prompts)

@@ -81,3 +81,16 @@ def test_a_run_that_is_no_reward_model_is_refused(tmp_path):
   (tmp_path / "run.json").write_text(json.dumps(about))
   with pytest.raises(UserError, match="which makes no reward model"):
     judges.make(f"reward_model(run={str(tmp_path)!r})")
+
+
+def test_completions_of_the_same_tokens_are_a_counted_tie(log, tmp_path):
+  run = train(log, tmp_path / "rm")  # keeps 8 tokens of a completion
+  judge = judges.make(f"reward_model(run={str(run.folder)!r}, batch_size=3)")
+  ask = "is 3 a number?"
+  a = ["yes, it is, for sure", "yes", "yes, it is"]
+  b = ["yes, it is, perhaps", "yes", "no, it is"]
+  said = judge.compare([ask] * 3, a, b)
+  assert said.counts["equal_tokens"] == 1
+  assert said.preferences.tolist()[:2] == [0.5, 0.5]
+  assert said.preferences[2] != 0.5
+  assert said.counts["ties"] == 2

@@ -129,7 +129,7 @@ class Mixture:
 
   @functools.cached_property
   def quotas(self) -> tuple[int, ...]:
-    """Draws of each source in an epoch, which is as many as there are rows."""
+    """Draws of each source in an epoch of N draws."""
     return quotas(self.weights, len(self.of_row))
 
   @functools.cached_property
@@ -202,7 +202,7 @@ class MixtureSampler(Sampler):
     return found
 
   def parts(self, picked: np.ndarray) -> dict[str, np.ndarray]:
-    """Source -> which of some rows are its, bool like `picked`."""
+    """Source -> mask of the rows that are from it, bool like `picked`."""
     source = self.mixture.of_row[picked]
     return {name: source == s for s, name in enumerate(self.mixture.names)}
 
@@ -211,7 +211,7 @@ class MixtureSampler(Sampler):
 def _spread(
   quotas: tuple[int, ...], seed: int, epoch: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The source of each draw of an epoch, and its number among the source's.
+  """Spreads an epoch's draws: the source of each, and its number there.
 
   Random within narrow limits: KTO pairs the prompt of a row with the
   completion of the next, which under a fixed pattern would always be of

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from offalign.data.reading.nulls import without_filling
 from offalign.data.reading.records import Problem, quote
 from offalign.data.reading.stream import Item, Stream, check_distinct
 from offalign.errors import UserError
@@ -184,8 +185,10 @@ def _items(name: str, batches: Iterable[Any]) -> Iterator[Item]:
         batch.validate()
       rows = [_row(batch, i) for i in range(batch.num_rows)]
     for i, row in enumerate(rows, start):
-      bad = row is None
-      yield i, Problem(name, i, None, "not valid UTF-8") if bad else row
+      if row is None:
+        yield i, Problem(name, i, None, "not valid UTF-8")
+      else:
+        yield i, without_filling(row)
     start += batch.num_rows
 
 

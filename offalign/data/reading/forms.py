@@ -4,12 +4,14 @@ The names are those of TRL (prompt/completion/label, prompt/chosen/rejected,
 conversations as lists of role and content, an implicit prompt, messages), with
 `reward` for single trajectories and `completions`/`rewards` for groups; and
 those of UltraFeedback, ShareGPT and Alpaca.
+
+Above 300 lines, since a form and the parser of its rows are read together.
 """
 
 import dataclasses
 from typing import Any
 
-from offalign.data.reading import parsing
+from offalign.data.reading import message_parts, parsing
 from offalign.data.reading.parsing import Fault
 from offalign.data.reading.records import Problem, Prompt, Record
 from offalign.errors import Sentence, UserError, option, suggest
@@ -17,7 +19,11 @@ from offalign.errors import Sentence, UserError, option, suggest
 _CHOSEN_REWARDS = (
   ("chosen_reward", "rejected_reward"),
   ("score_chosen", "score_rejected"),
+  ("chosen_rating", "rejected_rating"),
+  ("chosen-rating", "rejected-rating"),
 )
+MARGIN = "margin"
+"""TRL's column of pairs, which may be null where no margin is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +53,11 @@ FORMS = {
     Form(
       "pairs",
       ("chosen", "rejected"),
-      ("prompt", *(name for both in _CHOSEN_REWARDS for name in both)),
+      (
+        "prompt",
+        *(name for both in _CHOSEN_REWARDS for name in both),
+        MARGIN,
+      ),
     ),
     Form("groups", ("prompt", "completions", "rewards"), ("behaviour_logps",)),
     Form("sft", ("prompt", "completion")),
@@ -151,6 +161,7 @@ class RowParser:
     set_aside: rows whose prompt column was not used, because chosen and
       rejected hold the whole conversation.
     metadata: keys of messages that are not read.
+    tools: whether tools of a conversation were read.
   """
 
   def __init__(
@@ -168,6 +179,7 @@ class RowParser:
     )
     self.set_aside = 0
     self.metadata: dict[str, None] = {}
+    self.tools = False
     self._name = name
     self._int_labels = int_labels
     self._reward_columns = next(
@@ -188,15 +200,23 @@ class RowParser:
     record = parsers.get(self.form.name, self._single)(cells, source)
     for column in self.used:
       self.metadata.update(dict.fromkeys(parsing.metadata(row.get(column))))
-    tools = not parsing.is_empty(row.get("tools"))
-    if isinstance(record.prompt, tuple) and tools:
-      cells.faults["tools"] = "conversations with tools are not supported"
+    if not parsing.is_empty(row.get("tools")):
+      record = self._with_tools(record, cells)
     if cells.faults:
       return [
         Problem(self._name, number, column, Sentence(what))
         for column, what in cells.faults.items()
       ]
     return record
+
+  def _with_tools(self, record: Record, cells: "_Cells") -> Record:
+    """The record with the row's tools before its conversation."""
+    if not isinstance(record.prompt, tuple):
+      return record  # a column of plain text's, which is listed as not read
+    self.tools = True
+    tools = cells.read("tools", message_parts.tools)
+    prompt = record.prompt if tools is None else (tools, *record.prompt)
+    return dataclasses.replace(record, prompt=prompt)
 
   def _single(self, cells: "_Cells", source: str) -> Record:
     if self.form.name == "messages":
@@ -265,13 +285,23 @@ class RowParser:
       rewards = tuple(
         cells.read(name, parsing.number) for name in self._reward_columns
       )
-    return Record(prompt, (chosen, rejected), rewards, None, True, source)
+    margin = None
+    if MARGIN in self.used and cells.row.get(MARGIN) is not None:
+      margin = cells.read(MARGIN, parsing.number)
+      if margin is None:
+        cells.faults[MARGIN] += (
+          ' (it holds how much better "chosen" was rated; rename a column of '
+          "another meaning)"
+        )
+    return Record(
+      prompt, (chosen, rejected), rewards, None, True, source, margin=margin
+    )
 
   def _implicit(self, row: dict[str, Any]) -> bool:
     """Whether chosen and rejected repeat the prompt.
 
-    So it is without a prompt column, and in data sets that keep the text of
-    the first turn in one beside whole conversations.
+    They do without a prompt column, and in data sets whose prompt column
+    keeps the text of the first turn beside whole conversations.
     """
     if "prompt" not in self.used:
       return True
@@ -282,7 +312,7 @@ class RowParser:
 
 
 class _Cells:
-  """The cells of a row, and what is found to be wrong with them."""
+  """Cells of a row, and the faults that are found in them."""
 
   def __init__(self, row: dict[str, Any]):
     self.row = row

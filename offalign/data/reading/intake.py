@@ -10,7 +10,8 @@ from typing import Any
 from offalign.data.reading import columns as columns_lib
 from offalign.data.reading import forms, proposals
 from offalign.data.reading.columns import ColumnMap, flag
-from offalign.data.reading.parsing import Fault, as_number
+from offalign.data.reading.faults import Fault
+from offalign.data.reading.parsing import as_number
 from offalign.data.reading.records import Problem, Record, count, quote
 from offalign.errors import Sentence, UserError, marked, option, suggest
 
@@ -95,6 +96,11 @@ class Intake:
     self._columns = columns
     self._sample = sample
     self.overlooked = proposals.overlooked(self.unused, sample)
+
+  @property
+  def tools(self) -> bool:
+    """Whether tools of a conversation were read."""
+    return self._parser.tools
 
   @property
   def set_aside(self) -> int:

@@ -4,70 +4,26 @@ Above 300 lines, since messages are read by the rules for text, and refused in
 the same words.
 """
 
-import datetime
 import decimal
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from offalign.data.reading.arrow_rows import Unreadable
-from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
-from offalign.errors import option, suggest
+from offalign.data.reading import message_parts
+from offalign.data.reading.faults import Fault, describe, is_empty, text
+from offalign.data.reading.records import (
+  READ_ROLES,
+  TOOLS,
+  Message,
+  Prompt,
+  quote,
+)
+from offalign.errors import UserError, option, suggest
 
 LARGEST = 1.7e38
 """The largest number that is read: differences of two are float32 too."""
-
-_TOOL_ROLES = ("tool", "function")
-_CONTENTS = (
-  "audio",
-  "documents",
-  "function_call",
-  "image",
-  "images",
-  "reasoning",
-  "reasoning_content",
-  "thinking",
-  "tool_call_id",
-  "tool_calls",
-  "video",
-  "videos",
-)
-"""Keys of a message that a template may write; others are metadata."""
-
-
-class Fault(Exception):
-  """What is wrong with a cell, in words that follow "column 'x': "."""
-
-
-def text(value: Any) -> str:
-  """A string that can be written as UTF-8."""
-  if not isinstance(value, str):
-    raise Fault(f"{describe(value)} where text belongs{_text_cure(value)}")
-  if not value.isascii():
-    try:
-      value.encode("utf-8")
-    except UnicodeEncodeError as error:
-      raise Fault(
-        f"half of a surrogate pair, {value[error.start]!r}, at character "
-        f"{error.start}"
-      ) from None
-  return value
-
-
-def _text_cure(value: Any) -> str:
-  if isinstance(value, bytes):
-    return "; cast the column to strings, as pyarrow's cast('string') does"
-  if isinstance(value, dict) and len(value) < 9:
-    texts = [str(k) for k, held in value.items() if isinstance(held, str)]
-    if texts:
-      usual = [
-        k for k in texts if k in ("value", "content", "text", "response")
-      ]
-      example = f"...=COLUMN.{(usual or texts)[0][:40]}"
-      return f"; read a key of it with {option('columns', repr(example))}"
-  return ""
 
 
 def number(value: Any) -> float:
@@ -235,7 +191,7 @@ def _key(item: dict[str, Any], key: str, parse: Any) -> Any:
 
 
 def conversation(value: list[Any]) -> tuple[Message, ...]:
-  """A list of messages, none of them empty but system messages, left out."""
+  """A list of messages; empty system messages are left out."""
   if not value:
     raise Fault("an empty list where messages belong")
   read = (_message(i, item) for i, item in enumerate(value))
@@ -250,19 +206,51 @@ def conversation(value: list[Any]) -> tuple[Message, ...]:
   return messages
 
 
+def messages_of(prompt: str | Sequence[Any]) -> Prompt:
+  """A prompt from Python as a `Prompt`.
+
+  Args:
+    prompt: text; or turns, each a (role, content) pair or a message with
+      "role", "content" and so on, as in data.
+
+  Raises:
+    UserError: for a message that data could not have.
+  """
+  if isinstance(prompt, str):
+    return prompt
+  turns = [
+    dict(turn) if isinstance(turn, Mapping) else Message(*turn)
+    for turn in prompt
+  ]
+  try:
+    if any(isinstance(turn, dict) for turn in turns):
+      return _from_messages(turns)
+    return tuple(
+      message_parts.tools(turn.content) if turn.role == TOOLS else turn
+      for turn in turns
+      if isinstance(turn, Message)
+    )
+  except Fault as fault:
+    raise UserError(f"a prompt's conversation: {fault}") from None
+
+
+def _from_messages(turns: list[dict[str, Any] | Message]) -> Prompt:
+  """Messages as data has them, pairs and tools among them."""
+  items = [
+    turn._asdict() if isinstance(turn, Message) else turn for turn in turns
+  ]
+  tools = [item["content"] for item in items if item.get("role") == TOOLS]
+  rest = [item for item in items if item.get("role") != TOOLS]
+  return (*map(message_parts.tools, tools), *conversation(rest))
+
+
 def metadata(value: Any) -> Iterator[str]:
   """Yields the keys of a conversation's messages that are not read."""
   for item in value if isinstance(value, list) else ():
     for key, held in item.items() if isinstance(item, dict) else ():
-      if key not in ("role", "content") and not is_empty(held):
+      read = message_parts.keys_of(item.get("role"))
+      if key not in ("role", "content", *read) and not is_empty(held):
         yield str(key)
-
-
-def is_empty(value: Any) -> bool:
-  """Whether a value says as little as null; 0 and False do not."""
-  if isinstance(value, str):
-    return value.strip() in ("", "null", "[]", "{}")
-  return value is None or (isinstance(value, list | dict) and not value)
 
 
 def _message(i: int, item: Any) -> Message | None:
@@ -270,22 +258,12 @@ def _message(i: int, item: Any) -> Message | None:
   if not isinstance(item, dict):
     raise Fault(f"{where} is {describe(item)}, not an object of role, content")
   keys = sorted(str(k) for k, v in item.items() if v is not None)
-  if "role" not in keys or "content" not in keys:
+  role = item.get("role")
+  more = message_parts.more(item, where) if "role" in keys else {}
+  if "role" not in keys or not ("content" in keys or more):
     raise Fault(
       f"{where} has {', '.join(map(quote, keys)) or 'no keys'} where 'role' "
       f"and 'content' belong{_keys_cure(keys)}"
-    )
-  extra = [k for k in keys if k in _CONTENTS and not is_empty(item[k])]
-  if extra:
-    raise Fault(
-      f"{where} has {extra[0]!r}, which is not supported; write what the model "
-      "is to see into its content, or remove the key"
-    )
-  role = item["role"]
-  if role in _TOOL_ROLES:
-    raise Fault(
-      f"{where} has role {role!r}: conversations with tools are not supported "
-      f"(roles: {', '.join(READ_ROLES)})"
     )
   if role not in READ_ROLES:
     raise Fault(
@@ -293,13 +271,16 @@ def _message(i: int, item: Any) -> Message | None:
       f"{', '.join(READ_ROLES)})"
     )
   try:
-    content = text(item["content"])
+    content = message_parts.content(item.get("content"))
   except Fault as fault:
     raise Fault(f"{where} ({role}): {fault}") from None
+  if more:
+    return Message(role, message_parts.join(content, more, where))
   if not content:
     if role in ("system", "developer"):
       return None
-    raise Fault(f"{where} ({role}) is empty; write its text, or remove it")
+    if role != "tool":
+      raise Fault(f"{where} ({role}) is empty; write its text, or remove it")
   return Message(role, content)
 
 
@@ -331,12 +312,9 @@ _SPEAKERS = {
   "ai": "assistant",
   "bard": "assistant",
   "system": "system",
-  "function_call": "tool",
-  "observation": "tool",
-  "function": "tool",
-  "tool": "tool",
 }
 """What data sets in ShareGPT's form call those who speak."""
+_TOOLS_OF_SHAREGPT = ("function_call", "observation", "function", "tool")
 
 
 def sharegpt(value: Any, system: Any = None) -> tuple[tuple[Message, ...], str]:
@@ -353,6 +331,11 @@ def sharegpt(value: Any, system: Any = None) -> tuple[tuple[Message, ...], str]:
     if isinstance(item, dict) and item.get("from") is not None:
       others = {k: v for k, v in item.items() if k not in ("from", "value")}
       speaker = str(item["from"])
+      if speaker.lower() in _TOOLS_OF_SHAREGPT:
+        raise Fault(
+          f"message {i} is from {quote(speaker)}: tools are not read in this "
+          "form; write 'messages' with 'tool_calls' and the role 'tool'"
+        )
       if speaker.lower() not in _SPEAKERS:
         raise Fault(
           f"message {i} is from {quote(speaker)}, who is not known (human or "
@@ -391,7 +374,7 @@ def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
 
 
 def dialogue(value: Any) -> tuple[tuple[Message, ...], str]:
-  """A conversation that an assistant's turn ends: its prompt, and that turn."""
+  """Splits a conversation into prompt and last turn, the assistant's."""
   if not isinstance(value, list):
     raise Fault(f"{describe(value)} where messages belong{_list_cure(value)}")
   messages = whole_conversation_or_text(value)
@@ -442,28 +425,3 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
     if cut > 0 and chosen[cut - 1] == " ":
       cut -= 1
   return chosen[:cut], chosen[cut:], rejected[cut:]
-
-
-def describe(value: Any) -> str:
-  """ "a list", "the number 3": what a cell holds; for messages."""
-  if value is None:
-    return "null"
-  if isinstance(value, bool):
-    return f"the boolean {str(value).lower()}"
-  if isinstance(value, int | float):
-    return f"the number {value}"
-  if isinstance(value, str):
-    return f"the text {quote(value)}"
-  if isinstance(value, list):
-    return "a list"
-  if isinstance(value, dict):
-    return "an object"
-  if isinstance(value, bytes):
-    return "bytes"
-  if isinstance(value, decimal.Decimal):
-    return f"the number {value}"
-  if isinstance(value, datetime.date | datetime.time | datetime.timedelta):
-    return f"the time {value}"
-  if isinstance(value, Unreadable):
-    return f"a value of type {value.kind}"
-  return f"a value of type {type(value).__name__}"

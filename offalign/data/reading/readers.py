@@ -1,8 +1,8 @@
 """Rows of a local file, of memory, or of a data set of the Hugging Face hub.
 
 `stream` gives the rows of one file one after another, as untyped dicts, and a
-problem for each row that cannot even be parsed; `read` holds them all. What
-the dicts mean is for forms.py.
+problem for each row that cannot even be parsed; `read` holds them all. forms.py
+says what the dicts mean.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from offalign.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class RawRows:
-  """The rows of one file, before anything is made of them.
+  """Rows of one file as they were read, not yet parsed into records.
 
   Attributes:
     name: the file, as the user wrote it.

@@ -1,4 +1,7 @@
-"""Files or rows -> a table of records; all that is wrong is accounted for."""
+"""Load a table: files or rows -> records, every bad row accounted for.
+
+Above 300 lines, since what is odd is counted and put into words side by side.
+"""
 
 import collections
 import dataclasses
@@ -8,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from offalign.data.reading import columns as columns_lib
-from offalign.data.reading import proposals, readers
+from offalign.data.reading import forms, proposals, readers
 from offalign.data.reading.intake import Intake
 from offalign.data.reading.memory import Source, as_path
 from offalign.data.reading.paths import DataPath, find
@@ -163,7 +166,14 @@ class _Reading:
         self.problems += parsed
     intake.finish()
     self.oddities["prompts_set_aside"] += intake.set_aside
-    self.unused.update(dict.fromkeys(intake.unused))
+    unused = dict.fromkeys(intake.unused)
+    if intake.tools:
+      unused.pop("tools", None)
+    if forms.MARGIN in raw.columns and not any(
+      record.margin is not None for record in self.records
+    ):
+      unused[forms.MARGIN] = None  # null in every row
+    self.unused.update(unused)
     self.metadata |= intake.metadata
     self.unrated += intake.unrated
     self.unrated_sentence = self.unrated_sentence or intake.unrated_sentence()
@@ -171,7 +181,8 @@ class _Reading:
     self.warnings |= dict.fromkeys(intake.warnings())
 
   def _check_alike(self, name: str, intake: Intake) -> None:
-    columns = set(intake.used) - {"prompt"}
+    # A file without margins is one of which no margin is known.
+    columns = set(intake.used) - {"prompt", forms.MARGIN}
     self._first = self._first or (name, columns)
     if columns != self._first[1]:
       one, other = (", ".join(sorted(c)) for c in (self._first[1], columns))
@@ -233,11 +244,13 @@ def _find_oddities(
     counts["empty_completions"] += sum(not text for text in texts)
     counts["blank_completions"] += sum(text.isspace() for text in texts)
     counts["huge_completions"] += sum(len(text) > HUGE for text in texts)
-    key = (record.prompt, texts, record.rewards, record.labels)
+    key = (record.prompt, texts, record.rewards, record.labels, record.margin)
     counts["duplicate_rows"] += key in seen
     seen.add(key)
     if record.ranked:
       note("equal_pairs", record, texts[0] == texts[1])
+      counts["margins"] += record.margin is not None
+      note("negative_margins", record, (record.margin or 0.0) < 0)
       if (rewards := record.rewards) is not None:
         note("reversed_pairs", record, rewards[0] < rewards[1])
         note("tied_pairs", record, rewards[0] == rewards[1])
@@ -265,6 +278,7 @@ _SENTENCES = {
     "whose chosen reward is below the rejected one (kept in this order)",
   ),
   "tied_pairs": ("pair", "whose two rewards are equal (kept in this order)"),
+  "negative_margins": ("pair", "with a margin below 0 (kept in this order)"),
 }
 
 
@@ -310,6 +324,9 @@ def _summarise(sources: DataPath, reading: _Reading) -> TableSummary:
       if len(files) > 1
       else reading.unrated_sentence
     )
+  lacking = rows - counts["margins"]
+  if counts["margins"] and lacking:
+    sentences.append(f"{count(lacking, 'pair')} without a margin")
   for key, (noun, what) in _SENTENCES.items():
     if counts[key]:
       where = _named(reading.places.get(key, ()), counts[key])
