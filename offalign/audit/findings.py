@@ -26,6 +26,8 @@ class Finding:
     count: how many rows, completions or prompts are concerned; 0 where the
       finding is about all data.
     where: the first `LISTED` places.
+    texts: what stands at the first of these places, shortened; "" where that
+      is not known.
   """
 
   severity: Severity
@@ -34,6 +36,7 @@ class Finding:
   remedy: str = ""
   count: int = 0
   where: tuple[str, ...] = ()
+  texts: tuple[str, ...] = ()
 
   def spoken(self) -> "Finding":
     """The finding with options named as the reader gives them; for reports."""
@@ -48,10 +51,18 @@ class Finding:
     lines = [f"{self.severity}: {self.what}."]
     if self.remedy:
       lines[0] += f" {self.remedy[0].upper()}{self.remedy[1:]}."
-    lines += [f"  {place}" for place in self.where]
+    for place, text in self.places():
+      lines.append(f"  {place}")
+      if text:
+        lines.append(f"    {text}")
     if self.where and self.count > len(self.where):
       lines.append(f"  ... and {self.count - len(self.where):,} more")
     return "\n".join(lines)
+
+  def places(self) -> list[tuple[str, str]]:
+    """Each place, and what stands there or ""."""
+    texts = (*self.texts, *[""] * (len(self.where) - len(self.texts)))
+    return list(zip(self.where, texts, strict=True))
 
 
 class Places:

@@ -18,11 +18,15 @@ from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.methods_that_fit import Fit
 from offalign.audit.scan.collector import Collector
 from offalign.audit.scan.entries import Spill, file_and_row, place
+from offalign.audit.scan.excerpts import with_texts
 from offalign.audit.scan.files import Scan, scan
 from offalign.audit.statistics.facts import Facts, gather
 from offalign.audit.statistics.measures import Measures
 from offalign.data.batches.least_limits import causes
+from offalign.data.reading import columns as columns_lib
+from offalign.data.reading import paths
 from offalign.data.reading.records import Record
+from offalign.data.reading.sqlite_rows import Database
 from offalign.data.text import tokenizer as tokenizer_lib
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import UserError, option
@@ -35,9 +39,11 @@ class AuditConfig:
   Attributes:
     test: held-out data that must not share prompts with it, in any form.
     form: what the columns hold: "traj" (prompt, completion, reward), "label",
-      "pairs", "groups", "sft", "messages" or "ultrafeedback"; default: told
-      by their names.
+      "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt" or
+      "alpaca"; default: told by their names.
     int_labels: take the numbers 0 and 1 for labels.
+    columns: columns of other names that are read as those of the form, as
+      data.columns of a run.
     tokenizer: "byte", or a tokenizer.json or a folder that holds one; without
       it nothing is said about tokens.
     max_prompt: limit in tokens, as the option data.max_prompt of a run.
@@ -50,6 +56,7 @@ class AuditConfig:
   test: str | None = None
   form: str | None = None
   int_labels: bool = False
+  columns: str | None = None
   tokenizer: str | None = None
   max_prompt: int | None = None
   max_completion: int | None = None
@@ -157,7 +164,8 @@ def _audit(
     tokens = _tokens(tokenizer, config, in_tokens)
   names: list[str] = []
   seen = Collector(names, entries, [texts, *([tokens] if tokens else [])])
-  met = scan(path, config.form, config.int_labels, seen.see, names)
+  mapped = columns_lib.parse(config.columns)
+  met = scan(path, config.form, config.int_labels, seen.see, names, mapped)
   if config.int_labels and met.form and "label" not in met.columns:
     raise UserError(
       f"{option('int_labels')} is set, but {path} has no column 'label' to "
@@ -197,6 +205,7 @@ def _audit(
     )
     findings += more
   findings.sort(key=lambda found: SEVERITIES.index(found.severity))
+  findings = _with_texts(findings, path, config, met)
   fits = methods_that_fit.fits(facts) if facts and config.methods else None
   return Report(
     path,
@@ -230,7 +239,7 @@ def _leakage(
     tokens = _tokens(tokenizer, config, test_tokens)
   seen = Collector(other_names, other, [tokens] if tokens else [])
   # A test set may be of another form, such as prompts with one reference.
-  met = scan(config.test, None, config.int_labels, seen.see, other_names)
+  met = _scan_test(config, seen, other_names)
   other.close()
   leakage = Leakage(entries, other)
   found = leakage.findings(_namer(other_names), _namer(names))
@@ -268,7 +277,8 @@ class Causes:
       if (where := place(file, row)) in wanted:
         records[where] = record
 
-    scan(self._path, config.form, config.int_labels, see, [])
+    mapped = columns_lib.parse(config.columns)
+    scan(self._path, config.form, config.int_labels, see, [], mapped)
     found = causes(
       self._tokenizer,
       (
@@ -293,3 +303,32 @@ def _namer(names: list[str]) -> Any:
     return f"{names[file]}, row {row}"
 
   return name
+
+
+def _with_texts(
+  findings: list[Finding], path: str, config: AuditConfig, met: Scan
+) -> list[Finding]:
+  """Adds the texts of the rows that are named; see `excerpts`."""
+  files: dict[str, pathlib.Path | Database | str] = {}
+  for each in (path, config.test):
+    if each is not None:
+      found = paths.find(each)
+      for file in found.files or (str(found.hub),):
+        files.setdefault(str(file), file)
+  sources = {
+    e.target: e.source for e in columns_lib.parse(config.columns).entries
+  }
+  shown = [sources.get(column, column) for column in met.columns]
+  return with_texts(findings, files, dict.fromkeys(met.names, shown))
+
+
+def _scan_test(config: AuditConfig, seen: Collector, names: list[str]) -> Scan:
+  """Reads a test set: by the columns that are mapped, or by its own."""
+  assert config.test is not None
+  labels, mapped = config.int_labels, columns_lib.parse(config.columns)
+  met = scan(config.test, None, labels, seen.see, names, mapped)
+  if met.form is None and mapped.entries:
+    own: list[str] = []
+    plain = scan(config.test, None, labels, seen.see, own)
+    met = met if plain.form is None else plain
+  return met

@@ -17,9 +17,11 @@ class DataConfig(ViewOptions):
   labels or pairs gets by default.
 
   Attributes:
-    path: required; the training feedback: .parquet, .jsonl or .jsonl.gz
-      files (a path, a folder, a glob, or several with commas), or a Hugging
-      Face dataset name (org/name or org/name:split; uses the network). With
+    path: required; the training feedback: .parquet, .jsonl, .json, .csv or
+      .tsv files (a path, a folder, a glob, or several with commas), a folder
+      of save_to_disk, a table of SQLite (log.db::thumbs, or log.db::SELECT
+      ...), or a Hugging Face dataset name (org/name or org/name:split; uses
+      the network). With
       a weight behind each, a.jsonl:0.7,b.jsonl:0.3, a mixture: rows are drawn
       in these proportions.
     eval_path: held-out feedback, in the same forms.
@@ -27,8 +29,11 @@ class DataConfig(ViewOptions):
       eval_path; default 0.1, 0 for none.
     eval_rows: held-out rows used at each evaluation, drawn by the seed.
     form: what the columns hold: "traj" (prompt, completion, reward), "label",
-      "pairs", "groups", "sft", "messages" or "ultrafeedback"; default:
-      recognised by the names of the columns.
+      "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt" or
+      "alpaca"; default: recognised by the names of the columns.
+    columns: columns of other names that are read as those of the form, as
+      'completion=response, reward=feedback.score, label=thumb:up/down';
+      null in mapped feedback means not rated, and such rows are left out.
     int_labels: accept the numbers 0 and 1 as labels.
     bad_rows: what to do about rows that cannot be read: "error" lists them
       and stops, "skip" lists them in bad_rows.jsonl and goes on.
@@ -58,6 +63,7 @@ class DataConfig(ViewOptions):
   eval_fraction: float | None = None
   eval_rows: int = 512
   form: FormName | None = None
+  columns: str | None = None
   int_labels: bool = False
   bad_rows: Literal["error", "skip"] = "error"
   label_rule: Literal["global_mean", "prompt_mean"] | None = None

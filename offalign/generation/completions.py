@@ -6,8 +6,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from offalign.data.reading import json_rows
+from offalign.data.reading.records import Problem
 from offalign.errors import UserError, option
-from offalign.files import parse_object
 
 Prompt = str | tuple[tuple[str, str], ...]
 """Plain text, or the (role, content) turns before an assistant's reply."""
@@ -97,10 +98,11 @@ def read(path: str | pathlib.Path, name: str | None = None) -> Completions:
   """Reads a file of completions.
 
   Args:
-    path: JSON lines with "prompt" (text, or a list of role/content) and
-      "completion" (text). Of what `offalign.generate` writes beside them,
-      "finished", "tokens" and "prompt_cut" are read; other keys are not looked
-      at.
+    path: JSON lines, or a JSON array, with "prompt" (text, or a list of
+      role/content) and "completion" (text, or a list of one message), or with
+      AlpacaEval's "instruction" and "output". Of what `offalign.generate`
+      writes beside them, "finished", "tokens" and "prompt_cut" are read; other
+      keys are not looked at.
     name: the contestant's name; default: the file's name without its ending.
 
   Raises:
@@ -110,10 +112,7 @@ def read(path: str | pathlib.Path, name: str | None = None) -> Completions:
   prompts, texts, ends = [], [], []
   for where, row in _rows(path):
     prompts.append(_prompt(row, where))
-    text = row.get("completion")
-    if not isinstance(text, str):
-      raise UserError(f"{where} has no 'completion' that is text")
-    texts.append(text)
+    texts.append(_completion(row, where))
     ends.append(_end(row))
   if not texts:
     raise UserError(f"{path} holds no completion")
@@ -222,21 +221,33 @@ def align(a: Completions, b: Completions) -> tuple[list[int], list[int]]:
 
 
 def _rows(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
-  try:
-    lines = path.read_text(encoding="utf-8").split("\n")
-  except (OSError, UnicodeDecodeError) as error:
-    raise UserError(f"{path} cannot be read: {error}") from None
   rows = []
-  for number, text in enumerate(lines):
-    if not text.strip():
-      continue
-    where = f"{path}, row {number}"
-    rows.append((where, parse_object(text, where)))
+  for number, row in json_rows.stream(path).items:
+    if isinstance(row, Problem):
+      what = row.what.replace("not a JSON object", "no JSON object")
+      what = what.replace("not valid JSON", "not JSON")
+      raise UserError(f"{path}, row {number} is {what}")
+    if row is not None:
+      rows.append((f"{path}, row {number}", row))
   return rows
 
 
+def _completion(row: dict[str, Any], where: str) -> str:
+  text = row.get("completion", row.get("output"))
+  if isinstance(text, list) and len(text) == 1 and isinstance(text[0], dict):
+    turn = text[0]
+    if turn.get("role") == "assistant":
+      text = turn.get("content")
+  if not isinstance(text, str):
+    raise UserError(
+      f"{where} has no 'completion' that is text or one message, "
+      '[{"role": "assistant", "content": ...}], nor AlpacaEval\'s \'output\''
+    )
+  return text
+
+
 def _prompt(row: dict[str, Any], where: str) -> Prompt:
-  prompt = row.get("prompt")
+  prompt = row.get("prompt", row.get("instruction"))
   if isinstance(prompt, str):
     return prompt
   if isinstance(prompt, Sequence) and prompt:
@@ -249,5 +260,6 @@ def _prompt(row: dict[str, Any], where: str) -> Prompt:
     if len(turns) == len(prompt) and all(texts):
       return tuple(turns)
   raise UserError(
-    f"{where} has no 'prompt' that is text or a list of role and content"
+    f"{where} has no 'prompt' that is text or a list of role and content, nor "
+    "AlpacaEval's 'instruction'"
   )

@@ -78,7 +78,8 @@ def read(
     return rows
 
   while True:
-    view, held_view, source_of = views.make(found, config, loss, seed, say)
+    with sources.naming_unread(said):
+      view, held_view, source_of = views.make(found, config, loss, seed, say)
     if tokenizer is None:
       records = [record for each in found for record in each.train]
       _check_template_vars(config, records)

@@ -1,15 +1,24 @@
 """The records of a run by source, and what of them is held out."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from offalign import data
 from offalign.config.data import DataConfig
 from offalign.data import Problem, Record, Table
 from offalign.data.batches import mixture
+from offalign.data.reading import columns
 from offalign.data.reading.records import Prompt, count
-from offalign.errors import UserError, concerning, option, within
+from offalign.errors import (
+  UserError,
+  concerning,
+  marked,
+  option,
+  qualify,
+  within,
+)
 
 HELD_OUT = 0.1  # share of the prompts, where nothing else is said
 
@@ -58,13 +67,19 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
     UserError: for data that cannot be read, or an unused option.
   """
   how: dict[str, Any] = {
-    name: getattr(config, name) for name in ("form", "int_labels", "bad_rows")
+    name: getattr(config, name)
+    for name in ("form", "int_labels", "bad_rows", "columns")
   }
+
+  with within("data"):
+    columns.parse(config.columns)
 
   def read(path: str, flag: str, what: str) -> Table:
     with concerning(flag), within("data"):
       table = data.load(path, **how)
-    said.extend(f"{what}: {s}" for s in table.summary.sentences)
+    said.extend(
+      f"{what}: {qualify(s, 'data')}" for s in table.summary.sentences
+    )
     return table
 
   with concerning(option("data.path")):
@@ -90,6 +105,27 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
   _note_leaks(sources, table.records, said)
   held = Source("", 1.0, (), table.records, table.problems)
   return (*sources, held)
+
+
+@contextlib.contextmanager
+def naming_unread(said: Sequence[str]) -> Iterator[None]:
+  """Names the columns that were not read where a loss lacks its feedback.
+
+  Args:
+    said: the sentences of `load`.
+  """
+  try:
+    yield
+  except UserError as error:
+    unread = [
+      s.removeprefix("data: ").removeprefix("warning: ")
+      for s in map(marked, said)
+      if "not read" in s and "columns" in s
+    ]
+    if not unread or "has prompts and completions alone" not in str(error):
+      raise
+    more = "; ".join(unread)
+    raise UserError(f"{marked(error)}; {more}", error.option) from None
 
 
 def _note_leaks(

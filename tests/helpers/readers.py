@@ -154,7 +154,7 @@ def read_audit(folder):
   from offalign.audit.console import text
   from offalign.audit.json_form import as_json
 
-  from offalign.audit.report import audit
+  from offalign.audit import audit
 
   (path,) = folder.iterdir()
   report = audit(str(path))

@@ -35,8 +35,8 @@ LLAMA = {
 
 def recorded(**about):
   """A run.json with all that one holds."""
-  rest = ("config", "tokenizer", "start", "data")
-  return {**dict.fromkeys(rest, ""), **about}
+  rest = ("tokenizer", "start", "data")
+  return {"config": {}, **dict.fromkeys(rest, ""), **about}
 
 
 class TestUntrained:

@@ -71,6 +71,12 @@ _KINDS: dict[str, tuple[Severity, str, str, str]] = {
     "without a margin or scores, where others have a margin",
     "give them one, or remove them: losses that read margins refuse such pairs",
   ),
+  "tied_pairs": (
+    "note",
+    "pair",
+    "whose two rewards are equal",
+    "drop them, or drop the rewards: a run takes the first for the better one",
+  ),
   "replacement_characters": (
     "note",
     "text",
@@ -170,6 +176,8 @@ class OddTexts:
     if record.rewards and record.rewards[0] < record.rewards[1]:
       low, high = record.rewards
       self._places["reversed_pairs"].add(f"{where}: {low:g} < {high:g}")
+    elif record.rewards and record.rewards[0] == record.rewards[1]:
+      self._places["tied_pairs"].add(f"{where}: both {record.rewards[0]:g}")
     if record.margin is None:
       if not record.rewards:
         self._places["missing_margins"].add(where)

@@ -1,5 +1,6 @@
 """Rewards and labels: absent, constant, tied, skewed, or easily flipped."""
 
+import math
 from collections.abc import Callable
 
 from offalign.audit.findings import LISTED, Finding, percent
@@ -48,8 +49,10 @@ def _no_feedback(facts: Facts) -> list[Finding]:
 
 def _constant(facts: Facts, measures: Measures) -> list[Finding]:
   values = [v for v in measures.values if v.n]
-  if facts.ranked or not values or values[0].low < values[0].high:
+  if facts.ranked or not values:
     return []
+  if values[0].low < values[0].high:
+    return _out_of_proportion(values[0])
   if values[0].n < 2:
     return []
   return [
@@ -85,6 +88,21 @@ def outlying(
       "correct them, or leave these rows out",
       len(rows),
       tuple(where),
+    )
+  ]
+
+
+def _out_of_proportion(value: Spread) -> list[Finding]:
+  """Rewards that differ, but whose variance is no number above 0."""
+  if 0 < value.std < math.inf:
+    return []
+  return [
+    Finding(
+      "error",
+      "range",
+      f"the range of the rewards, {value.low:g} to {value.high:g}, is out of "
+      "proportion, so that they cannot be normalised",
+      "scale the column to numbers near 1",
     )
   ]
 

@@ -21,6 +21,8 @@ def as_json(report: Report) -> dict[str, Any]:
     "columns_not_read": list(met.unused),
     "rows": met.rows,
     "bad_rows": met.bad,
+    "unrated_rows": met.unrated,
+    "how": list(met.said),
     "blank_lines": met.blank,
     "conversations": seen.conversations,
     "completions": seen.completions,

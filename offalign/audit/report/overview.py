@@ -3,6 +3,7 @@
 from offalign.audit.findings import percent
 from offalign.audit.run import Report
 from offalign.audit.scan.files import described
+from offalign.data.reading import proposals
 from offalign.data.reading.records import count
 
 FEW_SIZES = 4
@@ -21,7 +22,11 @@ def overview(report: Report) -> list[tuple[str, str]]:
   if met.columns:
     lines.append(("columns read", ", ".join(met.columns)))
   if met.unused:
-    lines.append(("columns not read", ", ".join(met.unused)))
+    names = ", ".join(proposals.shown(met.unused))
+    lines.append(("columns not read", names))
+  if met.unrated:
+    lines.append(("not rated, left out", f"{met.unrated:,}"))
+  lines += [("how", sentence) for sentence in met.said]
   if measures is None or report.facts is None:
     return lines
   if seen.conversations:

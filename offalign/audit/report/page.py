@@ -80,7 +80,10 @@ def _finding(found: Finding) -> Markup:
   if found.count > len(found.where):
     where = f"the first {len(found.where)} of {where}"
   return _html().finding(
-    _sentence(found.what), _sentence(found.remedy), where, found.where
+    _sentence(found.what),
+    _sentence(found.remedy),
+    where,
+    [f"{place}: {text}" if text else place for place, text in found.places()],
   )
 
 

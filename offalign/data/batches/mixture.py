@@ -10,6 +10,7 @@ import numpy as np
 
 from offalign.data.batches.batch import Sampler, permutation
 from offalign.data.reading import paths
+from offalign.data.reading.sqlite_rows import Database
 from offalign.errors import UserError
 
 _ORDER = 2**31  # a stream of random numbers beside those of the sources
@@ -26,7 +27,7 @@ def parse(path: str) -> tuple[tuple[str, float], ...]:
     UserError: where only some have a weight, one is not above 0, there is
       only one source, or a file is in two of them.
   """
-  if paths.exists(path):
+  if paths.exists(path) or paths.is_query(path):
     return ()
   found = [_split(part.strip()) for part in path.split(",")]
   if all(weight is None for _, weight in found):
@@ -64,7 +65,7 @@ def _split(part: str) -> tuple[str, float | None]:
 
 
 def _check_distinct(names: Sequence[str]) -> None:
-  owner: dict[Path | str, str] = {}
+  owner: dict[Path | Database | str, str] = {}
   for name in names:
     found = paths.find(name)
     for place in (*(f.resolve() for f in found.files), found.hub):

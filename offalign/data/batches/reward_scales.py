@@ -195,7 +195,7 @@ def _known(found: Any, path: Path) -> dict[str, RewardScale]:
       f"{path} does not say what rewards were normalised by: that is a mean "
       "and a standard deviation, finite numbers; put it back"
     )
-  return {key: RewardScale(*map(float, scale)) for key, scale in found.items()}
+  return {key: RewardScale(*scale) for key, scale in found.items()}
 
 
 def _is_scale(scale: Any) -> bool:

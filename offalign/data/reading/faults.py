@@ -1,8 +1,12 @@
 """What is wrong with a cell, in words; and whether one holds anything."""
 
+import datetime
+import decimal
 from typing import Any
 
+from offalign.data.reading.arrow_rows import Unreadable
 from offalign.data.reading.records import quote
+from offalign.errors import option
 
 
 class Fault(Exception):
@@ -12,7 +16,7 @@ class Fault(Exception):
 def text(value: Any) -> str:
   """A string that can be written as UTF-8."""
   if not isinstance(value, str):
-    raise Fault(f"{describe(value)} where text belongs")
+    raise Fault(f"{describe(value)} where text belongs{_text_cure(value)}")
   if not value.isascii():
     try:
       value.encode("utf-8")
@@ -45,4 +49,26 @@ def describe(value: Any) -> str:
     return "a list"
   if isinstance(value, dict):
     return "an object"
+  if isinstance(value, bytes):
+    return "bytes"
+  if isinstance(value, decimal.Decimal):
+    return f"the number {value}"
+  if isinstance(value, datetime.date | datetime.time | datetime.timedelta):
+    return f"the time {value}"
+  if isinstance(value, Unreadable):
+    return f"a value of type {value.kind}"
   return f"a value of type {type(value).__name__}"
+
+
+def _text_cure(value: Any) -> str:
+  if isinstance(value, bytes):
+    return "; cast the column to strings, as pyarrow's cast('string') does"
+  if isinstance(value, dict) and len(value) < 9:
+    texts = [str(k) for k, held in value.items() if isinstance(held, str)]
+    if texts:
+      usual = [
+        k for k in texts if k in ("value", "content", "text", "response")
+      ]
+      example = f"...=COLUMN.{(usual or texts)[0][:40]}"
+      return f"; read a key of it with {option('columns', repr(example))}"
+  return ""

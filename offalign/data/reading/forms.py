@@ -2,7 +2,8 @@
 
 The names are those of TRL (prompt/completion/label, prompt/chosen/rejected,
 conversations as lists of role and content, an implicit prompt, messages), with
-`reward` for single trajectories and `completions`/`rewards` for groups.
+`reward` for single trajectories and `completions`/`rewards` for groups; and
+those of UltraFeedback, ShareGPT and Alpaca.
 
 Above 300 lines, since a form and the parser of its rows are read together.
 """
@@ -62,6 +63,8 @@ FORMS = {
     Form("sft", ("prompt", "completion")),
     Form("messages", ("messages",), ("reward", "label")),
     Form("ultrafeedback", ("instruction", "completions")),
+    Form("sharegpt", ("conversations",), ("system", "reward", "label")),
+    Form("alpaca", ("instruction", "output"), ("input", "reward", "label")),
   )
 }
 
@@ -93,9 +96,10 @@ def detect(name: str, columns: tuple[str, ...], wanted: str | None) -> Form:
       g is not f and set(f.needed) <= {*g.needed, *g.optional} for g in fits
     )
   ]
-  if len(fits) > 1:
-    # Data sets of other forms repeat a conversation in a column "messages".
-    fits = [f for f in fits if f.name != "messages"]
+  # Data sets of other forms have such columns too, "messages" above all.
+  for repeated in ("alpaca", "sharegpt", "messages"):
+    if len(fits) > 1:
+      fits = [f for f in fits if f.name != repeated]
   if not fits:
     raise UserError(_no_form(name, columns))
   if len(fits) > 1:
@@ -218,6 +222,16 @@ class RowParser:
     if self.form.name == "messages":
       whole = cells.read("messages", parsing.dialogue)
       prompt, completion = whole or ("", "")
+    elif self.form.name == "sharegpt":
+      system = cells.row.get("system")
+      whole = cells.read("conversations", parsing.sharegpt, system)
+      prompt, completion = whole or ("", "")
+    elif self.form.name == "alpaca":
+      prompt = cells.read("instruction", parsing.text)
+      if not parsing.is_empty(cells.row.get("input")):
+        more = cells.read("input", parsing.text)
+        prompt = f"{prompt}\n\n{more}"
+      completion = cells.read("output", parsing.text)
     else:
       prompt = cells.read("prompt", parsing.prompt)
       completion = cells.read("completion", parsing.reply, prompt)

@@ -101,10 +101,14 @@ def _checked(rows: Any) -> Any:
       f"the data is a {type(rows).__name__} of the splits {names}: give one "
       f"of them, such as data[{next(iter(rows), 'train')!r}]"
     )
+  name = type(rows).__name__
+  cure = {
+    "DataFrame": "give data.to_dict('records'), or data.to_dicts() of polars",
+    "Table": "give data.to_pylist(), or datasets.Dataset(data)",
+    "dict": "give the list of rows, one dict each",
+  }.get(name, "of something that can be gone through once, give list(...)")
   raise UserError(
-    "data is a path, a list of dicts or a datasets.Dataset, not "
-    f"{type(rows).__name__}; of something that can be gone through once, give "
-    "list(...)"
+    f"data is a path, a list of dicts or a datasets.Dataset, not {name}; {cure}"
   )
 
 

@@ -4,8 +4,10 @@ Above 300 lines, since messages are read by the rules for text, and refused in
 the same words.
 """
 
+import decimal
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,19 +22,25 @@ from offalign.data.reading.records import (
 )
 from offalign.errors import UserError, option, suggest
 
-LARGEST = 3.4e38
-"""The largest number that is read; training computes in float32."""
+LARGEST = 1.7e38
+"""The largest number that is read: differences of two are float32 too."""
 
 
 def number(value: Any) -> float:
   """A number that float32 holds; neither text nor a boolean."""
+  if isinstance(value, decimal.Decimal):
+    value = float(value)
   if isinstance(value, bool):
     raise Fault(
       f"the boolean {str(value).lower()} where a number belongs (a column of "
       "booleans is called 'label')"
     )
   if isinstance(value, str):
-    quoted = " (write numbers without quotes)" if _is_number(value) else ""
+    quoted = ""
+    if not isinstance(as_number(value), str):
+      quoted = " (write numbers without quotes)"
+    elif re.fullmatch(r"[+-]?\d+,\d+", value.strip()):
+      quoted = " (write it with a point, not a comma)"
     raise Fault(f"the text {quote(value)} where a number belongs{quoted}")
   if not isinstance(value, int | float):
     raise Fault(f"{describe(value)} where a number belongs")
@@ -44,18 +52,24 @@ def number(value: Any) -> float:
     raise Fault(f"{result} is not a finite number")
   if abs(result) > LARGEST:
     raise Fault(
-      f"{result:g} is too large: numbers are computed with in float32, whose "
-      "largest is 3.4e+38; scale the column down"
+      f"{result:g} is too large: differences of numbers are computed with in "
+      "float32, whose largest is 3.4e+38; scale the column down"
     )
   return result
 
 
-def _is_number(value: str) -> bool:
+def as_number(value: Any) -> Any:
+  """The number that a text holds; anything else as it is.
+
+  >>> as_number(" 0.5 "), as_number("1e3"), as_number("4 stars")
+  (0.5, 1000.0, '4 stars')
+  """
+  if not isinstance(value, str) or "_" in value or len(value) > 400:
+    return value
   try:
-    float(value)
+    return float(value)
   except ValueError:
-    return False
-  return True
+    return value
 
 
 def numbers(value: Any) -> tuple[float, ...]:
@@ -85,7 +99,7 @@ def prompt(value: Any) -> Prompt:
   if messages[-1].role == "assistant":
     raise Fault(
       "the last message is the assistant's, and so is the completion: two "
-      "assistant turns in a row"
+      "assistant turns in a row; end the prompt with the user's turn"
     )
   return messages
 
@@ -100,17 +114,28 @@ def reply(value: Any, prompt: Prompt | None) -> str:
   """
   if not isinstance(value, list):
     if isinstance(prompt, tuple):
-      raise Fault(f"{describe(value)}, but the prompt is a conversation")
+      raise Fault(
+        f"{describe(value)}, but the prompt is a conversation; write the reply "
+        'as [{"role": "assistant", "content": ...}]'
+      )
     return text(value)
   if isinstance(prompt, str):
-    raise Fault("a conversation, but the prompt is text")
+    raise Fault(
+      "a conversation, but the prompt is text; write the prompt as "
+      '[{"role": "user", "content": ...}], or the reply as text'
+    )
   messages = conversation(value)
   if messages[-1].role != "assistant":
     raise Fault(
-      f"the last message has role {messages[-1].role!r}, not 'assistant'"
+      f"the last message has role {messages[-1].role!r}, not 'assistant'; end "
+      "with the assistant's reply, which is what is learnt"
     )
   if len(messages) > 1:
-    raise Fault(f"{len(messages)} messages where one reply belongs")
+    raise Fault(
+      f"{len(messages)} messages where one reply belongs; write the "
+      "assistant's last message alone, or remove the column 'prompt' where "
+      "chosen and rejected hold the whole conversation"
+    )
   return messages[0].content
 
 
@@ -121,18 +146,27 @@ def replies(value: Any, prompt: Prompt | None) -> tuple[str, ...]:
 
 def _each(value: Any, parse: Any) -> tuple[Any, ...]:
   if not isinstance(value, list):
-    raise Fault(f"{describe(value)} where a list belongs")
+    raise Fault(f"{describe(value)} where a list belongs{_list_cure(value)}")
   if not value:
     raise Fault("an empty list")
   parsed = []
   for i, item in enumerate(value):
     try:
       if item is None:
-        raise Fault("null")
+        raise Fault("null; remove it, and what belongs to it in other columns")
       parsed.append(parse(item))
     except Fault as fault:
       raise Fault(f"item {i}: {fault}") from None
   return tuple(parsed)
+
+
+def _list_cure(value: Any) -> str:
+  """For a list that was written as text."""
+  if isinstance(value, str) and value.lstrip()[:1] == "[":
+    if "'role'" in value or "'from'" in value or value.lstrip()[:2] == "['":
+      return " (write lists as JSON, not as Python prints them)"
+    return " (write the list itself, not as text)"
+  return ""
 
 
 def scored_replies(value: Any) -> tuple[tuple[str, ...], tuple[float, ...]]:
@@ -166,7 +200,9 @@ def conversation(value: list[Any]) -> tuple[Message, ...]:
     raise Fault("no message that says anything")
   for i, (before, after) in enumerate(itertools.pairwise(messages)):
     if before.role == after.role == "assistant":
-      raise Fault(f"messages {i} and {i + 1}: two assistant turns in a row")
+      raise Fault(
+        f"messages {i} and {i + 1}: two assistant turns in a row; join them"
+      )
   return messages
 
 
@@ -226,13 +262,12 @@ def _message(i: int, item: Any) -> Message | None:
   more = message_parts.more(item, where) if "role" in keys else {}
   if "role" not in keys or not ("content" in keys or more):
     raise Fault(
-      f"{where} has {', '.join(map(repr, keys)) or 'no keys'} where 'role' "
-      "and 'content' belong"
+      f"{where} has {', '.join(map(quote, keys)) or 'no keys'} where 'role' "
+      f"and 'content' belong{_keys_cure(keys)}"
     )
   if role not in READ_ROLES:
     raise Fault(
-      f"{where} has role {quote(role)}"
-      f"{suggest(str(role).lower(), READ_ROLES)} (roles: "
+      f"{where} has role {quote(role)}{_role_cure(role)} (roles: "
       f"{', '.join(READ_ROLES)})"
     )
   try:
@@ -245,8 +280,77 @@ def _message(i: int, item: Any) -> Message | None:
     if role in ("system", "developer"):
       return None
     if role != "tool":
-      raise Fault(f"{where} ({role}) is empty")
+      raise Fault(f"{where} ({role}) is empty; write its text, or remove it")
   return Message(role, content)
+
+
+def _role_cure(role: Any) -> str:
+  known = _SPEAKERS.get(str(role).lower(), "")
+  if known in READ_ROLES:
+    return f"; did you mean {known!r}?"
+  return suggest(str(role).lower(), READ_ROLES)
+
+
+def _keys_cure(keys: list[str]) -> str:
+  if {"from", "value"} <= set(keys):
+    return (
+      "; ShareGPT's 'from' and 'value' are read in a column 'conversations' "
+      f"({option('columns', repr('conversations=COLUMN'))}), elsewhere "
+      "rename them"
+    )
+  return ""
+
+
+_SPEAKERS = {
+  "human": "user",
+  "user": "user",
+  "gpt": "assistant",
+  "chatgpt": "assistant",
+  "assistant": "assistant",
+  "bot": "assistant",
+  "model": "assistant",
+  "ai": "assistant",
+  "bard": "assistant",
+  "system": "system",
+  "function_call": "tool",
+  "observation": "tool",
+  "function": "tool",
+  "tool": "tool",
+}
+"""What data sets in ShareGPT's form call those who speak."""
+
+
+def sharegpt(value: Any, system: Any = None) -> tuple[tuple[Message, ...], str]:
+  """ShareGPT's `conversations`: messages of `from` and `value`.
+
+  Args:
+    value: the cell; messages of role and content are taken too.
+    system: of the column "system", the message that goes before them.
+  """
+  if not isinstance(value, list):
+    raise Fault(f"{describe(value)} where messages belong")
+  turns: list[Any] = []
+  for i, item in enumerate(value):
+    if isinstance(item, dict) and item.get("from") is not None:
+      others = {k: v for k, v in item.items() if k not in ("from", "value")}
+      speaker = str(item["from"])
+      if speaker.lower() not in _SPEAKERS:
+        raise Fault(
+          f"message {i} is from {quote(speaker)}, who is not known (human or "
+          "user, gpt or assistant, system)"
+        )
+      role = _SPEAKERS[speaker.lower()]
+      item = {**others, "role": role, "content": item.get("value")}
+      if item["content"] is None:
+        raise Fault(f"message {i} has no 'value'")
+    turns.append(item)
+  if not is_empty(system):
+    if any(isinstance(t, dict) and t.get("role") == "system" for t in turns):
+      raise Fault(
+        "a system message, and another in the column 'system'; keep one"
+      )
+    turns.insert(0, {"role": "system", "content": system})
+  return dialogue(turns)
 
 
 def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
@@ -256,17 +360,21 @@ def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
   messages = conversation(value)
   if messages[-1].role != "assistant":
     raise Fault(
-      f"the last message has role {messages[-1].role!r}, not 'assistant'"
+      f"the last message has role {messages[-1].role!r}, not 'assistant'; end "
+      "with the assistant's reply, which is what is learnt"
     )
   if len(messages) == 1:
-    raise Fault("one message alone, and no prompt column to go with it")
+    raise Fault(
+      "one message alone, and no prompt column to go with it; write the user's "
+      "turn before it"
+    )
   return messages
 
 
 def dialogue(value: Any) -> tuple[tuple[Message, ...], str]:
   """Splits a conversation into prompt and last turn, the assistant's."""
   if not isinstance(value, list):
-    raise Fault(f"{describe(value)} where messages belong")
+    raise Fault(f"{describe(value)} where messages belong{_list_cure(value)}")
   messages = whole_conversation_or_text(value)
   assert not isinstance(messages, str)
   return messages[:-1], messages[-1].content
@@ -288,9 +396,15 @@ def split_pair(
   if isinstance(chosen, str) and isinstance(rejected, str):
     return _split_text(chosen, rejected)
   if isinstance(chosen, str) or isinstance(rejected, str):
-    raise Fault("one of chosen and rejected is text, the other a conversation")
+    raise Fault(
+      "one of chosen and rejected is text, the other a conversation; write "
+      "both in one way"
+    )
   if chosen[:-1] != rejected[:-1]:
-    raise Fault("what precedes the last message differs from that of rejected")
+    raise Fault(
+      "what precedes the last message differs from that of rejected; the two "
+      "sides must answer the same turns"
+    )
   return chosen[:-1], chosen[-1].content, rejected[-1].content
 
 
@@ -298,7 +412,7 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
   if chosen == rejected:
     raise Fault(
       "the same text as rejected, and no prompt column: the prompt cannot be "
-      "told from the completion"
+      "told from the completion; give a column 'prompt'"
     )
   shorter = min(len(chosen), len(rejected))
   cut = next((i for i in range(shorter) if chosen[i] != rejected[i]), shorter)

@@ -7,7 +7,15 @@ from offalign.data.reading.memory import Rows
 from offalign.errors import Sentence, marked
 
 FormName = Literal[
-  "traj", "label", "pairs", "groups", "sft", "messages", "ultrafeedback"
+  "traj",
+  "label",
+  "pairs",
+  "groups",
+  "sft",
+  "messages",
+  "ultrafeedback",
+  "sharegpt",
+  "alpaca",
 ]
 """What a table of feedback can hold; see `forms.FORMS`."""
 
