@@ -18,6 +18,10 @@ _TURNS = re.compile(
   r"\s*:",
   re.MULTILINE,
 )
+# Nothing that a keyboard writes; some turn around the text beside them.
+_CONTROL = re.compile(
+  "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]"
+)
 
 # kind -> (severity, noun, what, remedy)
 _KINDS: dict[str, tuple[Severity, str, str, str]] = {
@@ -82,6 +86,12 @@ _KINDS: dict[str, tuple[Severity, str, str, str]] = {
     "text",
     "with U+FFFD, which a wrong decoding leaves",
     "decode the source again if you can",
+  ),
+  "control_characters": (
+    "note",
+    "text",
+    "with NUL, ESC or another control character",
+    "they are tokens of their own; remove them unless they are meant",
   ),
   "spelled_tokens": (
     "note",
@@ -165,6 +175,8 @@ class OddTexts:
   def _anywhere(self, text: str, where: str) -> None:
     if "\ufffd" in text:
       self._places["replacement_characters"].add(where)
+    if found := _CONTROL.search(text):
+      self._places["control_characters"].add(f"{where}: {found[0]!r}")
     if ("<" in text or "[" in text) and (found := _TOKENS.search(text)):
       self._places["spelled_tokens"].add(f"{where}: {found[0]!r}")
 

@@ -174,10 +174,9 @@ def read(folder: str | Path) -> RewardScales | None:
   if found is None:
     return None
   by = found.get("by", "dataset") if isinstance(found, dict) else None
-  if by == "dataset":
-    scale = [found.get("mean"), found.get("std")]
-    return RewardScales(by, _known({"": scale}, path))
   known = found.get("known") if by == "source" else None
+  if by == "dataset":
+    known = {"": [found.get("mean"), found.get("std")]}
   if by == "prompt":
     path = path.parent / FILE
     known = read_object(path, "; put it back")
