@@ -14,11 +14,11 @@ from offalign.audit.checks.leakage import Leakage
 from offalign.audit.checks.odd_texts import OddTexts
 from offalign.audit.checks.token_entries import TokenEntries
 from offalign.audit.checks.tokens import Tokens
-from offalign.audit.excerpts import with_texts
 from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.methods_that_fit import Fit
 from offalign.audit.scan.collector import Collector
 from offalign.audit.scan.entries import Spill, file_and_row, place
+from offalign.audit.scan.excerpts import with_texts
 from offalign.audit.scan.files import Scan, scan
 from offalign.audit.statistics.facts import Facts, gather
 from offalign.audit.statistics.measures import Measures
@@ -42,8 +42,8 @@ class AuditConfig:
       "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt" or
       "alpaca"; default: told by their names.
     int_labels: take the numbers 0 and 1 for labels.
-    columns: columns of other names that are read as those of the form, as the
-      option data.columns of a run.
+    columns: columns of other names that are read as those of the form, as
+      data.columns of a run.
     tokenizer: "byte", or a tokenizer.json or a folder that holds one; without
       it nothing is said about tokens.
     max_prompt: limit in tokens, as the option data.max_prompt of a run.
@@ -204,8 +204,8 @@ def _audit(
       config, entries, names, folder, tokenizer, (in_tokens, other)
     )
     findings += more
-  findings = _with_texts(findings, path, config, met)
   findings.sort(key=lambda found: SEVERITIES.index(found.severity))
+  findings = _with_texts(findings, path, config, met)
   fits = methods_that_fit.fits(facts) if facts and config.methods else None
   return Report(
     path,
@@ -250,34 +250,6 @@ def _leakage(
       train_tokens, test_tokens, _namer(names), _namer(other_names)
     )
   return leakage, [*met.findings, *found]
-
-
-def _scan_test(config: AuditConfig, seen: Collector, names: list[str]) -> Scan:
-  """Reads a test set: by the columns that are mapped, or by its own."""
-  assert config.test is not None
-  labels, mapped = config.int_labels, columns_lib.parse(config.columns)
-  met = scan(config.test, None, labels, seen.see, names, mapped)
-  if met.form is None and mapped.entries:
-    own: list[str] = []
-    plain = scan(config.test, None, labels, seen.see, own)
-    met = met if plain.form is None else plain
-  return met
-
-
-def _with_texts(
-  findings: list[Finding], path: str, config: AuditConfig, met: Scan
-) -> list[Finding]:
-  """Adds the texts of the rows that are named; see `excerpts`."""
-  files: dict[str, pathlib.Path | Database | str] = {}
-  for each in (path, config.test):
-    if each is not None:
-      found = paths.find(each)
-      for file in found.files or (str(found.hub),):
-        files.setdefault(str(file), file)
-  mapped = columns_lib.parse(config.columns)
-  sources = {entry.target: entry.source for entry in mapped.entries}
-  shown = [sources.get(column, column) for column in met.columns]
-  return with_texts(findings, files, dict.fromkeys(met.names, shown))
 
 
 def _tokens(
@@ -331,3 +303,32 @@ def _namer(names: list[str]) -> Any:
     return f"{names[file]}, row {row}"
 
   return name
+
+
+def _with_texts(
+  findings: list[Finding], path: str, config: AuditConfig, met: Scan
+) -> list[Finding]:
+  """Adds the texts of the rows that are named; see `excerpts`."""
+  files: dict[str, pathlib.Path | Database | str] = {}
+  for each in (path, config.test):
+    if each is not None:
+      found = paths.find(each)
+      for file in found.files or (str(found.hub),):
+        files.setdefault(str(file), file)
+  sources = {
+    e.target: e.source for e in columns_lib.parse(config.columns).entries
+  }
+  shown = [sources.get(column, column) for column in met.columns]
+  return with_texts(findings, files, dict.fromkeys(met.names, shown))
+
+
+def _scan_test(config: AuditConfig, seen: Collector, names: list[str]) -> Scan:
+  """Reads a test set: by the columns that are mapped, or by its own."""
+  assert config.test is not None
+  labels, mapped = config.int_labels, columns_lib.parse(config.columns)
+  met = scan(config.test, None, labels, seen.see, names, mapped)
+  if met.form is None and mapped.entries:
+    own: list[str] = []
+    plain = scan(config.test, None, labels, seen.see, own)
+    met = met if plain.form is None else plain
+  return met

@@ -12,24 +12,19 @@ from offalign.distributed import interrupts
 BEGIN = """
 import os, signal, sys, time
 from offalign.distributed import interrupts
+# In the background of a shell it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 LISTEN = "interrupts.listen('offalign.x', 'the file is kept')\n"
 
 
-def child(code, preexec=None):
+def child(code):
   """A process that runs `code` and has printed a first line."""
-
-  def begin():
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    if preexec:
-      preexec()
-
   process = subprocess.Popen(
     [sys.executable, "-c", BEGIN + code],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    preexec_fn=begin,
     env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
   )
   assert process.stdout.readline() == "ready\n"
@@ -114,14 +109,11 @@ def test_where_all_is_saved_the_first_ends_at_once():
 
 
 def test_a_job_in_the_background_goes_on():
-  def ignored():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
   process = child(
-    LISTEN
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    + LISTEN
     + READY
-    + "signal.raise_signal(signal.SIGINT); print(interrupts.listens())",
-    ignored,
+    + "signal.raise_signal(signal.SIGINT); print(interrupts.listens())"
   )
   said, complaint = ended(process)
   assert (process.returncode, said, complaint) == (0, "False\n", "")

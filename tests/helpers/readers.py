@@ -151,10 +151,9 @@ def _fair_audit(folder, report):
 
 @reader(valid_files.jsonl, _fair_audit, share=0.5)
 def read_audit(folder):
-  from offalign.audit.console import text
-  from offalign.audit.json_form import as_json
-
-  from offalign.audit.report import audit
+  from offalign.audit import audit
+  from offalign.audit.report.console import text
+  from offalign.audit.report.json_form import as_json
 
   (path,) = folder.iterdir()
   report = audit(str(path))

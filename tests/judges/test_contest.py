@@ -8,6 +8,7 @@ import runs
 from offalign import judges
 from offalign.errors import UserError
 from offalign.generation import completions
+from offalign.generation.completions import Cuts
 from offalign.judges import contest
 from offalign.programs import judge as judge_lib
 
@@ -231,12 +232,17 @@ def test_the_command(files, tmp_path, capsys):
   assert "name the prompts that its policy" in capsys.readouterr().err
 
 
+WHOLE = Cuts(8, 0, 0, None, 0)
+
+
 def test_ties_of_equal_tokens_are_said():
   counts = {"comparisons": 8, "equal_tokens": 3}
-  found = contest.Duel("a", "b", None, counts, (1.0, 1.0))
+  found = contest.Duel("a", "b", None, counts, (1.0, 1.0), (WHOLE, WHOLE))
   assert contest.warnings([found]) == [
     "a against b: 3 of 8 comparisons are ties because the judge's chat "
     "template or limits make the same tokens of two texts that differ."
   ]
   counts = {"comparisons": 8, "equal_tokens": 0}
-  assert not contest.warnings([contest.Duel("a", "b", None, counts, (1, 1))])
+  cuts = (WHOLE, WHOLE)
+  found = contest.Duel("a", "b", None, counts, (1.0, 1.0), cuts)
+  assert not contest.warnings([found])

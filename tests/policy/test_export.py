@@ -35,8 +35,8 @@ LLAMA = {
 
 def recorded(**about):
   """A run.json with all that one holds."""
-  rest = ("config", "tokenizer", "start", "data")
-  return {**dict.fromkeys(rest, ""), **about}
+  rest = dict.fromkeys(("tokenizer", "start", "data"), "")
+  return {"config": {"init": None, "model": None, "seed": 0}, **rest, **about}
 
 
 class TestUntrained:

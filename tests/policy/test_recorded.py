@@ -97,6 +97,7 @@ def test_a_value_of_another_type_is_named(tmp_path, changes, said):
     {"by": "source", "known": 3},
     {"by": []},
     {"by": "weather"},
+    {"mean": 0.0, "std": 1.0, "x": 2},
   ],
 )
 def test_scales_that_are_none_are_refused(tmp_path, scale):

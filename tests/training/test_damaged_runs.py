@@ -1,5 +1,6 @@
 """Damaged checkpoints, full disks and Ctrl-C: a run ends as if without."""
 
+import os
 import pathlib
 import shutil
 import signal
@@ -12,7 +13,6 @@ import runs
 
 from offalign.errors import UserError
 from offalign.policy.checkpoint import DAMAGED, Checkpoints
-from offalign.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "one_device")
 
@@ -95,6 +95,20 @@ def test_where_none_can_be_read_nothing_is_moved(log, half, capfd):
   assert "Traceback" not in capfd.readouterr().err
 
 
+# Tests in the background of a shell ignore Ctrl-C, and so would their child.
+LISTENING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.fixture(scope="module")
+def wholes():
+  """The folder of a run that was never interrupted, once there is one."""
+  return []
+
+
 FULL = """
 set -e
 mount -t tmpfs -o size=$2k none $1
@@ -161,34 +175,33 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(
     ("end", "done: "),
   ],
 )
-def test_ctrl_c_in_any_phase_keeps_what_there_is(name, line, log, tmp_path):
-  given = runs.flags(
-    log, tmp_path / "out", steps=40, log_every=1, eval_every=10, save_every=20
+def test_ctrl_c_in_any_phase_keeps_what_there_is(
+  name, line, log, tmp_path, wholes
+):
+  every = {"steps": 40, "log_every": 1, "eval_every": 10, "save_every": 20}
+  if not wholes:
+    wholes.append(runs.train(log, tmp_path / "whole", **every).folder)
+  out = tmp_path / "out"
+  flags = runs.as_args(runs.flags(log, out, **every))
+  process = subprocess.Popen(
+    [sys.executable, "-c", LISTENING, "-m", "offalign.train", *flags],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
   )
-  process = runs.command(*runs.as_args(given))
   for said in process.stdout:
     if said.startswith(line):
       break
   process.send_signal(signal.SIGINT)
-  _, complaint = process.communicate()
-  assert process.returncode == 130, complaint
+  process.stdout.read()
+  complaint = process.stderr.read()
+  assert process.wait() == 130, complaint
   lines = [x for x in complaint.splitlines() if "brought to its end" not in x]
   assert len(lines) == 1, complaint
   assert lines[0].startswith("offalign.train: interrupted"), complaint
-  steps = (
-    [x["step"] for x in runs.metrics(tmp_path / "out")]
-    if (tmp_path / "out" / "metrics.jsonl").exists()
-    else [0]
-  )
   if name in ("steps", "evaluation", "saving", "last step", "end"):
-    with Checkpoints(tmp_path / "out") as checkpoints:
-      assert checkpoints.latest == max(steps)
-  whole = runs.train(
-    log,
-    tmp_path / "whole",
-    **{k: v for k, v in given.items() if k in ("steps", "log_every")},
-    eval_every=10,
-    save_every=20,
-  )
-  Run(runs.config(log, tmp_path / "out", steps=40)).train()
-  assert runs.metrics(tmp_path / "out") == runs.metrics(whole.folder)
+    with Checkpoints(out) as checkpoints:
+      assert checkpoints.latest == runs.metrics(out)[-1]["step"]
+  runs.train(log, out, **every)
+  assert runs.metrics(out) == runs.metrics(wholes[0])

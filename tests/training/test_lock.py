@@ -5,6 +5,8 @@ import fcntl
 import json
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import runs
@@ -30,11 +32,13 @@ def test_the_second_is_refused_until_the_first_has_ended(tmp_path):
 
 
 def test_a_run_that_was_killed_locks_nobody_out(tmp_path):
-  pid = os.fork()
-  if not pid:
-    lock._take(tmp_path)
-    os._exit(0)
-  os.waitpid(pid, 0)
+  code = (
+    "import os, pathlib, sys; from offalign.training import lock; "
+    "lock.locked(pathlib.Path(sys.argv[1])).__enter__(); os._exit(9)"
+  )
+  done = subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+  assert done.returncode == 9
+  assert (tmp_path / lock.FILE).exists()
   lock.check(tmp_path)
   with lock.locked(tmp_path):
     pass

@@ -18,6 +18,10 @@ _TURNS = re.compile(
   r"\s*:",
   re.MULTILINE,
 )
+# Nothing that a keyboard writes; some turn around the text beside them.
+_CONTROL = re.compile(
+  "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]"
+)
 
 # kind -> (severity, noun, what, remedy)
 _KINDS: dict[str, tuple[Severity, str, str, str]] = {
@@ -52,12 +56,6 @@ _KINDS: dict[str, tuple[Severity, str, str, str]] = {
     "whose chosen reward is below the rejected one",
     "swap them, or drop the rewards: a run keeps the order as it is",
   ),
-  "tied_pairs": (
-    "note",
-    "pair",
-    "whose two rewards are equal",
-    "drop them, or drop the rewards: a run takes the first for the better one",
-  ),
   "contrary_margins": (
     "warning",
     "pair",
@@ -77,11 +75,23 @@ _KINDS: dict[str, tuple[Severity, str, str, str]] = {
     "without a margin or scores, where others have a margin",
     "give them one, or remove them: losses that read margins refuse such pairs",
   ),
+  "tied_pairs": (
+    "note",
+    "pair",
+    "whose two rewards are equal",
+    "drop them, or drop the rewards: a run takes the first for the better one",
+  ),
   "replacement_characters": (
     "note",
     "text",
     "with U+FFFD, which a wrong decoding leaves",
     "decode the source again if you can",
+  ),
+  "control_characters": (
+    "note",
+    "text",
+    "with NUL, ESC or another control character",
+    "they are tokens of their own; remove them unless they are meant",
   ),
   "spelled_tokens": (
     "note",
@@ -165,6 +175,8 @@ class OddTexts:
   def _anywhere(self, text: str, where: str) -> None:
     if "\ufffd" in text:
       self._places["replacement_characters"].add(where)
+    if found := _CONTROL.search(text):
+      self._places["control_characters"].add(f"{where}: {found[0]!r}")
     if ("<" in text or "[" in text) and (found := _TOKENS.search(text)):
       self._places["spelled_tokens"].add(f"{where}: {found[0]!r}")
 
@@ -176,7 +188,7 @@ class OddTexts:
     if record.rewards and record.rewards[0] < record.rewards[1]:
       low, high = record.rewards
       self._places["reversed_pairs"].add(f"{where}: {low:g} < {high:g}")
-    if record.rewards and record.rewards[0] == record.rewards[1]:
+    elif record.rewards and record.rewards[0] == record.rewards[1]:
       self._places["tied_pairs"].add(f"{where}: both {record.rewards[0]:g}")
     if record.margin is None:
       if not record.rewards:

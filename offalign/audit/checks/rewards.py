@@ -65,21 +65,6 @@ def _constant(facts: Facts, measures: Measures) -> list[Finding]:
   ]
 
 
-def _out_of_proportion(value: Spread) -> list[Finding]:
-  """Rewards that differ, but whose variance is no number above 0."""
-  if 0 < value.std < math.inf:
-    return []
-  return [
-    Finding(
-      "error",
-      "range",
-      f"the range of the rewards, {value.low:g} to {value.high:g}, is out of "
-      "proportion, so that they cannot be normalised",
-      "scale the column to numbers near 1",
-    )
-  ]
-
-
 def outlying(
   facts: Facts, measures: Measures, name: Callable[[int], str]
 ) -> list[Finding]:
@@ -103,6 +88,21 @@ def outlying(
       "correct them, or leave these rows out",
       len(rows),
       tuple(where),
+    )
+  ]
+
+
+def _out_of_proportion(value: Spread) -> list[Finding]:
+  """Rewards that differ, but whose variance is no number above 0."""
+  if 0 < value.std < math.inf:
+    return []
+  return [
+    Finding(
+      "error",
+      "range",
+      f"the range of the rewards, {value.low:g} to {value.high:g}, is out of "
+      "proportion, so that they cannot be normalised",
+      "scale the column to numbers near 1",
     )
   ]
 

@@ -175,12 +175,12 @@ def _conclude(
   """Takes over what a file's intake counted and has to say."""
   result.set_aside += intake.set_aside
   result.unrated += intake.unrated
+  if intake.reads_tools:
+    result.unused.pop("tools", None)
   said = [*stream.notes, *intake.sentences()]
   if intake.unrated:
     said.append(intake.unrated_sentence())
   result.said |= dict.fromkeys(map(Sentence, said))
-  if intake.tools:
-    result.unused.pop("tools", None)
   for warning in intake.warnings():
     what = marked(warning).removeprefix("warning: ")
     result.findings.append(

@@ -174,10 +174,9 @@ def read(folder: str | Path) -> RewardScales | None:
   if found is None:
     return None
   by = found.get("by", "dataset") if isinstance(found, dict) else None
-  if by == "dataset":
-    scale = [found.get("mean"), found.get("std")]
-    return RewardScales(by, _known({"": scale}, path))
   known = found.get("known") if by == "source" else None
+  if by == "dataset":
+    known = {"": [found.get("mean"), found.get("std")]}
   if by == "prompt":
     path = path.parent / FILE
     known = read_object(path, "; put it back")
@@ -195,7 +194,7 @@ def _known(found: Any, path: Path) -> dict[str, RewardScale]:
       f"{path} does not say what rewards were normalised by: that is a mean "
       "and a standard deviation, finite numbers; put it back"
     )
-  return {key: RewardScale(*map(float, scale)) for key, scale in found.items()}
+  return {key: RewardScale(*scale) for key, scale in found.items()}
 
 
 def _is_scale(scale: Any) -> bool:

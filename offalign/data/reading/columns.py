@@ -15,9 +15,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from offalign.data.reading.faults import Fault, describe, is_empty
 from offalign.data.reading.forms import FORMS
-from offalign.data.reading.parsing import as_number
+from offalign.data.reading.parsing import (
+  Fault,
+  as_number,
+  describe,
+  is_empty,
+)
 from offalign.data.reading.records import quote
 from offalign.errors import UserError, option, suggest
 

@@ -28,20 +28,6 @@ def text(value: Any) -> str:
   return value
 
 
-def _text_cure(value: Any) -> str:
-  if isinstance(value, bytes):
-    return "; cast the column to strings, as pyarrow's cast('string') does"
-  if isinstance(value, dict) and len(value) < 9:
-    texts = [str(k) for k, held in value.items() if isinstance(held, str)]
-    if texts:
-      usual = [
-        k for k in texts if k in ("value", "content", "text", "response")
-      ]
-      example = f"...=COLUMN.{(usual or texts)[0][:40]}"
-      return f"; read a key of it with {option('columns', repr(example))}"
-  return ""
-
-
 def is_empty(value: Any) -> bool:
   """Whether a value says as little as null; 0 and False do not."""
   if isinstance(value, str):
@@ -72,3 +58,17 @@ def describe(value: Any) -> str:
   if isinstance(value, Unreadable):
     return f"a value of type {value.kind}"
   return f"a value of type {type(value).__name__}"
+
+
+def _text_cure(value: Any) -> str:
+  if isinstance(value, bytes):
+    return "; cast the column to strings, as pyarrow's cast('string') does"
+  if isinstance(value, dict) and len(value) < 9:
+    texts = [str(k) for k, held in value.items() if isinstance(held, str)]
+    if texts:
+      usual = [
+        k for k in texts if k in ("value", "content", "text", "response")
+      ]
+      example = f"...=COLUMN.{(usual or texts)[0][:40]}"
+      return f"; read a key of it with {option('columns', repr(example))}"
+  return ""

@@ -10,8 +10,7 @@ from typing import Any
 from offalign.data.reading import columns as columns_lib
 from offalign.data.reading import forms, proposals
 from offalign.data.reading.columns import ColumnMap, flag
-from offalign.data.reading.faults import Fault
-from offalign.data.reading.parsing import as_number
+from offalign.data.reading.parsing import Fault, as_number
 from offalign.data.reading.records import Problem, Record, count, quote
 from offalign.errors import Sentence, UserError, marked, option, suggest
 
@@ -28,7 +27,6 @@ class Intake:
   Attributes:
     form: of the file.
     used: columns of the form that are read, by the form's names.
-    unused: columns of the file that are not read.
     unrated: rows that nobody rated, which are left out.
     set_aside: see `forms.RowParser`.
     metadata: see `forms.RowParser`.
@@ -90,17 +88,27 @@ class Intake:
       c for c in columns if c in sources and c not in sources.values()
     )
     self._taken = set(sources.values())
-    self.unused = tuple(
+    self._unread = tuple(
       c for c in columns if c not in read or c in self._hidden
     )
+    self._margin = sources.get(forms.MARGIN, forms.MARGIN)
+    self._has_margins = False
     self._columns = columns
     self._sample = sample
-    self.overlooked = proposals.overlooked(self.unused, sample)
+    self.overlooked = proposals.overlooked(self._unread, sample)
 
   @property
-  def tools(self) -> bool:
-    """Whether tools of a conversation were read."""
+  def reads_tools(self) -> bool:
+    """Whether a row had tools, which no form names among its columns."""
     return self._parser.tools
+
+  @property
+  def unused(self) -> tuple[str, ...]:
+    """Columns of the file that are not read, as far as is known by now."""
+    unread = set(self._unread) - ({"tools"} if self.reads_tools else set())
+    if forms.MARGIN in self.used and not self._has_margins:
+      unread.add(self._margin)  # null in every row
+    return tuple(c for c in self._columns if c in unread)
 
   @property
   def set_aside(self) -> int:
@@ -146,6 +154,7 @@ class Intake:
       made = self._converted(made)
     parsed = self._parser.parse(number, made)
     if isinstance(parsed, Record):
+      self._has_margins |= parsed.margin is not None
       return parsed
     return [self._explained(problem, made) for problem in parsed]
 
@@ -270,7 +279,7 @@ class Intake:
         f"warning: not read, though by the name it is feedback: {names}{how}"
       )
     if self.form.name == "pairs" and "prompt" not in self.used:
-      found = proposals.like("prompt", self.unused)
+      found = proposals.like("prompt", self._unread)
       if found:
         yield (
           f"warning: chosen and rejected are taken to begin with the prompt, "

@@ -108,7 +108,7 @@ def find(path: str | Path) -> DataPath:
 
 
 def exists(text: str) -> bool:
-  """Whether text is the path of something; a list may be too long for one."""
+  """Whether text is a path that exists; a list may be too long for one."""
   try:
     return os.path.exists(os.path.expanduser(text))
   except (OSError, ValueError):
@@ -128,7 +128,7 @@ def is_query(text: str) -> bool:
 def _find_one(
   part: str,
 ) -> tuple[list[Path | Database] | None, list[Path]]:
-  """(what is read, files passed over), or (None, []) where there is none."""
+  """Finds (what is read, files passed over); (None, []) where there is none."""
   path = Path(os.path.expanduser(part))
   if exists(part) and os.path.isfile(path):
     return [_file(path, part)], []

@@ -78,7 +78,7 @@ def read(source: Path | Database | str) -> RawRows:
 
 
 def stream(source: Path | Database | str) -> Stream:
-  """The rows of one file, table or data set, to be gone through once.
+  """Streams the rows of one file, table or data set, once.
 
   What is held at a time does not grow with the file, but with its longest
   rows.

@@ -166,14 +166,7 @@ class _Reading:
         self.problems += parsed
     intake.finish()
     self.oddities["prompts_set_aside"] += intake.set_aside
-    unused = dict.fromkeys(intake.unused)
-    if intake.tools:
-      unused.pop("tools", None)
-    if forms.MARGIN in raw.columns and not any(
-      record.margin is not None for record in self.records
-    ):
-      unused[forms.MARGIN] = None  # null in every row
-    self.unused.update(unused)
+    self.unused.update(dict.fromkeys(intake.unused))
     self.metadata |= intake.metadata
     self.unrated += intake.unrated
     self.unrated_sentence = self.unrated_sentence or intake.unrated_sentence()
@@ -249,7 +242,7 @@ def _find_oddities(
     seen.add(key)
     if record.ranked:
       note("equal_pairs", record, texts[0] == texts[1])
-      counts["margins"] += record.margin is not None
+      note("margins", record, record.margin is not None)
       note("negative_margins", record, (record.margin or 0.0) < 0)
       if (rewards := record.rewards) is not None:
         note("reversed_pairs", record, rewards[0] < rewards[1])
@@ -277,8 +270,8 @@ _SENTENCES = {
     "pair",
     "whose chosen reward is below the rejected one (kept in this order)",
   ),
-  "tied_pairs": ("pair", "whose two rewards are equal (kept in this order)"),
   "negative_margins": ("pair", "with a margin below 0 (kept in this order)"),
+  "tied_pairs": ("pair", "whose two rewards are equal (kept in this order)"),
 }
 
 
@@ -316,6 +309,9 @@ def _summarise(sources: DataPath, reading: _Reading) -> TableSummary:
   if reading.metadata:
     keys = ", ".join(map(quote, reading.metadata))
     sentences.append(f"keys of messages not read: {keys}")
+  lacking = rows - counts["margins"]
+  if counts["margins"] and lacking:
+    sentences.append(f"{count(lacking, 'pair')} without a margin")
   sentences += map(Sentence, reading.said)
   if reading.unrated:
     counts["unrated_rows"] = reading.unrated
@@ -324,9 +320,6 @@ def _summarise(sources: DataPath, reading: _Reading) -> TableSummary:
       if len(files) > 1
       else reading.unrated_sentence
     )
-  lacking = rows - counts["margins"]
-  if counts["margins"] and lacking:
-    sentences.append(f"{count(lacking, 'pair')} without a margin")
   for key, (noun, what) in _SENTENCES.items():
     if counts[key]:
       where = _named(reading.places.get(key, ()), counts[key])
