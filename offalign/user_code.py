@@ -1,4 +1,4 @@
-"""Import code of the user's: a module by its name, and installed plugins.
+"""Import code of the user's: a module by its name, a file, installed plugins.
 
 A module is imported where the user asks for it: by an option, by a spec
 string such as `my_losses:huber`, or in Python. What a *file* names, a run
@@ -6,9 +6,12 @@ folder or a row of data, is never imported for that; see
 `offalign.policy.recorded_code`.
 """
 
+import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import os
+import pathlib
 import sys
 import traceback
 import types
@@ -42,9 +45,9 @@ def load(name: str) -> types.ModuleType:
         f"there is no module {error.name!r}, neither in {os.getcwd()} nor "
         "installed"
       ) from error
-    raise UserError(_raised(name, error)) from error
+    raise UserError(raised(f"importing {name}", error)) from error
   except Exception as error:  # whatever the user's code raises
-    raise UserError(_raised(name, error)) from error
+    raise UserError(raised(f"importing {name}", error)) from error
 
 
 def include_here() -> None:
@@ -53,6 +56,44 @@ def include_here() -> None:
   if not {"", here} & set(sys.path):
     sys.path.append(here)  # installed commands do not have it by themselves
   importlib.invalidate_caches()  # a file may be a second old
+
+
+def load_file(path: str | pathlib.Path) -> types.ModuleType:
+  """Runs a Python file as a module; the modules beside it are found too.
+
+  It is run once, and again when it has changed.
+
+  Args:
+    path: of the file that the user names. No file names one.
+
+  Raises:
+    UserError: where there is no such file, or running it raises.
+  """
+  file = pathlib.Path(path).expanduser().resolve()
+  if not file.is_file():
+    raise UserError(f"there is no file {path} (looked in {os.getcwd()})")
+  text = str(file).encode() + file.read_bytes()
+  digest = hashlib.sha256(text).hexdigest()[:8]
+  name = f"_offalign_file_{digest}_{file.stem}"
+  if name in sys.modules:
+    return sys.modules[name]
+  found = importlib.util.spec_from_file_location(name, file)
+  if found is None or found.loader is None:
+    raise UserError(f"{path} is no Python file: its name must end in .py")
+  module = importlib.util.module_from_spec(found)
+  folder = str(file.parent)
+  if folder not in sys.path:
+    sys.path.append(folder)
+  sys.modules[name] = module  # a dataclass in it asks for its module
+  try:
+    found.loader.exec_module(module)
+  except KeyboardInterrupt:
+    del sys.modules[name]
+    raise
+  except BaseException as error:  # whatever the user's code raises, and exit()
+    del sys.modules[name]
+    raise UserError(raised(f"running {path}", error)) from error
+  return module
 
 
 def load_registered(
@@ -154,10 +195,15 @@ def _place(thing: Any) -> tuple[str | None, str | None]:
   )
 
 
-def _raised(name: str, error: Exception) -> str:
-  """What went wrong in a module, and in which line of it."""
+def raised(what: str, error: BaseException) -> str:
+  """A sentence for code of the user's that raised, with the line.
+
+  Args:
+    what: the code did, such as "importing my_losses".
+    error: that it raised.
+  """
   kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-  text = f"importing {name} raised {kind}{error}"
+  text = f"{what} raised {kind}{error}"
   frames = traceback.extract_tb(error.__traceback__)
   of_user = [f for f in frames if not _is_machinery(f.filename)]
   if of_user and not isinstance(error, SyntaxError):

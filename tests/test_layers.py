@@ -21,6 +21,7 @@ ENTRIES = {
     "export",
     "plan",
     "audit.__main__",
+    "compare.__main__",
     "leaderboard.__main__",
   )
 }
@@ -29,7 +30,7 @@ ENTRIES = {
 LAYERS = [
   "entries",
   "programs",
-  "training",
+  "training compare",
   "judges",
   "policy",
   "audit planning config reference testing leaderboard",

@@ -1,11 +1,12 @@
 """Judges: which of two completions is better, behind one small interface.
 
-`make("gold(fn='package.module:function')")` returns one; see `base.Judge`.
+`make("gold(fn='my_file.py:score')")` returns one; see `base.Judge`.
 Nothing here imports jax but the reward model, when it is made.
 """
 
 import dataclasses
 import pathlib
+import re
 import typing
 from typing import Any
 
@@ -39,6 +40,8 @@ _OPTIONS: dict[str, type] = {
   "reward_model": RewardModel,
 }
 
+_FUNCTION = re.compile(r"[^()'\"=]+\.py:\w+")  # a function in a file
+
 
 def names() -> list[str]:
   """The judges there are."""
@@ -58,9 +61,9 @@ def make(spec: str, folder: str | pathlib.Path | None = None) -> Judge:
   """Makes the judge that a spec names.
 
   Args:
-    spec: "gold(fn='package.module:function')", "reward_model(run='DIR')" or
-      "endpoint(url='https://...', model='NAME')", with further options as
-      their classes list them.
+    spec: "gold(fn='my_file.py:function')" or "my_file.py:function" alone,
+      "reward_model(run='DIR')" or "endpoint(url='https://...',
+      model='NAME')", with further options as their classes list them.
     folder: where an endpoint's answers are kept, so that none is paid for
       twice; None = in memory.
 
@@ -77,6 +80,8 @@ def make(spec: str, folder: str | pathlib.Path | None = None) -> Judge:
 
 def _options(spec: str) -> Any:
   """An `Endpoint`, a `Gold` or a `RewardModel`."""
+  if _FUNCTION.fullmatch(spec):
+    return Gold(spec)
   name, options = spec_lib.parse(spec, "judge")
   if name not in _OPTIONS:
     raise UserError(

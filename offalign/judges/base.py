@@ -19,10 +19,13 @@ class Verdicts:
       better, 0 where the second is, 1/2 for a tie; NaN where there is no
       verdict, which is never a tie.
     counts: what happened, name -> number; see the judge. All have "ties".
+    scores: float64 [2, N], what the judge gives each first and each second
+      completion; None of a judge that only compares.
   """
 
   preferences: np.ndarray
   counts: Mapping[str, int]
+  scores: np.ndarray | None = None
 
 
 class Judge(Protocol):
@@ -76,7 +79,8 @@ def by_scores(
   gap = found[0] - found[1]
   tied = np.abs(gap) <= tie
   preferences = np.where(tied, 0.5, gap > 0)
-  return Verdicts(preferences, {"ties": int(tied.sum()), "scored": len(number)})
+  counts = {"ties": int(tied.sum()), "scored": len(number)}
+  return Verdicts(preferences, counts, found)
 
 
 def check_lengths(

@@ -9,6 +9,7 @@ from typing import Any
 from offalign.errors import UserError, render
 from offalign.generation.completions import Completions, Cuts, align, cuts
 from offalign.judges import Judge
+from offalign.judges.base import Verdicts
 from offalign.judges.win_rates import FOLDS, WinRate, win_rate
 
 _NO_VERDICT = ("malformed", "refused", "failed", "capped")
@@ -25,6 +26,7 @@ class Duel:
     counts: those of the judge, and "comparisons".
     mean_lengths: characters a completion, of a and b.
     cuts: completions that did not end, and cut prompts, of a and b.
+    said: the judge's verdicts, in the order of a's completions.
   """
 
   a: str
@@ -33,6 +35,9 @@ class Duel:
   counts: dict[str, int]
   mean_lengths: tuple[float, float]
   cuts: tuple[Cuts, Cuts]
+  said: Verdicts | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
 
 
 def duel(
@@ -66,6 +71,7 @@ def duel(
     {"comparisons": n, **said.counts},
     (sum(lengths[0]) / n, sum(lengths[1]) / n),
     both,
+    said,
   )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import math
+import types
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,9 +20,9 @@ class Gold:
   """Prefers the completion that a function gives more.
 
   Attributes:
-    fn: "package.module:function", imported when the judge is made: name only
-      code that you mean to run. It takes the prompt's text and the
-      completion's, and returns a finite number.
+    fn: "my_file.py:function" or "package.module:function", run when the judge
+      is made: name only code that you mean to run. The function takes the
+      prompt's text and the completion's, and returns a finite number.
     tie: scores that differ by no more are a tie.
   """
 
@@ -67,7 +68,13 @@ class Gold:
   def _scores(self, pairs: list[tuple[Prompt, str]]) -> np.ndarray:
     found = []
     for prompt, completion in pairs:
-      value = self._score(as_text(prompt), completion)
+      try:
+        value = self._score(as_text(prompt), completion)
+      except Exception as error:  # whatever the user's code raises
+        raise UserError(
+          f"judge 'gold': {user_code.raised(self.fn, error)}, for the "
+          f"completion {completion[:60]!r}"
+        ) from error
       try:
         number = float(value)
       except (TypeError, ValueError):
@@ -87,17 +94,30 @@ def _check_tie(tie: float) -> None:
 
 
 def _load(name: str) -> Score:
-  module, colon, function = name.partition(":")
-  if not (module and colon and function) or module.startswith("."):
+  module, _, function = name.rpartition(":")
+  hidden = module.startswith(".") and not module.endswith(".py")
+  if not (module and function) or hidden:
     raise UserError(
       f"judge 'gold': fn is {name!r}; write it like "
-      "gold(fn='package.module:function')"
+      "gold(fn='my_file.py:function') or gold(fn='package.module:function')"
     )
-  user_code.include_here()
   try:
-    found = getattr(importlib.import_module(module), function)
-  except (ImportError, AttributeError) as error:
+    found = getattr(_module(module), function)
+  except (ImportError, AttributeError, UserError) as error:
     raise UserError(f"judge 'gold': {name} cannot be had: {error}") from error
   if not callable(found):
     raise UserError(f"judge 'gold': {name} is no function, but {found!r}")
-  return found
+  loaded: Score = found
+  return loaded
+
+
+def _module(name: str) -> types.ModuleType:
+  if name.endswith(".py"):
+    return user_code.load_file(name)
+  user_code.include_here()
+  try:
+    return importlib.import_module(name)
+  except ImportError:
+    raise
+  except Exception as error:  # whatever the user's code raises
+    raise UserError(user_code.raised(f"importing {name}", error)) from error

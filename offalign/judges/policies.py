@@ -1,5 +1,6 @@
 """Win rates of policies: how often one's completions are preferred."""
 
+import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def win_rates(
     UserError: for what is no judge, completions that are not one a prompt,
       or where the judge gave no verdict.
   """
-  made = _judge(judge)
+  made = as_judge(judge)
   asked = tuple(conversations(prompts))
 
   def of(side: Policy | Sequence[str], name: str) -> Completions:
@@ -72,9 +73,18 @@ def win_rates(
   return found.found
 
 
-def _judge(judge: Any) -> Judge:
+def as_judge(judge: Any, folder: str | pathlib.Path | None = None) -> Judge:
+  """The judge that a caller gives in any form.
+
+  Args:
+    judge: a function, a spec or a judge; see `win_rates`.
+    folder: see `judges.make`.
+
+  Raises:
+    UserError: for anything else; or see `judges.make`.
+  """
   if isinstance(judge, str):
-    return judges.make(judge)
+    return judges.make(judge, folder)
   if hasattr(judge, "compare"):
     made: Judge = judge
     return made

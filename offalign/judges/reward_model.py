@@ -94,4 +94,4 @@ class RewardModelJudge:
       one != other and tokens[prompt, one] == tokens[prompt, other]
       for prompt, one, other in zip(prompts, a, b, strict=True)
     )
-    return Verdicts(said.preferences, {**said.counts, **cut})
+    return dataclasses.replace(said, counts={**said.counts, **cut})

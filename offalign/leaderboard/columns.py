@@ -50,6 +50,14 @@ COLUMNS = (
     "1/2",
   ),
   Column(
+    "win_vs_baseline",
+    "win vs baseline",
+    ".3f",
+    False,
+    "the win rate is against the baseline of the comparison on the same "
+    "prompts, ties 1/2",
+  ),
+  Column(
     "reward_gain",
     "reward gain",
     "+.3f",
@@ -90,7 +98,14 @@ COLUMNS = (
 
 _BY_KEY = {column.key: column for column in COLUMNS}
 _ORDER = {"theory": ("regret",)}
-_ANY_TRACK = ("win_vs_sft", "win_vs_ref", "reward_gain", "regret", "efficiency")
+_ANY_TRACK = (
+  "win_vs_sft",
+  "win_vs_ref",
+  "win_vs_baseline",
+  "reward_gain",
+  "regret",
+  "efficiency",
+)
 
 
 def column(key: str) -> Column:

@@ -1,5 +1,6 @@
 "use strict";
-// Without this script a page is whole; with it, tables sort and commands copy.
+// Without this script a page is whole; with it, tables sort, commands copy and
+// comparisons can be filtered.
 
 const said = document.getElementById("said");
 
@@ -48,4 +49,24 @@ for (const button of document.querySelectorAll("button.copy")) {
     }
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
+}
+
+for (const bar of document.querySelectorAll(".filters")) {
+  const items = [...bar.parentElement.querySelectorAll("[data-outcomes]")];
+  const show = () => {
+    const wanted = bar.querySelector("input:checked")?.value ?? "";
+    const of = bar.querySelector("select")?.value ?? "";
+    let count = 0;
+    for (const item of items) {
+      const found = item.dataset.outcomes.split(" ");
+      const looked = of === "" ? found : [found[of]];
+      item.hidden = wanted !== "" && !looked.includes(wanted);
+      count += !item.hidden;
+    }
+    bar.querySelector(".shown").textContent =
+      `${count} of ${items.length} prompts are shown.`;
+  };
+  bar.hidden = false;
+  bar.addEventListener("change", show);
+  show();
 }

@@ -15,6 +15,7 @@ PROGRAMS = {
   "train": "trains a policy on a log of feedback",
   "generate": "completes prompts with the policy of a run",
   "judge": "says how often one run's completions are preferred to another's",
+  "compare": "says which of several runs is better, on a page of its own",
   "export": "writes the policy of a run as a Hugging Face model folder",
   "plan": "says what a training step takes on TPUs, before paying for them",
   "audit": "looks at data before anything is trained on it",
@@ -28,6 +29,9 @@ _LOST = {
   "judge": (
     "no report was written; the answers of an endpoint are kept, so the same "
     "command asks nothing twice"
+  ),
+  "compare": (
+    "completions that were written are kept, and the same command goes on"
   ),
   "export": (
     "no model was written; what there is of it is a folder beside --out whose "

@@ -68,6 +68,58 @@ def test_a_reward_must_be_a_finite_number(text):
     gold("nothing").compare(["p"], [text], ["y"])
 
 
+def test_a_function_of_a_file(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "words.py").write_text("GOOD = 'yes'\n")
+  file = tmp_path / "my_file.py"
+  file.write_text(
+    "import words\ndef score(prompt, text): return text.count(words.GOOD)\n"
+  )
+  for spec in (
+    "my_file.py:score",
+    "./my_file.py:score",
+    "gold(fn='my_file.py:score')",
+    f"gold(fn={f'{file}:score'!r}, tie=0.5)",
+  ):
+    judges.check(spec)
+    made = judges.make(spec)
+    assert made.compare(["p"], ["no"], ["yes"]).preferences.tolist() == [0.0]
+    assert judges.make(made.spec) == made
+  file.write_text("def score(prompt, text): return -text.count('yes')\n")
+  made = judges.make("my_file.py:score")  # as a notebook's user expects
+  assert made.compare(["p"], ["no"], ["yes"]).preferences.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+  ("text", "sentence"),
+  [
+    ("def other(): pass", "has no attribute 'score'"),
+    ("score = 3", "is no function, but 3"),
+    ("def score(:", "running my_file.py raised SyntaxError"),
+    ("1 / 0", r"raised ZeroDivisionError: .* \(my_file.py, line 1\)"),
+    ("raise SystemExit(3)", "running my_file.py raised SystemExit: 3"),
+  ],
+)
+def test_a_file_that_cannot_be_used(text, sentence, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "my_file.py").write_text(text + "\n")
+  with pytest.raises(UserError, match=f"judge 'gold': .*{sentence}"):
+    judges.make("my_file.py:score")
+
+
+def test_a_function_that_raises_is_a_sentence(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "my_file.py").write_text("def score(p, c):\n  return c[9]\n")
+  made = judges.make("my_file.py:score")
+  with pytest.raises(UserError, match=r"IndexError.*line 2.*completion 'abc'"):
+    made.compare(["p"], ["abc"], ["d"])
+
+
+def test_scores_are_those_of_each_completion():
+  said = gold().compare(["p", "q"], ["a", "bb"], ["ccc", "d"])
+  assert said.scores.tolist() == [[1.0, 2.0], [3.0, 1.0]]
+
+
 def test_a_spec_is_printed_as_it_is_read():
   for made in (gold(), gold(tie=0.5)):
     assert judges.make(made.spec) == made

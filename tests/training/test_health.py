@@ -30,26 +30,6 @@ def held(loss, chosen=None, rejected=None, accuracy=None, step=0, **more):
   return {"step": step, "eval_loss": loss, **given, **more}
 
 
-def test_nats_are_rewards_over_the_scale():
-  line = held(0.4, chosen=-0.885, rejected=-1.0)
-  found = health.nats(KTO, line, judged=True)
-  assert found == {
-    "chosen": pytest.approx(-8.85),
-    "rejected": pytest.approx(-10),
-  }
-  one = {"eval_rewards/mean": -2.0}
-  assert health.nats(DRO, one, judged=False) == {"all": -4.0}
-
-
-@pytest.mark.parametrize(
-  ("loss", "judged"),
-  [("simpo", True), ("sft", False), ("orpo", False)],
-)
-def test_rewards_that_are_no_log_ratios_are_no_nats(loss, judged):
-  line = held(1.0, chosen=-5.0, rejected=-5.0) | {"eval_rewards/mean": -5.0}
-  assert health.nats(losses.get(loss), line, judged=judged) == {}
-
-
 def test_far_is_thirty_nats_either_way():
   assert health.far({}) is None
   assert health.far({"chosen": 29.0, "rejected": -29.9}) is None

@@ -17,7 +17,12 @@ from offalign.leaderboard.report.palette import Style
 from offalign.leaderboard.report.plots import Picture
 from offalign.pages import Cell, Column, Content, Section, Table
 
-_MARKS = {"win_vs_sft": 0.5, "win_vs_ref": 0.5, "reward_gain": 0.0}
+_MARKS = {
+  "win_vs_sft": 0.5,
+  "win_vs_ref": 0.5,
+  "win_vs_baseline": 0.5,
+  "reward_gain": 0.0,
+}
 Styles = Mapping[str, Style]
 
 
