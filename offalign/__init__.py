@@ -29,6 +29,7 @@ if TYPE_CHECKING:
   from offalign import judges as judges
   from offalign import learner as learner
   from offalign import types as types
+  from offalign.compare.run import compare_runs
   from offalign.config import Config, DataConfig, SelectConfig
   from offalign.data.reading.table import load as load_data
   from offalign.data.text.tokenizer import Tokenizer
@@ -50,6 +51,7 @@ else:
   __getattr__, __dir__ = lazy.names(
     __name__,
     {
+      "compare.run": ("compare_runs",),
       "config": ("Config", "DataConfig", "SelectConfig"),
       "data.reading.table": ("load_data",),
       "data.text.tokenizer": ("Tokenizer",),
@@ -105,6 +107,7 @@ __all__ = [
   "Tokenizer",
   "UserError",
   "ValueConfig",
+  "compare_runs",
   "data",
   "leaderboard",
   "load_data",

@@ -32,6 +32,7 @@ NAMES = [
   "Tokenizer",
   "UserError",
   "ValueConfig",
+  "compare_runs",
   "data",
   "leaderboard",
   "load_data",

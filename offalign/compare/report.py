@@ -8,16 +8,12 @@ from typing import Any
 from offalign.compare.page import page
 from offalign.compare.result import OUTCOMES, Comparison, Entry
 from offalign.compare.text import markdown
+from offalign.compare.written import RECORD, ROWS
 from offalign.errors import render
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.rows import jsonable
 
-PAGE, TEXT, RECORD, ROWS = (
-  "compare.html",
-  "compare.md",
-  "compare.json",
-  "rows.jsonl",
-)
+PAGE, TEXT = "compare.html", "compare.md"
 
 
 def write(found: Comparison, folder: str | os.PathLike[str]) -> None:

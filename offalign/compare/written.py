@@ -10,15 +10,18 @@ from typing import Any
 from offalign.compare.contestants import Contestant
 from offalign.data.reading.records import count
 from offalign.distributed import hosts
-from offalign.errors import UserError, option
-from offalign.files import write_atomically, write_json
+from offalign.errors import UserError, concerning, option
+from offalign.files import write_atomically, write_json, writing
 from offalign.generation import completions
 from offalign.generation.completions import Completions, Prompt
 from offalign.policy import limit as limits
+from offalign.policy.folder import ABOUT
 from offalign.policy.policy import Policy
 
 FOLDER = "completions"
 """Of the files of completions, inside the folder of the comparison."""
+ROWS, RECORD = "rows.jsonl", "compare.json"
+"""Files of a comparison that it replaces: rows of a board, and all as JSON."""
 _MADE = "made.json"  # file -> digest of what its completions depend on
 
 
@@ -73,7 +76,8 @@ def write_all(
     UserError: see `Policy.generate`.
   """
   folder = out / FOLDER
-  folder.mkdir(parents=True, exist_ok=True)
+  with writing(folder):
+    folder.mkdir(parents=True, exist_ok=True)
   made, found = _made(folder), []
   for one, file in zip(contestants, files(contestants), strict=True):
     path, digest = folder / file, _digest(one, prompts, drawing)
@@ -82,7 +86,8 @@ def write_all(
       policy = Policy.load(one.path, _step(one))
       if verbose:
         hosts.say(f"{one.name} completes {count(len(prompts), 'prompt')}")
-      done = policy.generate(prompts, **drawing, verbose=verbose)
+      with concerning(one.path):
+        done = policy.generate(prompts, **drawing, verbose=verbose)
       lines = [
         completions.line(prompt, x.text, **completions.about(x))
         for prompt, x in zip(prompts, done, strict=True)
@@ -132,10 +137,17 @@ def check_folder(out: pathlib.Path) -> None:
   """Refuses a folder that another program's files would be lost in.
 
   Raises:
-    UserError: where it is a file, or a run folder.
+    UserError: where it is a file, a run folder, or has rows that no comparison
+      wrote.
   """
-  if out.is_file() or (out / "run.json").exists():
-    what = "a file" if out.is_file() else "a run folder"
+  what = ""
+  if out.is_file():
+    what = "is a file"
+  elif (out / ABOUT).exists():
+    what = "is a run folder"
+  elif (out / ROWS).exists() and not (out / RECORD).exists():
+    what = f"has a {ROWS} of its own"
+  if what:
     raise UserError(
-      f"{option('out', out)} is {what}: name a folder for the comparison"
+      f"{option('out', out)} {what}: name a folder for the comparison"
     )

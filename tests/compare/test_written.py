@@ -75,9 +75,28 @@ def test_completions_are_written_once(calls, tmp_path):
   assert len(calls) == 8
 
 
+def test_whose_prompt_cannot_be_completed_is_said(calls, tmp_path, monkeypatch):
+  def generate(prompts, **drawing):
+    raise UserError("a prompt has no token")
+
+  policy = types.SimpleNamespace(generate=generate)
+  monkeypatch.setattr(Policy, "load", lambda path, step: policy)
+  with pytest.raises(UserError, match="runs/a: a prompt has no token"):
+    written.write_all(
+      [comparisons.contestant("a", "runs/a")], [""], {}, tmp_path
+    )
+
+
 def test_a_run_folder_is_no_place_for_a_report(tmp_path):
   (tmp_path / "run.json").write_text("{}")
   with pytest.raises(UserError, match="is a run folder: name a folder"):
     written.check_folder(tmp_path)
   with pytest.raises(UserError, match="is a file"):
     written.check_folder(tmp_path / "run.json")
+  board = tmp_path / "board"
+  board.mkdir()
+  (board / "rows.jsonl").write_text("")
+  with pytest.raises(UserError, match="has a rows.jsonl of its own"):
+    written.check_folder(board)
+  (board / "compare.json").write_text("{}")
+  written.check_folder(board)
