@@ -115,6 +115,19 @@ def open_all(
   ]
 
 
+def open_one(path: str, step: str = "newest") -> Contestant:
+  """Opens one policy.
+
+  Args:
+    path: see `open_all`.
+    step: see `open_all`.
+
+  Raises:
+    UserError: see `open_all`.
+  """
+  return Contestant(_names([path])[0], path, _load(path, step))
+
+
 def _load(path: str, step: str) -> Policy:
   is_run = (pathlib.Path(path) / ABOUT).exists()
   policy = Policy.load(path, step if is_run else "newest")

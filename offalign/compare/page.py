@@ -10,6 +10,7 @@ from offalign.compare import plots
 from offalign.compare import text as words
 from offalign.compare.result import Comparison, Entry
 from offalign.errors import render
+from offalign.generation.completions import Completions
 from offalign.judges.base import as_text
 from offalign.pages import Cell, Column, Content, Section, Table
 
@@ -175,13 +176,18 @@ def _prompt(found: Comparison, i: int) -> Shown:
   )
 
 
+def length_of(written: Completions, i: int) -> str:
+  """How long a completion is, and whether it did not end."""
+  said = f"{len(written.texts[i]):,} characters"
+  cut = written.ends and written.ends[i].finished is False
+  return f"{said}, unfinished" if cut else said
+
+
 def _card(entry: Entry, i: int) -> Card:
   outcome = entry.outcomes[i] if entry.outcomes else ""
   written = entry.written
   parts = [f"score {entry.scores[i]:.4g}"] if entry.scores else []
-  parts.append(f"{len(written.texts[i]):,} characters")
-  if written.ends and written.ends[i].finished is False:
-    parts.append("unfinished")
+  parts.append(length_of(written, i))
   return Card(
     entry.name,
     passage(written.texts[i]),

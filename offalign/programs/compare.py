@@ -3,7 +3,9 @@
 Says which of several trained policies is better: each completes the prompts
 that all runs held out, and a judge compares every one with the first (or with
 --baseline). Writes DIR/compare.html, compare.md, compare.json, rows.jsonl for
-`offalign leaderboard DIR`, and the completions. For example:
+`offalign leaderboard DIR`, and the completions. One RUN without a judge gets a
+page of its own, DIR/run.html: its curves, and six prompts before and after. For
+example:
 
   python -m offalign.compare runs/sft runs/dro runs/kto \\
     --judge=my_file.py:score --out=compared
@@ -34,6 +36,15 @@ _PASSED = (
   "batch_size",
   "folds",
 )
+_OF_ONE = (
+  "out",
+  "prompts",
+  "limit",
+  "step",
+  "max_new_tokens",
+  "temperature",
+  "seed",
+)
 
 
 @speaking(flags_lib.of_program)
@@ -45,8 +56,12 @@ def main(argv: Sequence[str]) -> int:
     runs = list(argv[1:])
     if not runs:
       raise UserError(f"no run is named: give {_USAGE}")
-    flags_lib.require(argv[:1], ("judge", "out"), _USAGE)
+    alone = len(runs) == 1 and not (values.baseline or values.judge)
+    needed = ("out",) if alone else ("judge", "out")
+    flags_lib.require(argv[:1], needed, _USAGE)
     user_code.load_all(values.imports)
+    if alone:
+      return _describe(runs[0])
     judges.check(values.judge)  # before policies write for it
     # Imported here: it brings jax, which --help and mistakes do without.
     from offalign.compare import report, text
@@ -64,6 +79,20 @@ def main(argv: Sequence[str]) -> int:
   flags_lib.say(f"page: {pathlib.Path(values.out) / report.PAGE}")
   judged = [entry.duel for entry in found.others if entry.duel]
   return 0 if all(duel.found for duel in judged) else 1
+
+
+def _describe(run: str) -> int:
+  """Writes the page of one run."""
+  from offalign.compare import one_run
+
+  values = flags.FLAGS
+  for name in ("folds", "batch_size"):
+    if values[name].present:
+      raise UserError(one_run.unused(name))
+  given: dict[str, Any] = {name: values[name].value for name in _OF_ONE}
+  path = one_run.describe_run(run, **given)
+  flags_lib.say(f"page: {path}")
+  return 0
 
 
 def _flags() -> None:

@@ -2,9 +2,7 @@
 
 import json
 
-import jax
 import pytest
-import runs
 
 from offalign import leaderboard
 from offalign.compare.run import compare_runs
@@ -17,28 +15,6 @@ pytestmark = [
   pytest.mark.slow,
   pytest.mark.usefixtures("compiled_once", "one_device"),
 ]
-SCORE = """
-def score(prompt, completion):
-  return sum(map(ord, completion)) % 7
-"""
-_DEVICES = jax.devices
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("compare")
-  (folder / "my_score.py").write_text(SCORE)
-  runs.write(
-    folder / "test.jsonl", [{"prompt": f"is {i} odd?"} for i in range(9)]
-  )
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-      "offalign.distributed.sharding.jax.devices", lambda: _DEVICES()[:1]
-    )
-    log = runs.write_log(folder / "log.jsonl")
-    runs.train(log, folder / "sft", loss="sft")
-    runs.train(log, folder / "dro", loss="dro_v", seed=1)
-  return folder
 
 
 def test_rows_pages_and_win_rates_agree(world, tmp_path, capsys):

@@ -96,7 +96,7 @@ def test_a_run_folder_is_no_place_for_a_report(tmp_path):
   board = tmp_path / "board"
   board.mkdir()
   (board / "rows.jsonl").write_text("")
-  with pytest.raises(UserError, match="has a rows.jsonl of its own"):
+  with pytest.raises(UserError, match=r"has a rows\.jsonl of its own"):
     written.check_folder(board)
   (board / "compare.json").write_text("{}")
   written.check_folder(board)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from offalign.compare.one_run import describe_run
 from offalign.compare.run import compare_runs
 from offalign.programs import compare
 
@@ -27,6 +28,9 @@ def said(*arguments):
     (("a", "b"), "--judge is missing: give RUN RUN ..."),
     (("a", "b", "--judge=none.py:f", "--out=x"), "there is no file none.py"),
     (("a", "b", "--judge=gold", "--out=x", "--limit=0"), "flag --limit=0"),
+    (("a",), "--out is missing"),
+    (("a", "--out=x", "--folds=3"), "--folds is for comparing runs, and one"),
+    (("a", "--out=x", "--baseline=b"), "--judge is missing"),
   ],
 )
 def test_a_mistake_is_one_sentence(arguments, sentence):
@@ -38,5 +42,7 @@ def test_a_mistake_is_one_sentence(arguments, sentence):
 
 
 def test_every_option_is_passed_on():
+  options = {*inspect.signature(describe_run).parameters}
+  assert options - {"run", "verbose"} == {*compare._OF_ONE}
   options = {*inspect.signature(compare_runs).parameters}
   assert options - {"runs", "verbose"} == {*compare._PASSED}
