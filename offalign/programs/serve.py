@@ -83,7 +83,9 @@ def main(argv: Sequence[str]) -> int:
       "note: whoever reaches this address can use it; no key is asked for"
     )
   config = uvicorn.Config(
-    app.make(completer, policy.name), log_level="warning", h11_max_incomplete_event_size=65_536
+    app.make(completer, policy.name),
+    log_level="warning",
+    h11_max_incomplete_event_size=65_536,
   )
   with bound:
     uvicorn.Server(config).run(sockets=[bound])

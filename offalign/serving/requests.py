@@ -7,7 +7,6 @@ fields that only label a request are taken and left.
 
 import dataclasses
 import json
-import math
 import secrets
 from typing import Any
 
@@ -160,9 +159,10 @@ def _content(found: Any, i: int) -> str:
       for part in found
       if isinstance(part, dict) and part.get("type") == "text"
     ]
-    if len(parts) < len(found):
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) < len(found):
       raise UserError(f"messages[{i}]: of the content, text alone is served")
-    found = "".join(str(part) for part in parts)
+    found = "".join(texts)
   if not isinstance(found, str):
     raise UserError(f"messages[{i}]: the content is not text")
   return found
@@ -181,7 +181,7 @@ def _number(
   value = given.get(name, default)
   if isinstance(value, bool) or not isinstance(value, int | float):
     raise UserError(f"{name} is not a number")
-  if not math.isfinite(value) or not low <= value <= high:
+  if not low <= value <= high:  # nor is NaN
     raise UserError(f"{name} must be from {low} to {high}")
   return float(value)
 
