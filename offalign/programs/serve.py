@@ -85,7 +85,6 @@ def main(argv: Sequence[str]) -> int:
   config = uvicorn.Config(
     app.make(completer, policy.name),
     log_level="warning",
-    h11_max_incomplete_event_size=65_536,
   )
   with bound:
     uvicorn.Server(config).run(sockets=[bound])
