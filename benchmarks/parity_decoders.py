@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from offalign.models.positions import Rope
+from offalign.models.positions import NOPE, Rope, Yarn
 
 _SIZES: dict[str, Any] = {
   "vocab_size": 67,
@@ -33,6 +33,14 @@ _LLAMA3: dict[str, Any] = {
   "high_freq_factor": 4.0,
   "original_max_position_embeddings": 16,
 }
+
+_YARN: dict[str, Any] = {
+  "rope_type": "yarn",
+  "rope_theta": 500.0,
+  "factor": 4.0,
+  "original_max_position_embeddings": 64,
+}
+_YARN_ROPE = Rope(500.0, 4.0, yarn=Yarn(32, 1, 64), gain=1.138629436111989)
 
 _GEMMA3_ROPES: dict[str, Any] = {
   "full_attention": {
@@ -163,6 +171,85 @@ CASES: dict[str, Case] = {
       "embeddings as they are": {"embedding_scale": False},
       "scores over sqrt(D)": {"score_scale": None},
       "no norms after": {"post_norms": False},
+    },
+  ),
+  "yarn": Case(
+    "LlamaConfig",
+    _SIZES
+    | {
+      "rope_parameters": _YARN,
+      "head_dim": 16,
+      "max_position_embeddings": 256,
+    },
+    {
+      "linear scaling": {"ropes": (Rope(500.0, 4.0),)},
+      "no gain": {
+        "ropes": (dataclasses.replace(_YARN_ROPE, gain=1.0),),
+      },
+      "ramp": {
+        "ropes": (dataclasses.replace(_YARN_ROPE, yarn=Yarn(3, 0.3, 64)),)
+      },
+      "length": {
+        "ropes": (dataclasses.replace(_YARN_ROPE, yarn=Yarn(32, 1, 256)),)
+      },
+      "ramp between pairs": {
+        "ropes": (
+          dataclasses.replace(_YARN_ROPE, yarn=Yarn(32, 1, 64, truncate=False)),
+        )
+      },
+    },
+  ),
+  "gemma": Case(
+    "GemmaConfig",
+    _SIZES | {"head_dim": 12},
+    {
+      "theta": {"ropes": (Rope(theta=9_000.0),)},
+      "epsilon": {"epsilon": 1e-6},
+      "erf gelu": {"activation": "gelu"},
+      "norms without + 1": {"plus_one": False},
+      "embeddings as they are": {"embedding_scale": False},
+    },
+  ),
+  "olmo 2": Case(
+    "Olmo2Config",
+    _SIZES,
+    _LLAMA_WRONG | {"no norm of queries and keys": {"qk_norm": False}},
+  ),
+  "phi 3": Case(
+    "Phi3Config",
+    _SIZES
+    | {
+      "sliding_window": 5,
+      "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 500.0,
+        "partial_rotary_factor": 0.75,
+      },
+      "hidden_size": 64,
+    },
+    {
+      "theta": {"ropes": (Rope(9_000.0, share=0.75),)},
+      "all turns": {"ropes": (Rope(500.0),)},
+      "epsilon": {"epsilon": 1e-6},
+      "tanh gelu for silu": {"activation": "gelu_tanh"},
+      "no window": {"windows": (None,)},
+    },
+  ),
+  "smollm 3": Case(
+    "SmolLM3Config",
+    _SIZES
+    | {
+      "no_rope_layers": [1, 0, 1],
+      "use_sliding_window": True,
+      "sliding_window": 5,
+    },
+    {
+      "RoPE everywhere": {"ropes": (Rope(2e6),)},
+      "no RoPE in the other layers": {"ropes": (NOPE, Rope(2e6), NOPE)},
+      "theta": {"ropes": (Rope(), NOPE, Rope())},
+      "epsilon": {"epsilon": 1e-6},
+      "tanh gelu for silu": {"activation": "gelu_tanh"},
+      "no window": {"windows": (None,)},
     },
   ),
   "gpt 2": Case(

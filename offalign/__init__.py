@@ -16,6 +16,9 @@ no time and brings no jax. Rooms such as `oa.losses` are reached likewise.
 from typing import TYPE_CHECKING
 
 from offalign import lazy
+from offalign.distributed import interrupts
+
+interrupts.listen_as_program()  # before anything that takes time
 
 __version__ = "0.1.0"
 

@@ -45,8 +45,11 @@ _OFF = "-"  # before a name: the option is switched off
 _MARK = re.compile(f"{_START}({_OFF}?)([^{_START}{_END}]*){_END}")
 _UNSET = object()
 _CONTROL = re.compile(
-  r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+  r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+LONGEST = 4_000
+"""Characters of a message; of a longer one, the middle is left out."""
 
 Flag = Callable[[str], str]
 """The name of an option, with dots -> the flag that sets it."""
@@ -115,9 +118,21 @@ class UserError(ValueError):
     self._say(message, option)
 
   def _say(self, message: str, option: str | None) -> None:
-    self.marked: str = marked(message)
+    self.marked: str = _cut(marked(message))
     self.option: str | None = option or next(iter(_named(message)), None)
-    self.args = (render(message),)
+    self.args = (render(self.marked),)
+
+
+def _cut(text: str) -> str:
+  """The beginning and the end of a message that quotes something long."""
+  if len(text) <= LONGEST:
+    return text
+  head, tail = text[: 3 * LONGEST // 4], text[-LONGEST // 4 + 10 :]
+  if head.rfind(_START) > head.rfind(_END):
+    head = head[: head.rfind(_START)]
+  if tail.find(_END) >= 0 and not 0 <= tail.find(_START) < tail.find(_END):
+    tail = tail[tail.find(_END) + 1 :]
+  return f"{head} ... {tail}"
 
 
 def marked(text: str | UserError) -> str:
@@ -233,6 +248,8 @@ def spoken(text: str | UserError) -> str:
 
 def printable(text: str) -> str:
   """Shows control characters as escapes, so that no terminal obeys them.
+
+  So are halves of surrogate pairs, which no terminal takes.
 
   >>> printable("a column \\x1b[2J of two\\nlines")
   'a column \\\\x1b[2J of two\\nlines'

@@ -14,6 +14,7 @@ import numbers
 import re
 import types as pytypes
 import typing
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -117,8 +118,8 @@ def _term(spec: str, node: ast.expr) -> tuple[float, str]:
   weight: Any = 1.0
   if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
     try:
-      weight, node = ast.literal_eval(node.left), node.right
-    except ValueError:
+      weight, node = _value(node.left), node.right
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
       weight = None
   number = isinstance(weight, int | float) and not isinstance(weight, bool)
   if not number or not isinstance(node, ast.Name | ast.Call):
@@ -139,7 +140,12 @@ def _expression(spec: str) -> ast.expr:
       return found[0]
     return found[1].replace(":", 2 * _DOT).replace(".", _DOT)
 
-  return ast.parse(_QUALIFIED.sub(as_name, spec.strip()), mode="eval").body
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # of "1if", say; it is refused anyway
+      return ast.parse(_QUALIFIED.sub(as_name, spec.strip()), mode="eval").body
+  except (RecursionError, MemoryError):  # too many parentheses
+    raise SyntaxError("nested too deeply") from None
 
 
 def _name(node: ast.Name) -> str:
@@ -148,7 +154,12 @@ def _name(node: ast.Name) -> str:
 
 
 def _value(node: ast.expr) -> Any:
-  return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+  if isinstance(node, ast.Name):
+    return node.id
+  value = ast.literal_eval(node)
+  if isinstance(value, int) and value.bit_length() > 64:
+    raise ValueError("no option is as large")
+  return value
 
 
 def unparse(name: str, options: dict[str, Any]) -> str:

@@ -84,6 +84,7 @@ class Batch:
     ref_logps: float32 [B, K] or None: summed log-probs under the reference.
     behaviour_logps: float32 [B, K] or None: summed log-probs under the policy
       that wrote the completions, as logged when it did.
+    margins: float32 [B] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [B, K] or None: under the reference, of as many
       tokens as the row's shortest completion has.
     ref_mismatched_logps: float32 [B, K] or None: under the reference, of each
@@ -102,6 +103,7 @@ class Batch:
   labels: Column | None = None
   ref_logps: Column | None = None
   behaviour_logps: Column | None = None
+  margins: Column | None = None
   ref_prefix_logps: Column | None = None
   ref_mismatched_logps: Column | None = None
   packed: Packed | None = None
@@ -184,6 +186,14 @@ class Scores:
     return self._get("rewards")
 
   @property
+  def margins(self) -> Array:
+    """[B] of pairs: how much better the chosen completion was rated.
+
+    In the units of the logged scores, normalised or not.
+    """
+    return self._get("margins")
+
+  @property
   def labels(self) -> Array:
     """[B, K] bool, True = desirable."""
     return self._get("labels")
@@ -240,6 +250,7 @@ COLUMNS = (
   "lengths",
   "values",
   "rewards",
+  "margins",
   "labels",
   "kl",
   "reward_mean",

@@ -13,7 +13,7 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from offalign.errors import UserError, concerning, option, suggest
@@ -56,7 +56,10 @@ def include_here() -> None:
 
 
 def load_registered(
-  module: str, what: str, name: str, registry: Callable[[], dict[str, Any]]
+  module: str,
+  what: str,
+  name: str,
+  registry: Callable[[], Mapping[str, Sequence[Any]]],
 ) -> None:
   """Imports a module, and checks that it registers what is asked for.
 
@@ -64,8 +67,8 @@ def load_registered(
     module: see `load`.
     what: "loss" or "model"; for the errors.
     name: of the loss or model.
-    registry: returns name -> the function or class behind it, once the module
-      is imported.
+    registry: returns name -> the functions and classes behind it, once the
+      module is imported.
 
   Raises:
     UserError: for a module that cannot be imported, or registers no such
@@ -75,7 +78,11 @@ def load_registered(
     loaded = load(module)
   except UserError as error:
     raise UserError(f"{what} '{module}:{name}': {error}") from error
-  theirs = [key for key, made in registry().items() if belongs(made, loaded)]
+  theirs = [
+    key
+    for key, parts in registry().items()
+    if any(belongs(part, loaded) for part in parts)
+  ]
   if name not in theirs:
     raise UserError(
       f"module {module!r} registers no {what} {name!r}{suggest(name, theirs)} "

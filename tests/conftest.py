@@ -1,5 +1,6 @@
 """Eight virtual devices for every test, and the optional real data."""
 
+import contextlib
 import os
 import pathlib
 
@@ -21,6 +22,22 @@ pytest_plugins = ["checkpoints", "feedback_files", "registries"]
 
 hypothesis.settings.register_profile("offalign", deadline=None)
 hypothesis.settings.load_profile("offalign")
+
+# CONTRIBUTING says why the others are not strict.
+STRICT_RANKS = {"losses", "learner", "models", "reference", "testing"}
+STRICT_DTYPES = {"losses"}
+
+
+@pytest.fixture(autouse=True)
+def _strict(request):
+  """Arrays of unlike ranks or dtypes do not meet by accident."""
+  room = request.path.relative_to(pathlib.Path(__file__).parent).parts[0]
+  with contextlib.ExitStack() as strict:
+    if room in STRICT_RANKS:
+      strict.enter_context(jax.numpy_rank_promotion("raise"))
+    if room in STRICT_DTYPES:
+      strict.enter_context(jax.numpy_dtype_promotion("strict"))
+    yield
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,13 @@ import pytest
 
 from offalign import errors
 from offalign.errors import (
+  LONGEST,
   OPTIONS,
   Sentence,
   UserError,
   concerning,
   option,
+  printable,
   qualify,
   render,
   speaking,
@@ -207,3 +209,20 @@ def test_errors_and_sentences_are_pickled():
 def test_text_of_the_user_is_left_as_it_is(text):
   assert str(UserError(text)) == text
   assert str(UserError(f"{option('path')}={text}")) == f"path={text}"
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end():
+  long = UserError(f"{option('path')} is {'x' * 100_000}; use {option('form')}")
+  assert len(str(long)) <= LONGEST
+  assert str(long).startswith("path is xxx")
+  assert str(long).endswith("xxx; use form")
+  assert render(long, cfg).endswith("; use --cfg.form")
+  for size in range(2980, 3010):  # wherever the cut falls, no mark is halved
+    error = UserError("x" * size + option("data.pairs") + "y" * 9_000)
+    assert set(str(error)) <= set("xydata.pairs ")
+  short = "z" * LONGEST
+  assert str(UserError(short)) == short
+
+
+def test_what_no_terminal_takes_is_shown_as_an_escape():
+  assert printable("a\ud800\x1b\u202e é\n") == "a\\ud800\\x1b\\u202e é\n"

@@ -6,7 +6,7 @@ a file may be larger than the memory. Importing this needs no jax.
 """
 
 from offalign.audit.findings import Finding
-from offalign.audit.methods import Fit
-from offalign.audit.report import AuditConfig, Report, audit
+from offalign.audit.methods_that_fit import Fit
+from offalign.audit.run import AuditConfig, Report, audit
 
 __all__ = ["AuditConfig", "Finding", "Fit", "Report", "audit"]

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from offalign.data.reading.records import count
+from offalign.errors import Sentence, spoken
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -19,11 +20,14 @@ class Finding:
     severity: "error": a run refuses it. "warning": legal, but to be decided
       about before a run. "note": worth knowing.
     kind: a name for programs, such as "duplicate_rows".
-    what: a sentence without its full stop.
-    remedy: what to do, a sentence without its full stop.
+    what: a sentence without its full stop; a `Sentence` where it names
+      options.
+    remedy: what to do, likewise.
     count: how many rows, completions or prompts are concerned; 0 where the
       finding is about all data.
     where: the first `LISTED` places.
+    texts: what stands at the first of these places, shortened; "" where that
+      is not known.
   """
 
   severity: Severity
@@ -32,15 +36,33 @@ class Finding:
   remedy: str = ""
   count: int = 0
   where: tuple[str, ...] = ()
+  texts: tuple[str, ...] = ()
+
+  def spoken(self) -> "Finding":
+    """The finding with options named as the reader gives them; for reports."""
+    return dataclasses.replace(
+      self,
+      what=_spoken(self.what),
+      remedy=_spoken(self.remedy),
+      where=tuple(map(_spoken, self.where)),
+    )
 
   def __str__(self) -> str:
     lines = [f"{self.severity}: {self.what}."]
     if self.remedy:
       lines[0] += f" {self.remedy[0].upper()}{self.remedy[1:]}."
-    lines += [f"  {place}" for place in self.where]
+    for place, text in self.places():
+      lines.append(f"  {place}")
+      if text:
+        lines.append(f"    {text}")
     if self.where and self.count > len(self.where):
       lines.append(f"  ... and {self.count - len(self.where):,} more")
     return "\n".join(lines)
+
+  def places(self) -> list[tuple[str, str]]:
+    """Each place, and what stands there or ""."""
+    texts = (*self.texts, *[""] * (len(self.where) - len(self.texts)))
+    return list(zip(self.where, texts, strict=True))
 
 
 class Places:
@@ -82,6 +104,10 @@ class Places:
         tuple(self.listed),
       )
     ]
+
+
+def _spoken(text: str) -> str:
+  return spoken(text) if isinstance(text, Sentence) else text
 
 
 def percent(part: float, whole: float) -> str:

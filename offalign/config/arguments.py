@@ -9,6 +9,7 @@ from typing import Any
 from offalign import spec
 from offalign.config.config import Config
 from offalign.config.data import DataConfig
+from offalign.data.reading.columns import as_text
 from offalign.data.reading.memory import as_path
 from offalign.errors import UserError, suggest
 
@@ -85,6 +86,8 @@ def _data(value: Any) -> DataConfig:
   for name, prefix in (("path", "the"), ("eval_path", _HELD_OUT)):
     if fields.get(name) is not None:
       fields[name] = as_path(fields[name], prefix)
+  if "columns" in fields:
+    fields["columns"] = as_text(fields["columns"])
   return typing.cast(DataConfig, _made("data", DataConfig, fields))
 
 

@@ -29,6 +29,7 @@ CHANGEABLE = {
   "remat",
   "compile_cache",
   "profile",
+  "on_divergence",
   "packing",
   "data.cache",
   *(f"mesh.{axis}" for axis in AXES),
@@ -47,6 +48,9 @@ class Config:
     model: a Hugging Face model folder, a name on its hub (org/name; uses the
       network), or a new model by spec, e.g. 'decoder(width=128,layers=4)' or
       't5(width=128)'.
+    model_ignore: keys of the model's config.json to leave out of account,
+      with commas, where you know that they change nothing of what it
+      computes; keys that are not known are refused otherwise.
     imports: modules of yours, with commas, that are imported before the loss
       and the model are looked up, e.g. my_losses: installed ones, or files in
       the current folder.
@@ -85,11 +89,15 @@ class Config:
       none.
     profile: steps to trace, after the first two, into RUN/profile; default
       none.
+    on_divergence: whether a loss that has grown a thousandfold, which no run
+      comes back from, stops the run or is warned of alone. One that is no
+      number always stops it.
     select: keeps the checkpoint that wins most comparisons; default none.
   """
 
   loss: str = "dro_v"
   model: str | None = None
+  model_ignore: str | None = None
   imports: str | None = None
   tokenizer: str | None = None
   tokenizer_vocab: int | None = None
@@ -110,6 +118,7 @@ class Config:
   keep_best: str | None = None
   compile_cache: str | None = None
   profile: int | None = None
+  on_divergence: Literal["stop", "warn"] = "stop"
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   value: ValueConfig | None = None
   lora: LoraConfig | None = None

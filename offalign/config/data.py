@@ -5,6 +5,7 @@ from typing import Literal
 
 from offalign import spec
 from offalign.data.reading.records import FormName
+from offalign.data.text.layout import LIMIT
 from offalign.data.views.options import ViewOptions
 
 
@@ -16,9 +17,11 @@ class DataConfig(ViewOptions):
   labels or pairs gets by default.
 
   Attributes:
-    path: required; the training feedback: .parquet, .jsonl or .jsonl.gz
-      files (a path, a folder, a glob, or several with commas), or a Hugging
-      Face dataset name (org/name or org/name:split; uses the network). With
+    path: required; the training feedback: .parquet, .jsonl, .json, .csv or
+      .tsv files (a path, a folder, a glob, or several with commas), a folder
+      of save_to_disk, a table of SQLite (log.db::thumbs, or log.db::SELECT
+      ...), or a Hugging Face dataset name (org/name or org/name:split; uses
+      the network). With
       a weight behind each, a.jsonl:0.7,b.jsonl:0.3, a mixture: rows are drawn
       in these proportions.
     eval_path: held-out feedback, in the same forms.
@@ -26,8 +29,11 @@ class DataConfig(ViewOptions):
       eval_path; default 0.1, 0 for none.
     eval_rows: held-out rows used at each evaluation, drawn by the seed.
     form: what the columns hold: "traj" (prompt, completion, reward), "label",
-      "pairs", "groups", "sft", "messages" or "ultrafeedback"; default:
-      recognised by the names of the columns.
+      "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt" or
+      "alpaca"; default: recognised by the names of the columns.
+    columns: columns of other names that are read as those of the form, as
+      'completion=response, reward=feedback.score, label=thumb:up/down';
+      null in mapped feedback means not rated, and such rows are left out.
     int_labels: accept the numbers 0 and 1 as labels.
     bad_rows: what to do about rows that cannot be read: "error" lists them
       and stops, "skip" lists them in bad_rows.jsonl and goes on.
@@ -44,8 +50,12 @@ class DataConfig(ViewOptions):
     vanished: what to do about rows with a completion that has text, but no
       token of that text after tokenising and cutting: "error" names them and
       stops, "drop" drops and counts them; default error.
-    cache: a folder to keep tokens in, so that the next run with the same
-      texts, tokenizer and limits need not tokenise again; default none.
+    template_vars: variables of the tokenizer's chat template, as name=value
+      with commas between, such as enable_thinking=false; they go into the
+      run's tokenizer, and so hold for generate, judge and export too.
+    cache: a folder to keep tokens and reference log-probs in, so that the
+      next run with the same texts, tokenizer and limits need not tokenise
+      again, and one with the same weights need not score again; default none.
   """
 
   path: str = ""
@@ -53,14 +63,16 @@ class DataConfig(ViewOptions):
   eval_fraction: float | None = None
   eval_rows: int = 512
   form: FormName | None = None
+  columns: str | None = None
   int_labels: bool = False
   bad_rows: Literal["error", "skip"] = "error"
   label_rule: Literal["global_mean", "prompt_mean"] | None = None
   normalize_rewards: bool | None = None
   normalize_by: Literal["dataset", "source", "prompt"] | None = None
-  max_prompt: int = 256
-  max_completion: int = 256
+  max_prompt: int = LIMIT
+  max_completion: int = LIMIT
   vanished: Literal["error", "drop"] | None = None
+  template_vars: str | None = None
   cache: str | None = None
 
   def __post_init__(self) -> None:

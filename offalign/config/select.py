@@ -18,7 +18,8 @@ class SelectConfig:
       held-out prompts; default: the policy that the run starts from.
     prompts: number of held-out prompts to complete, drawn by the seed.
     max_new_tokens: longest completion in tokens; default
-      data.max_completion.
+      data.max_completion, or as many as the longest completion of the
+      training data has where that is left at its default.
     temperature: sampling temperature of both sides; 0 takes the likeliest
       tokens.
     seed: seed of the prompts and the samples, which are the same each time.

@@ -232,17 +232,19 @@ def _gather(x: np.ndarray) -> np.ndarray:
   return np.asarray(multihost_utils.process_allgather(x))
 
 
-def leave(status: int) -> None:
+def leave(status: int, *, together: bool = False) -> None:
   """Leaves the group of processes; on failure, exits without waiting.
 
   Args:
     status: the exit status; 0 returns, any other ends this process.
+    together: every process has come to its end in good order, so that any
+      status returns.
   """
   if not several():
     return
   sys.stdout.flush()
   sys.stderr.flush()
-  if status == 0:
+  if status == 0 or together:
     jax.distributed.shutdown()
     return
   if is_first():

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 from offalign.data import Tokenizer
+from offalign.data.batches import vocabulary
 from offalign.data.batches.ragged import Ragged
-from offalign.data.reading.records import messages_of
-from offalign.errors import UserError
+from offalign.data.reading.parsing import messages_of
+from offalign.errors import UserError, option
 from offalign.generation.sampling import sample
 from offalign.models.base import Model
 from offalign.types import Params
@@ -25,11 +26,14 @@ class Completed:
     text: the completion without its end-of-text token.
     tokens: number of tokens, the end-of-text token included.
     finished: whether the completion ended by itself and was not cut.
+    prompt_cut: whether its prompt was longer than the run's limit, and only
+      its end was read.
   """
 
   text: str
   tokens: int
   finished: bool
+  prompt_cut: bool = False
 
   def __str__(self) -> str:
     return self.text
@@ -58,6 +62,36 @@ def encode(
   return Ragged.of(made), cut
 
 
+def which_cut(
+  tokenizer: Tokenizer, prompts: Sequence[Any], encoded: Ragged
+) -> np.ndarray:
+  """Which prompts were cut, bool [n].
+
+  Args:
+    tokenizer: the policy's tokenizer.
+    prompts: as given to `encode`.
+    encoded: what `encode` made of them.
+  """
+  whole, _ = encode(tokenizer, prompts, None)
+  return np.asarray(whole.lengths > encoded.lengths)
+
+
+def unfinished(done: Sequence[Completed], name: str = "max_new_tokens") -> str:
+  """How many completions did not end, as a sentence; "" where all did.
+
+  Args:
+    done: the completions, all made with one limit.
+    name: of the option that sets the limit.
+  """
+  cut = [x.tokens for x in done if not x.finished]
+  if not cut:
+    return ""
+  return (
+    f"{len(cut):,} of {len(done):,} completions did not end within "
+    f"{max(cut):,} tokens: {option(name)} sets another limit"
+  )
+
+
 def complete(
   model: Model,
   params: Params,
@@ -83,7 +117,13 @@ def complete(
     batch_size: prompts completed at a time.
     temperature: see `sample`.
     after_batch: called between batches.
+
+  Raises:
+    UserError: for a prompt with a token that the model does not have.
   """
+  vocabulary.check_tokens(
+    prompts.tokens, tokenizer, model.vocab_size, model.spec
+  )
   n, width = len(prompts), int(prompts.lengths.max())
   first = zlib.crc32(stream.encode()) % 2**30
   ends = np.array(tokenizer.end_ids)

@@ -6,10 +6,75 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from offalign.errors import UserError
+from offalign.data.reading import json_rows
+from offalign.data.reading.records import Problem
+from offalign.errors import UserError, option
 
 Prompt = str | tuple[tuple[str, str], ...]
 """Plain text, or the (role, content) turns before an assistant's reply."""
+
+
+@dataclasses.dataclass(frozen=True)
+class End:
+  """How a completion ended.
+
+  Attributes:
+    finished: whether it ended by itself and was not cut; None = not known.
+    tokens: how many it has; None = not known.
+    prompt_cut: whether its prompt was longer than the run's limit.
+  """
+
+  finished: bool | None = None
+  tokens: int | None = None
+  prompt_cut: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Cuts:
+  """Cut completions and prompts of one contestant.
+
+  Attributes:
+    completions: how many there are.
+    unfinished: completions that did not end within the limit; None where that
+      is not known of any.
+    unknown: completions of which it is not known.
+    within: the limit in tokens, as the longest of the unfinished has them;
+      None where it is not known.
+    prompts: prompts of which only the end was read.
+  """
+
+  completions: int
+  unfinished: int | None
+  unknown: int
+  within: int | None
+  prompts: int
+
+  def sentences(self, name: str, limit: str = "max_new_tokens") -> list[str]:
+    """What a reader of a win rate should know; [] where nothing was cut.
+
+    Args:
+      name: the contestant's.
+      limit: the option that sets the limit.
+    """
+    said = []
+    if self.unfinished:
+      within = f" within {self.within:,} tokens" if self.within else ""
+      said.append(
+        f"{name}: {self.unfinished:,} of {self.completions:,} completions did "
+        f"not end{within} ({option(limit)}), and are judged as far "
+        "as they go."
+      )
+    if self.unfinished is not None and self.unknown:
+      said.append(
+        f"{name}: of {self.unknown:,} of {self.completions:,} completions it "
+        "is not known whether they ended."
+      )
+    if self.prompts:
+      said.append(
+        f"{name}: {self.prompts:,} of {self.completions:,} prompts were cut "
+        "to their end, as in training."
+      )
+    return said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,35 +85,44 @@ class Completions:
     name: the contestant's name.
     prompts: each a text, or (role, content) turns.
     texts: one completion of each prompt.
+    ends: what is known of how each ended; () where nothing is known of any.
   """
 
   name: str
   prompts: tuple[Prompt, ...]
   texts: tuple[str, ...]
+  ends: tuple[End, ...] = ()
 
 
 def read(path: str | pathlib.Path, name: str | None = None) -> Completions:
   """Reads a file of completions.
 
   Args:
-    path: JSON lines with "prompt" (text, or a list of role/content) and
-      "completion" (text); other keys are not looked at.
+    path: JSON lines, or a JSON array, with "prompt" (text, or a list of
+      role/content) and "completion" (text, or a list of one message), or with
+      AlpacaEval's "instruction" and "output". Of what `offalign.generate`
+      writes beside them, "finished", "tokens" and "prompt_cut" are read; other
+      keys are not looked at.
     name: the contestant's name; default: the file's name without its ending.
 
   Raises:
     UserError: naming the line.
   """
   path = pathlib.Path(path)
-  prompts, texts = [], []
+  prompts, texts, ends = [], [], []
   for where, row in _rows(path):
     prompts.append(_prompt(row, where))
-    text = row.get("completion")
-    if not isinstance(text, str):
-      raise UserError(f"{where} has no 'completion' that is text")
-    texts.append(text)
+    texts.append(_completion(row, where))
+    ends.append(_end(row))
   if not texts:
     raise UserError(f"{path} holds no completion")
-  return Completions(name or path.stem, tuple(prompts), tuple(texts))
+  known = any(end != End() for end in ends)
+  return Completions(
+    name or path.stem,
+    tuple(prompts),
+    tuple(texts),
+    tuple(ends) if known else (),
+  )
 
 
 def read_prompts(path: str | pathlib.Path) -> tuple[Prompt, ...]:
@@ -62,6 +136,52 @@ def read_prompts(path: str | pathlib.Path) -> tuple[Prompt, ...]:
   if not found:
     raise UserError(f"{path} holds no prompt")
   return tuple(found)
+
+
+def about(done: Any) -> dict[str, Any]:
+  """What a line of a file says beside a text.
+
+  Args:
+    done: a `Completed`, or an `End`.
+  """
+  found = {"tokens": done.tokens, "finished": done.finished}
+  found = {name: value for name, value in found.items() if value is not None}
+  return found | ({"prompt_cut": True} if done.prompt_cut else {})
+
+
+def ends_of(done: Sequence[Any]) -> tuple[End, ...]:
+  """The ends of completions; () where `done` are plain texts."""
+  if not all(hasattr(x, "finished") for x in done):
+    return ()
+  return tuple(End(x.finished, x.tokens, x.prompt_cut) for x in done)
+
+
+def cuts(ends: Sequence[End], completions: int) -> Cuts:
+  """Counts cut completions and prompts.
+
+  Args:
+    ends: of the completions, or none.
+    completions: how many there are.
+  """
+  known = [end for end in ends if end.finished is not None]
+  cut = [end for end in known if not end.finished]
+  tokens = [end.tokens for end in cut if end.tokens is not None]
+  return Cuts(
+    completions,
+    len(cut) if known else None,
+    completions - len(known),
+    max(tokens, default=None),
+    sum(end.prompt_cut for end in ends),
+  )
+
+
+def _end(row: dict[str, Any]) -> End:
+  finished, tokens = row.get("finished"), row.get("tokens")
+  return End(
+    finished if isinstance(finished, bool) else None,
+    tokens if type(tokens) is int else None,
+    row.get("prompt_cut") is True,
+  )
 
 
 def line(prompt: Prompt, completion: str, **more: Any) -> str:
@@ -101,27 +221,33 @@ def align(a: Completions, b: Completions) -> tuple[list[int], list[int]]:
 
 
 def _rows(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
-  try:
-    lines = path.read_text(encoding="utf-8").split("\n")
-  except (OSError, UnicodeDecodeError) as error:
-    raise UserError(f"{path} cannot be read: {error}") from None
   rows = []
-  for number, text in enumerate(lines):
-    if not text.strip():
-      continue
-    where = f"{path}, row {number}"
-    try:
-      row = json.loads(text)
-    except ValueError as error:
-      raise UserError(f"{where} is not JSON: {error}") from None
-    if not isinstance(row, dict):
-      raise UserError(f"{where} is no JSON object")
-    rows.append((where, row))
+  for number, row in json_rows.stream(path).items:
+    if isinstance(row, Problem):
+      what = row.what.replace("not a JSON object", "no JSON object")
+      what = what.replace("not valid JSON", "not JSON")
+      raise UserError(f"{path}, row {number} is {what}")
+    if row is not None:
+      rows.append((f"{path}, row {number}", row))
   return rows
 
 
+def _completion(row: dict[str, Any], where: str) -> str:
+  text = row.get("completion", row.get("output"))
+  if isinstance(text, list) and len(text) == 1 and isinstance(text[0], dict):
+    turn = text[0]
+    if turn.get("role") == "assistant":
+      text = turn.get("content")
+  if not isinstance(text, str):
+    raise UserError(
+      f"{where} has no 'completion' that is text or one message, "
+      '[{"role": "assistant", "content": ...}], nor AlpacaEval\'s \'output\''
+    )
+  return text
+
+
 def _prompt(row: dict[str, Any], where: str) -> Prompt:
-  prompt = row.get("prompt")
+  prompt = row.get("prompt", row.get("instruction"))
   if isinstance(prompt, str):
     return prompt
   if isinstance(prompt, Sequence) and prompt:
@@ -134,5 +260,6 @@ def _prompt(row: dict[str, Any], where: str) -> Prompt:
     if len(turns) == len(prompt) and all(texts):
       return tuple(turns)
   raise UserError(
-    f"{where} has no 'prompt' that is text or a list of role and content"
+    f"{where} has no 'prompt' that is text or a list of role and content, nor "
+    "AlpacaEval's 'instruction'"
   )

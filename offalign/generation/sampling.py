@@ -194,7 +194,7 @@ def _sample(
       drawn.logps + jnp.where(done, 0.0, logps),
     )
     cache, state = model.decode(params, cache, tokens)
-    done = done | (tokens[:, None] == ends).any(axis=1)
+    done = done | (tokens[:, None] == ends[None]).any(axis=1)
     return step + 1, cache, state, done, drawn
 
   shape = (*rows, max_new_tokens)

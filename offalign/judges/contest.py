@@ -6,8 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from offalign.errors import UserError
-from offalign.generation.completions import Completions, align
+from offalign.errors import UserError, render
+from offalign.generation.completions import Completions, Cuts, align, cuts
 from offalign.judges import Judge
 from offalign.judges.win_rates import FOLDS, WinRate, win_rate
 
@@ -22,8 +22,9 @@ class Duel:
     a: its name.
     b: the other's.
     found: how often a is preferred; None where nothing was judged.
-    counts: the judge's, see there, and "comparisons".
+    counts: those of the judge, and "comparisons".
     mean_lengths: characters a completion, of a and b.
+    cuts: completions that did not end, and cut prompts, of a and b.
   """
 
   a: str
@@ -31,6 +32,7 @@ class Duel:
   found: WinRate | None
   counts: dict[str, int]
   mean_lengths: tuple[float, float]
+  cuts: tuple[Cuts, Cuts]
 
 
 def duel(
@@ -50,13 +52,27 @@ def duel(
   if not all(x != x for x in said.preferences):
     found = win_rate(said.preferences, prompts, lengths, folds=folds)
   n = len(prompts)
+  both = (
+    cuts([a.ends[k] for k in i] if a.ends else (), n),
+    cuts([b.ends[k] for k in j] if b.ends else (), n),
+  )
+  if found is not None:
+    shares = _share(both[0]), _share(both[1])
+    found = dataclasses.replace(found, unfinished=shares)
   return Duel(
     a.name,
     b.name,
     found,
     {"comparisons": n, **said.counts},
     (sum(lengths[0]) / n, sum(lengths[1]) / n),
+    both,
   )
+
+
+def _share(found: Cuts) -> float | None:
+  """Of the completions that are known to have ended or not."""
+  known = found.completions - found.unknown
+  return None if found.unfinished is None else found.unfinished / known
 
 
 def contest(
@@ -105,6 +121,7 @@ def as_record(judge: Judge, duels: Sequence[Duel]) -> dict[str, Any]:
         else {**dataclasses.asdict(d.found), "fold_sd": d.found.fold_sd},
         "counts": d.counts,
         "mean_lengths": d.mean_lengths,
+        "cuts": [dataclasses.asdict(side) for side in d.cuts],
       }
       for d in duels
     ],
@@ -157,7 +174,8 @@ def markdown(judge: Judge, duels: Sequence[Duel]) -> str:
   for d in duels:
     cells = [f"{d.counts.get(key, 0):,}" for key in keys]
     lines.append(f"| {_cell(d.a)} | {_cell(d.b)} | {' | '.join(cells)} |")
-  said = [f"{sentence}\n" for sentence in warnings(duels)]
+  lines += ["", "## What was cut", "", *_cut_table(duels)]
+  said = [f"{render(sentence)}\n" for sentence in warnings(duels)]
   return "\n".join([*lines, "", *said])
 
 
@@ -180,9 +198,32 @@ def _line(d: Duel) -> str:
   )
 
 
+def _cut_table(duels: Sequence[Duel]) -> list[str]:
+  lines = [
+    "| | completions | unfinished | not known | prompts cut |",
+    "| :--- | ---: | ---: | ---: | ---: |",
+  ]
+  for name, side in _sides(duels).items():
+    unfinished = "–" if side.unfinished is None else f"{side.unfinished:,}"
+    lines.append(
+      f"| {_cell(name)} | {side.completions:,} | {unfinished} | "
+      f"{side.unknown:,} | {side.prompts:,} |"
+    )
+  return lines
+
+
+def _sides(duels: Sequence[Duel]) -> dict[str, Cuts]:
+  found: dict[str, Cuts] = {}
+  for d in duels:
+    found |= {d.a: d.cuts[0], d.b: d.cuts[1]}
+  return found
+
+
 def warnings(duels: Sequence[Duel]) -> list[str]:
-  """What was left out of a win rate, in sentences."""
+  """What was cut, or left out of a win rate, in sentences."""
   said = []
+  for name, side in _sides(duels).items():
+    said += side.sentences(name)
   for d in duels:
     lost = {key: d.counts.get(key, 0) for key in _NO_VERDICT}
     if any(lost.values()):
@@ -191,6 +232,27 @@ def warnings(duels: Sequence[Duel]) -> list[str]:
         f"{d.a} against {d.b}: {parts} of "
         f"{d.counts['comparisons']:,} comparisons have no verdict and are in "
         "no figure."
+      )
+    if equal := d.counts.get("equal_tokens", 0):
+      said.append(
+        f"{d.a} against {d.b}: {equal:,} of {d.counts['comparisons']:,} "
+        "comparisons are ties because the judge's chat template or limits "
+        "make the same tokens of two texts that differ."
+      )
+    read = [
+      f"{n:,} {key.removeprefix('cut_')}"
+      for key in ("cut_prompts", "cut_completions")
+      if (n := d.counts.get(key, 0))
+    ]
+    if read:
+      said.append(
+        f"{d.a} against {d.b}: the judge read {' and '.join(read)} only as far "
+        "as its run's limits go."
+      )
+    if d.counts.get("cut_answers"):
+      said.append(
+        f"{d.a} against {d.b}: {d.counts['cut_answers']:,} answers of the "
+        "judge gave no verdict within its max_tokens; give it more."
       )
   return said
 

@@ -5,7 +5,12 @@ from typing import Any
 
 from offalign import judges
 from offalign.errors import UserError
-from offalign.generation.completions import Completions, Prompt
+from offalign.generation.completions import (
+  Completions,
+  End,
+  Prompt,
+  ends_of,
+)
 from offalign.judges.base import Judge
 from offalign.judges.contest import duel, warnings
 from offalign.judges.gold import Gold, Score
@@ -29,7 +34,7 @@ def win_rates(
 
   Args:
     policy: completes the prompts; or its completions, one a prompt.
-    other: the other side, likewise.
+    other: the other side, in any of these forms too.
     prompts: texts or conversations, see `Policy.generate`.
     judge: a function (prompt's text, completion) -> a number, higher is
       better; a spec that `judges.make` reads; or a judge.
@@ -40,8 +45,8 @@ def win_rates(
     folds: disjoint parts of the prompts, each with its own rate.
 
   Returns:
-    The rate of `policy`, ties 1/2, with its 95% interval, its folds, and the
-    rate at equal lengths.
+    The rate of `policy`, ties 1/2, with its 95% interval, its folds, the rate
+    at equal lengths, and how many completions of either side did not end.
 
   Raises:
     UserError: for what is no judge, completions that are not one a prompt,
@@ -51,7 +56,8 @@ def win_rates(
   asked = tuple(conversations(prompts))
 
   def of(side: Policy | Sequence[str], name: str) -> Completions:
-    return Completions(name, asked, _texts(side, name, asked, drawing))
+    texts, ends = _texts(side, name, asked, drawing)
+    return Completions(name, asked, texts, ends)
 
   drawing: dict[str, Any] = {
     "max_new_tokens": max_new_tokens,
@@ -85,14 +91,15 @@ def _texts(
   name: str,
   prompts: tuple[Prompt, ...],
   drawing: dict[str, Any],
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[End, ...]]:
+  made: Sequence[Any] = ()
   if isinstance(side, Policy):
-    return tuple(x.text for x in side.generate(prompts, **drawing))
-  # What `generate` returned will do as well.
-  texts = () if isinstance(side, str) else tuple(map(str, side))
-  if len(texts) != len(prompts):
+    made = side.generate(prompts, **drawing)
+  elif not isinstance(side, str):
+    made = side  # what `generate` returned will do as well
+  if len(made) != len(prompts):
     raise UserError(
       f"{name} is neither a Policy nor a list of one completion for each of "
       f"the {len(prompts)} prompts"
     )
-  return texts
+  return tuple(map(str, made)), ends_of(made)

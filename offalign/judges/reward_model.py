@@ -75,15 +75,23 @@ class RewardModelJudge:
   ) -> Verdicts:
     """See `Judge`.
 
-    Counts "scored", the distinct completions, and "cut_prompts" and
-    "cut_completions", those longer than the run's own limits.
+    Counts "scored", the distinct completions; "cut_prompts" and
+    "cut_completions", those longer than the run's own limits; and
+    "equal_tokens", comparisons of two texts that its template or limits make
+    the same, which are ties.
     """
     cut: dict[str, int] = {}
+    tokens: dict[tuple[Prompt, str], int] = {}
 
     def score(pairs: list[tuple[Prompt, str]]) -> np.ndarray:
-      found, counted = self._rewards.of(pairs)
+      found, hashes, counted = self._rewards.of(pairs)
       cut.update(counted)
+      tokens.update(zip(pairs, hashes.tolist(), strict=True))
       return found
 
     said = by_scores(score, prompts, a, b, tie=self.options.tie)
+    cut["equal_tokens"] = sum(
+      one != other and tokens[prompt, one] == tokens[prompt, other]
+      for prompt, one, other in zip(prompts, a, b, strict=True)
+    )
     return Verdicts(said.preferences, {**said.counts, **cut})

@@ -39,6 +39,8 @@ class WinRate:
       `length_controlled`; None where no lengths were given.
     length_low: lower end of its 95% interval, by bootstrap over prompts.
     length_high: upper end.
+    unfinished: shares of the first and the second completions that did not
+      end within their limit of tokens; None where it is not known.
   """
 
   rate: float
@@ -51,6 +53,7 @@ class WinRate:
   length_controlled: float | None = None
   length_low: float | None = None
   length_high: float | None = None
+  unfinished: tuple[float | None, float | None] = (None, None)
 
   @property
   def fold_sd(self) -> float | None:

@@ -10,7 +10,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from offalign.errors import UserError, suggest
+from offalign.errors import UserError, option, suggest
 from offalign.leaderboard import columns, ranking, store
 from offalign.leaderboard.board import (
   Board,
@@ -100,7 +100,8 @@ def _check_sort(rows: Sequence[Row], sort: str | None) -> None:
   if sort is not None and sort.partition(":")[0] not in present:
     key = sort.partition(":")[0]
     raise UserError(
-      f"--sort={sort}: no row has the metric {key!r}{suggest(key, present)}"
+      f"{option('sort', sort)}: no row has the metric {key!r}"
+      f"{suggest(key, present)}"
     )
 
 

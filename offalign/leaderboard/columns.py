@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from offalign.errors import UserError, suggest
+from offalign.errors import UserError, option, suggest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ def sort_column(
     key, _, direction = sort.partition(":")
     if direction not in ("", "min", "max"):
       raise UserError(
-        f"--sort={sort}: write metric, metric:min or metric:max"
+        f"{option('sort', sort)}: write metric, metric:min or metric:max"
         f"{suggest(direction, ('min', 'max'))}"
       )
     if key in present:

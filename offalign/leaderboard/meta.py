@@ -16,12 +16,12 @@ Every key is optional:
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offalign.errors import UserError, suggest
+from offalign.files import read_object
 
 Point = Mapping[str, float | str]
 
@@ -58,12 +58,7 @@ def load(directory: pathlib.Path) -> Meta:
   path = directory / "meta.json"
   if not path.exists():
     return Meta()
-  try:
-    record = json.loads(path.read_text(encoding="utf-8"))
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise UserError(f"meta.json is not JSON: {error}") from None
-  if not isinstance(record, dict):
-    raise UserError("meta.json is not a JSON object")
+  record = read_object(path)
   names = [field.name for field in dataclasses.fields(Meta)]
   for key in record:
     if key not in names:

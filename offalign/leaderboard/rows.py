@@ -11,10 +11,12 @@ import dataclasses
 import json
 import math
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offalign.errors import UserError, suggest
+from offalign.files import unique_keys
 
 BUDGET = ("completions", "tokens", "steps")
 SECONDS = ("wall", "cpu")
@@ -25,6 +27,9 @@ _NAMES = ("track", "scenario", "loss", "label", "model", "revision")
 
 LONGEST = 2_000
 """Characters of a text in a row at most; samples may be longer."""
+
+
+_HALF = re.compile("[\ud800-\udfff]")  # which no file holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +142,11 @@ class Row:
       f"is {self.error!r}, but status is {self.status!r}: a failed run has "
       "an error, another has none",
     )
+    _check(
+      not _HALF.search(self.error or ""),
+      "error",
+      "has half of a surrogate pair",
+    )
     _check(self.label not in self.duels, "duels", "has the row itself")
 
   @property
@@ -161,10 +171,10 @@ class Row:
       json.JSONDecodeError: where the line is not JSON, as half a line is.
     """
     try:
-      record = json.loads(line)
+      record = json.loads(line, object_pairs_hook=unique_keys)
     except json.JSONDecodeError:
       raise
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # thousands of digits, a key that repeats
       raise UserError(f"{where}: {error}") from None
     if not isinstance(record, dict):
       raise UserError(f"{where}: a row is a JSON object, not {line.strip()!r}")
@@ -202,6 +212,7 @@ def _check(holds: bool, name: str, complaint: str) -> None:
 
 def _text(value: Any, name: str) -> str:
   _check(isinstance(value, str), name, f"is {value!r:.200}, not a string")
+  _check(not _HALF.search(value), name, "has half of a surrogate pair")
   _check("\n" not in value, name, "has a line break")
   _check(
     len(value) <= LONGEST,
@@ -277,6 +288,8 @@ def _samples(value: Any, name: str) -> list[Sample]:
       name,
       f"has {item!r}, not a table of {', '.join(fields)}",
     )
+    for key in ("prompt", "completion"):
+      _check(not _HALF.search(item[key]), name, "has half of a surrogate pair")
     reward = _number(item["reward"], f"{name}.reward")
     samples.append(Sample(item["prompt"], item["completion"], reward))
   return samples

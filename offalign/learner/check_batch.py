@@ -49,6 +49,8 @@ def _check_columns(loss: Loss, batch: Batch) -> None:
   for column in ("ref_logps", "rewards", "labels", "behaviour_logps"):
     if column in loss.needs:
       shapes[column] = (b, k)
+  if "margins" in loss.needs:
+    shapes["margins"] = (b,)
   for column, shape in shapes.items():
     found = getattr(batch, column)
     if found is None:

@@ -36,6 +36,7 @@ def of(
   data = {
     "ref_logps": batch.ref_logps,
     "rewards": batch.rewards,
+    "margins": batch.margins,
     "labels": batch.labels,
     "behaviour_logps": batch.behaviour_logps,
     "ref_prefix_logps": batch.ref_prefix_logps,

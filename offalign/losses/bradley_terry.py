@@ -18,7 +18,7 @@ def _check(options: Options) -> str | None:
 @register(
   "bradley_terry",
   kind=Kind.PAIR,
-  needs=lambda o: ("values", "rewards") if o["margin"] else ("values",),
+  needs=lambda o: ("values", "margins") if o["margin"] else ("values",),
   rewards=True,
   check=_check,
   paper="Bradley and Terry, 1952; arXiv:2203.02155, equation 1",
@@ -34,47 +34,33 @@ def bradley_terry(
   """-log sigmoid(v_w - v_l): a value head that sees the completion.
 
   The values are the rewards of a reward model; the policy is not trained
-  (with a shared trunk it is the reward model's). With a margin the gap of
-  the logged rewards must be reached: v_w - v_l - margin (r_w - r_l), as in
-  Llama 2 (arXiv:2307.09288, equation 2); pairs of equal rewards then say
-  nothing. `center` keeps rewards about 0 (arXiv:2312.09244): TRL's
+  (with a shared trunk it is the reward model's). With a margin, that of each
+  pair must be reached: v_w - v_l - margin (r_w - r_l), as in Llama 2
+  (arXiv:2307.09288, equation 2). r_w - r_l is the pair's column `margin`, or
+  the difference of its scores, in their units: it is not normalised, and
+  below 0 it asks for less. margin=1 is TRL's `RewardTrainer` on data with
+  that column. `center` keeps rewards about 0 (arXiv:2312.09244): TRL's
   `center_rewards_coefficient`, 0.01 there.
 
   Args:
-    scores: needs `values` [B, 2], and `rewards` with a margin; K = 2, chosen
-      first, or in any order with rewards.
-    margin: >= 0, units of value per unit of logged reward.
+    scores: needs `values` [B, 2], and `margins` with a margin; K = 2, chosen
+      first.
+    margin: >= 0, units of value per unit of the pairs' margins.
     center: >= 0, weight of (v_w + v_l)^2.
 
   Returns:
     [B] losses, and TRL's metrics with the values as rewards.
   """
   values = scores.values
-  gap, sure = values[:, 0] - values[:, 1], jnp.ones(values.shape[:1], bool)
-  wanted = jnp.zeros_like(gap)
-  chosen, rejected = values[:, 0], values[:, 1]
-  if margin:
-    wanted = scores.rewards[:, 0] - scores.rewards[:, 1]
-    sure = wanted != 0
-    gap = jnp.where(wanted < 0, -gap, gap)
-    swap = wanted < 0
-    chosen, rejected = (
-      jnp.where(swap, rejected, chosen),
-      jnp.where(swap, chosen, rejected),
-    )
-  short = gap - margin * jnp.abs(wanted)
-  loss = jnp.where(sure, jax.nn.softplus(-short), 0.0)
-  loss = loss + center * jnp.square(values.sum(axis=1))
+  gap = values[:, 0] - values[:, 1]
+  short = gap - margin * scores.margins if margin else gap
+  loss = jax.nn.softplus(-short) + center * jnp.square(values.sum(axis=1))
   logged = {
-    "rewards/chosen": chosen,
-    "rewards/rejected": rejected,
+    "rewards/chosen": values[:, 0],
+    "rewards/rejected": values[:, 1],
     "rewards/margins": gap,
     "rewards/accuracies": (gap > 0).astype(gap.dtype),
   }
   return LossOutput(
-    loss,
-    {
-      name: jnp.where(sure, jax.lax.stop_gradient(x), jnp.nan)
-      for name, x in logged.items()
-    },
+    loss, {name: jax.lax.stop_gradient(x) for name, x in logged.items()}
   )

@@ -37,6 +37,12 @@ def dro_v(scores: Scores, *, tau: float = 1.0) -> LossOutput:
   tau is on the scale of the rewards; the paper's default of 1 is for rewards
   of mean 0 and variance 1 over the dataset.
 
+  V sees the prompt alone. Where each prompt has one completion, a value network
+  that is large or fast enough can fit V(x) = r(x, y): then delta is 0 at
+  rho = 0, and the policy learns nothing while the loss falls to 0. What parts
+  the two is that V has to serve several completions, of one prompt or of
+  prompts alike: log more than one a prompt, or lower the value's learning rate.
+
   Args:
     scores: needs `ref_logps`, `rewards` and `values`; any K, each completion
       on its own.

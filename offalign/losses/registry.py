@@ -154,7 +154,7 @@ def definition(name: str) -> Definition:
   _load_entry_points()
   module, plain = spec_lib.split_module(name)
   if module:
-    user_code.load_registered(module, "loss", plain, _functions)
+    user_code.load_registered(module, "loss", plain, _registered)
     return _definitions[plain]
   if name not in _definitions:
     raise UserError(
@@ -170,8 +170,8 @@ def names() -> list[str]:
   return sorted(_definitions)
 
 
-def _functions() -> dict[str, LossFn]:
-  return {name: known.fn for name, known in _definitions.items()}
+def _registered() -> dict[str, tuple[LossFn]]:
+  return {name: (known.fn,) for name, known in _definitions.items()}
 
 
 def _load_entry_points() -> None:

@@ -75,6 +75,8 @@ class Model:
       the token after `tokens`); for at most max_new tokens a row.
     softcap: the bound on the logits, see
       `offalign.models.chunked_softmax.soft_cap`; None = no bound.
+    max_positions: the longest prompt and completion together, in tokens, that
+      it was made for; None where it has no bound.
     splits: how the params are split over the mesh's "tensor" axis, by the ends
       of their paths; empty for a model without tensor parallelism.
     rematted: remat -> the same model with that `Remat`; None for a model
@@ -95,6 +97,7 @@ class Model:
   prefill: Callable[[Params, Array, Array, int], tuple[Any, Array]]
   decode: Callable[[Params, Any, Array], tuple[Any, Array]]
   softcap: float | None = None
+  max_positions: int | None = None
   splits: Mapping[str, Split] = dataclasses.field(
     default_factory=dict, hash=False
   )

@@ -160,12 +160,12 @@ def _piece(
     preferred_element_type=jnp.promote_types(hidden.dtype, jnp.float32),
   )
   logits = soft_cap(logits, plan.softcap)
-  column = start + jnp.arange(plan.columns)
+  column = (start + jnp.arange(plan.columns))[None]
   ids = plan.block * jnp.arange(plan.blocks)[:, None] + column
-  chosen = targets[..., None, None] == ids
+  chosen = targets[..., None, None] == ids[None, None, None]
   overlaps = plan.block % plan.columns != 0
   if overlaps:
-    fresh = column >= i * plan.columns
+    fresh = (column >= i * plan.columns)[None, None, None]
     logits = jnp.where(fresh, logits, -jnp.inf)
     chosen = chosen & fresh
   return _Piece(start, weights, logits, chosen, overlaps)

@@ -15,6 +15,7 @@ def as_model(
   spec: str,
   vocab_size: int,
   width: int,
+  max_positions: int | None = None,
   remat: Remat = "none",
 ) -> Model:
   """Turns a Flax NNX module into a `Model`, functions over its params.
@@ -28,6 +29,8 @@ def as_model(
     spec: see `Model`.
     vocab_size: V.
     width: d.
+    max_positions: see `Model`; default: the module's attribute of that name,
+      if it has one.
     remat: set on every part of the module that has an attribute `remat`.
   """
   module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
@@ -49,6 +52,7 @@ def as_model(
     "spec": spec,
     "vocab_size": vocab_size,
     "width": width,
+    "max_positions": max_positions or getattr(module, "max_positions", None),
   }
   return Model(
     **about,

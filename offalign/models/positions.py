@@ -59,16 +59,33 @@ class Rope:
       times within `length` tokens keep their rate, pairs that turn fewer than
       `low` times have it divided by `factor`, and pairs in between have a
       linear mix of the two rates. None: all rates are divided.
+    yarn: how YaRN mixes the two rates, in place of `smooth`.
+    share: part of a head's coordinates that turn, the first ones.
+    gain: factor of the coordinates that turn, which YaRN makes larger.
   """
 
   theta: float = 10_000.0
   factor: float = 1.0
   smooth: tuple[float, float, float] | None = None
+  yarn: "Yarn | None" = None
+  share: float = 1.0
+  gain: float = 1.0
 
   def rates(self, head_dim: int) -> np.ndarray:
-    """Rotation rates of a head's pairs, float32 [D / 2]; radians a token."""
-    even = np.arange(0, head_dim, 2, dtype=np.float32)
-    rates = 1 / np.float32(self.theta) ** (even / np.float32(head_dim))
+    """Rotation rates of a head's pairs; radians a token.
+
+    Args:
+      head_dim: D.
+
+    Returns:
+      float32 [share * D / 2].
+    """
+    dim = int(head_dim * self.share)
+    even = np.arange(0, dim, 2, dtype=np.float32)
+    rates = 1 / np.float32(self.theta) ** (even / np.float32(dim))
+    if self.yarn is not None:
+      kept = self.yarn.kept(dim, self.theta)
+      return kept * rates + (1 - kept) * rates / np.float32(self.factor)
     if self.smooth is None:
       return rates / np.float32(self.factor)
     low, high, length = (np.float32(x) for x in self.smooth)
@@ -77,24 +94,74 @@ class Rope:
     return kept * rates + (1 - kept) * rates / np.float32(self.factor)
 
 
+@dataclasses.dataclass(frozen=True)
+class Yarn:
+  """YaRN: which pairs keep their rate (arXiv:2309.00071, section 3.2).
+
+  Pairs that turn more than `fast` times within `length` tokens keep their
+  rate, pairs that turn fewer than `slow` times have it divided, and there is
+  a linear ramp over the pairs in between.
+
+  Attributes:
+    fast: turns, beta_fast of config.json.
+    slow: turns, beta_slow.
+    length: tokens, original_max_position_embeddings.
+    truncate: whether the ends of the ramp are whole pairs.
+  """
+
+  fast: float
+  slow: float
+  length: float
+  truncate: bool = True
+
+  def kept(self, dim: int, theta: float) -> np.ndarray:
+    """How much of its rate each pair keeps, float32 [dim / 2], in 0 to 1."""
+
+    def pair(turns: float) -> float:
+      ratio = self.length / (turns * 2 * math.pi)
+      return dim * math.log(ratio) / (2 * math.log(theta))
+
+    low, high = pair(self.fast), pair(self.slow)
+    if self.truncate:
+      low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    if low == high:
+      high += 0.001  # as transformers does, so that nothing is divided by 0
+    ramp = (np.arange(dim // 2, dtype=np.float32) - np.float32(low)) / (
+      np.float32(high - low)
+    )
+    return 1 - np.clip(ramp, 0, 1)
+
+
+NOPE = Rope(factor=math.inf)
+"""No position: nothing turns (arXiv:2305.19466)."""
+
+
 class Rotation(NamedTuple):
   """Rotary position embedding: turns pairs of a head's coordinates.
 
   Attributes:
-    cos: [B, S, 1, D / 2].
-    sin: [B, S, 1, D / 2].
+    cos: [B, S, 1, n], of the n pairs that turn: D / 2, or fewer.
+    sin: [B, S, 1, n].
   """
 
   cos: Array
   sin: Array
 
   @classmethod
-  def each(cls, positions: Array, rates: list[np.ndarray]) -> "Rotation":
-    """Rotations at positions [B, S], stacked: one for each entry of `rates`."""
-    angles = jnp.einsum(
-      "bs,nr->nbsr", positions.astype(jnp.float32), np.stack(rates)
-    )[..., None, :]
-    return cls(jnp.cos(angles), jnp.sin(angles))
+  def each(
+    cls, positions: Array, ropes: list[Rope], head_dim: int
+  ) -> "Rotation":
+    """Rotations at positions [B, S], stacked: one for each of `ropes`."""
+    rates = np.stack([rope.rates(head_dim) for rope in ropes])
+    angles = jnp.einsum("bs,nr->nbsr", positions.astype(jnp.float32), rates)
+    angles = angles[..., None, :]
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    if any(rope.gain != 1 for rope in ropes):
+      each = np.array([rope.gain for rope in ropes], np.float32)
+      gains = jnp.asarray(each).reshape(-1, 1, 1, 1, 1)
+      cos, sin = gains * cos, gains * sin
+    return cls(cos, sin)
 
   def pick(self, which: Array | None) -> "Rotation":
     """Picks one of the stacked rotations; None picks the only one."""
@@ -102,10 +169,16 @@ class Rotation(NamedTuple):
     return Rotation(self.cos[index], self.sin[index])
 
   def __call__(self, x: Array) -> Array:
-    """[B, S, H, D] -> [B, S, H, D]; coordinate i pairs with i + D / 2."""
-    a, b = jnp.split(x.astype(layers.wider(x.dtype)), 2, axis=-1)
+    """[B, S, H, D] -> [B, S, H, D]; coordinate i pairs with i + n.
+
+    n is D / 2, or fewer where the last coordinates do not turn.
+    """
+    n = self.cos.shape[-1]
+    wide = x.astype(layers.wider(x.dtype))
+    a, b = wide[..., :n], wide[..., n : 2 * n]
     turned = (a * self.cos - b * self.sin, b * self.cos + a * self.sin)
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+    rest = () if 2 * n == x.shape[-1] else (wide[..., 2 * n :],)
+    return jnp.concatenate((*turned, *rest), axis=-1).astype(x.dtype)
 
 
 class RelativeBias(nnx.Module):

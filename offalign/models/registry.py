@@ -20,6 +20,8 @@ from offalign.models import functions
 from offalign.models.base import Model
 
 ENTRY_POINTS = "offalign.models"
+_LARGEST = 2**31 - 1  # of a size
+_MOST_LAYERS = 10_000  # each is made, one after another
 Build = type[nnx.Module] | Callable[[Any], Model]
 
 
@@ -55,7 +57,7 @@ def register(name: str, config: type, build: Build) -> None:
   """Registers a model under a name.
 
   A model that is defined anew, in a notebook's cell that runs again, replaces
-  itself.
+  itself: its config and what builds it have the same names in the same module.
 
   Args:
     name: what specs call it, `name(option=value)`.
@@ -74,13 +76,15 @@ def register(name: str, config: type, build: Build) -> None:
   """
   if not spec_lib.is_word(name):
     raise ValueError(f"model name {name!r} is not an identifier")
-  taken = _families.get(name)
-  if taken is not None and not user_code.is_redefined(taken.build, build):
-    raise ValueError(
-      f"a model named {name!r} is registered already, by "
-      f"{taken.build.__module__}; choose another name"
-    )
   family = Family(name, config, build)
+  taken = _families.get(name)
+  # Two modules may build their models with one class, such as our Decoder.
+  for old, new in zip(_parts(taken), _parts(family), strict=False):
+    if not user_code.is_redefined(old, new):
+      raise ValueError(
+        f"a model named {name!r} is registered already, by "
+        f"{old.__module__}; choose another name"
+      )
   _check(family)
   _families[name] = family
 
@@ -164,7 +168,7 @@ def _find(name: str) -> Family:
   _load_entry_points()
   module, plain = spec_lib.split_module(name)
   if module:
-    user_code.load_registered(module, "model", plain, _builds)
+    user_code.load_registered(module, "model", plain, _registered)
     return _families[plain]
   if name not in _families:
     raise UserError(
@@ -174,8 +178,12 @@ def _find(name: str) -> Family:
   return _families[name]
 
 
-def _builds() -> dict[str, Build]:
-  return {name: known.build for name, known in _families.items()}
+def _registered() -> dict[str, tuple[Any, ...]]:
+  return {name: _parts(known) for name, known in _families.items()}
+
+
+def _parts(family: Family | None) -> tuple[Any, ...]:
+  return () if family is None else (family.build, family.config)
 
 
 def _load_entry_points() -> None:
@@ -205,5 +213,10 @@ def _check(family: Family) -> None:
 
 def _check_positive(owner: str, sizes: dict[str, Any]) -> None:
   for name, size in sizes.items():
-    if isinstance(size, int) and not isinstance(size, bool) and size < 1:
+    if not isinstance(size, int) or isinstance(size, bool):
+      continue
+    if size < 1:
       raise UserError(f"{owner}: {name} must be at least 1, not {size}")
+    most = _MOST_LAYERS if "layers" in name else _LARGEST
+    if size > most:
+      raise UserError(f"{owner}: {name} must be at most {most:,}, not {size}")

@@ -1,8 +1,8 @@
 """Jinja2 templates: HTML is written in `*.html` files, with autoescape.
 
 Python computes what a page says, templates how it looks. A template is named
-by its path in the package, such as "audit/page.html", so each report keeps
-its own beside its code.
+by its path in the package, such as "audit/report/page.html", so that each
+report keeps its own beside its code.
 """
 
 import functools
@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 _UNSHOWN = re.compile(
   "[^\t\n\r -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+  "|[\u202a-\u202e\u2066-\u2069]"
 )
 Content = str | Markup
 """Text, which is escaped, or markup, which is not."""
@@ -46,7 +47,11 @@ def environment() -> jinja2.Environment:
 
 
 def printable(text: str) -> str:
-  """Replaces control characters, which HTML and XML forbid, by U+FFFD."""
+  """Replaces control characters by U+FFFD.
+
+  HTML and XML forbid them; those of writing direction would turn around what
+  stands beside a name.
+  """
   return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

@@ -70,9 +70,12 @@ def check(config: PlanConfig) -> None:
   Raises:
     UserError: naming the flag.
   """
-  for name in ("model", "topology"):
+  examples = {"model": "google/flan-t5-large", "topology": "v5e:4x4"}
+  for name, example in examples.items():
     if not getattr(config, name):
-      raise UserError(f"{option(name)} is missing; --help says what it takes")
+      raise UserError(
+        f"{option(name)} is missing; give one such as {option(name, example)}"
+      )
   for name in ("batch", "prompt", "completion", "microbatches"):
     if getattr(config, name) < 1:
       raise UserError(
@@ -196,6 +199,7 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
     completion_mask=column("bool", k, config.completion),
     weight=column("float32"),
     rewards=column("float32", k) if reads.rewards else None,
+    margins=column("float32") if reads.margins else None,
     labels=column("bool", k) if reads.labels else None,
     **sums,
   )

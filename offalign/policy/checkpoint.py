@@ -7,8 +7,9 @@ log the same means.
 """
 
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,9 +18,15 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from offalign.errors import UserError, option
+from offalign.files import Unwritten, unwritten, writing
 from offalign.learner import TrainState
+from offalign.policy import damage, noise
 from offalign.policy.best import Best
+from offalign.policy.damage import Damaged
 from offalign.types import Params
+
+DAMAGED = "damaged"
+"""The folder of a run folder that holds checkpoints that cannot be read."""
 
 
 class Checkpoints:
@@ -41,21 +48,41 @@ class Checkpoints:
       keep: how many of the newest checkpoints to keep; None = read only, and
         leave the folder untouched, since its run may still be going on.
       best: decides which checkpoint is best, and to be kept too.
+
+    Raises:
+      UserError: where a checkpoint does not say what it is.
     """
+    noise.silence()
     self._path = pathlib.Path(folder).absolute() / "checkpoints"
     options = ocp.CheckpointManagerOptions(create=False)
     if keep is not None:
       options = ocp.CheckpointManagerOptions(
         preservation_policy=_Keep(keep, best), cleanup_tmp_directories=True
       )
-    self._manager = ocp.CheckpointManager(self._path, options=options)
+    with damage.opening(self._path):
+      self._manager = ocp.CheckpointManager(self._path, options=options)
 
   def __enter__(self) -> "Checkpoints":
     return self
 
   def __exit__(self, *error: object) -> None:
-    self._manager.wait_until_finished()
-    self._manager.close()
+    try:
+      self.wait()
+      self._manager.close()
+    except Exception:
+      if error[0] is None:  # else that one says why
+        raise
+
+  def wait(self) -> None:
+    """Waits until all that was saved is on the disk.
+
+    Raises:
+      Unwritten: where it cannot be written.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      raise Unwritten(unwritten(self._path, error)) from error
 
   @property
   def latest(self) -> int | None:
@@ -81,42 +108,119 @@ class Checkpoints:
       state: the state.
       about: JSON to keep beside the state.
       window: metrics of the steps since the last logged line.
+
+    Raises:
+      Unwritten: where this state, or the one before, cannot be written.
     """
+    self.wait()
     items = {
       name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()
     }
-    self._manager.save(
-      int(state.step),
-      args=ocp.args.Composite(
-        **items,
-        about=ocp.args.JsonSave(about),
-        window=ocp.args.JsonSave(list(window)),
-      ),
-    )
+    try:
+      self._manager.save(
+        int(state.step),
+        args=ocp.args.Composite(
+          **items,
+          about=ocp.args.JsonSave(about),
+          window=ocp.args.JsonSave(list(window)),
+        ),
+      )
+    except Exception as error:
+      raise Unwritten(unwritten(self._path, error)) from error
 
   def about(self) -> dict[str, Any]:
-    """The `about` that `save` wrote with the newest state."""
-    return self._json("about")
+    """The `about` that `save` wrote with the newest state.
 
-  def window(self) -> list[dict[str, float]]:
-    """The metrics that `save` wrote with the newest state."""
-    return self._json("window")
+    Raises:
+      UserError: where the checkpoint is damaged.
+    """
+    return self._json("about", damage.is_object)
 
-  def _json(self, name: str) -> Any:
+  def window(self, step: int | None = None) -> list[dict[str, float]]:
+    """The metrics that `save` wrote with a state; default: the newest.
+
+    Raises:
+      Damaged: where they cannot be read.
+    """
+    return self._json("window", damage.are_metrics, step)
+
+  def _json(
+    self, name: str, fits: Callable[[Any], bool], step: int | None = None
+  ) -> Any:
+    step = self.latest if step is None else step
     args = ocp.args.Composite(**{name: ocp.args.JsonRestore()})
-    return self._manager.restore(self.latest, args=args)[name]
+    with damage.reading(self._path, step):
+      found = self._manager.restore(step, args=args)[name]
+      if not fits(found):
+        raise ValueError(f"its {name!r} is not what a run writes")
+    return found
 
-  def restore(self, template: TrainState) -> TrainState:
-    """Reads the newest state into the shapes and shardings of `template`.
+  def restore_whole(
+    self, template: TrainState
+  ) -> tuple[TrainState, list[dict[str, float]], dict[int, str]]:
+    """Reads the newest checkpoint that can be read.
+
+    Newer ones that are damaged are moved to `DAMAGED` in the run folder, so
+    that the run goes on from this one.
+
+    Args:
+      template: as of `restore`.
+
+    Returns:
+      The state, its window, and the steps that were moved, with the reason.
+
+    Raises:
+      Damaged: of the newest, where none can be read; nothing is moved then.
+      UserError: as `restore`.
+    """
+    damaged: dict[int, Damaged] = {}
+    for step in reversed(self.steps):
+      try:
+        state, window = self.restore(template, step), self.window(step)
+        break
+      except Damaged as error:
+        damaged[step] = error
+        if jax.process_count() > 1:
+          raise  # the others may be able to read it
+    else:
+      raise next(iter(damaged.values()))
+    moved = {old: self._set_aside(old, error) for old, error in damaged.items()}
+    if moved:
+      self._manager.reload()
+    return state, window, moved
+
+  def _set_aside(self, step: int, error: Damaged) -> str:
+    """Moves a checkpoint out of the way; returns a sentence."""
+    place = self._path.parent / DAMAGED
+    names = (f"{step}-{n}" if n > 1 else str(step) for n in itertools.count(1))
+    aside = next(place / n for n in names if not (place / n).exists())
+    with writing(aside):
+      place.mkdir(exist_ok=True)
+      (self._path / str(step)).replace(aside)
+    reason = str(error.__cause__).splitlines()[0][:200]
+    return (
+      f"the checkpoint at step {step} is damaged ({reason}) and is kept in "
+      f"{aside}"
+    )
+
+  def restore(
+    self, template: TrainState, step: int | None = None
+  ) -> TrainState:
+    """Reads a state into the shapes and shardings of `template`.
+
+    Args:
+      template: a state of the same model and options.
+      step: default: the newest.
 
     Raises:
       UserError: where the checkpoint holds other tensors.
+      Damaged: where it cannot be read.
     """
-    read = self._read(self.latest, _items(template))
+    read = self._read(self.latest if step is None else step, _items(template))
     params = {k: read[k] for k in ("policy", "value") if k in read}
-    step = jax.device_put(read["progress"]["step"], template.step.sharding)
+    made = jax.device_put(read["progress"]["step"], template.step.sharding)
     return TrainState(
-      step, params, read["opt_state"], read.get("loss_state", {})
+      made, params, read["opt_state"], read.get("loss_state", {})
     )
 
   def restore_policy(self, template: Params, step: int | None = None) -> Params:
@@ -152,22 +256,17 @@ class Checkpoints:
     args = {
       name: ocp.args.StandardRestore(tree) for name, tree in trees.items()
     }
-    try:
+    with damage.reading(self._path, step):
       return dict(self._manager.restore(step, args=ocp.args.Composite(**args)))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-      reason = str(error).splitlines()[0][:200]
-      raise UserError(
-        f"the checkpoint at step {step} in {self._path} cannot be "
-        f"read ({reason}); remove its folder to go on from the one before"
-      ) from error
 
   def _check_shapes(self, step: int | None, name: str, tree: Params) -> None:
     """Checks shapes before orbax does, whose own error is hard to read."""
     where = self._path / str(step) / name
     try:
-      stored = ocp.StandardCheckpointHandler().metadata(epath.Path(where))
+      with damage.quietly():
+        stored = ocp.StandardCheckpointHandler().metadata(epath.Path(where))
       found, wanted = _shapes(stored.tree), _shapes(tree)
-    except (ValueError, OSError):
+    except Exception:  # damage takes many forms
       return  # the restore will say what is wrong with the files
     for leaf in sorted({*found, *wanted}):
       if found.get(leaf) != wanted.get(leaf):

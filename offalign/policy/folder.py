@@ -1,31 +1,30 @@
 """The files of a run folder: run.json, metrics.jsonl, cost.json, ..."""
 
-import json
 import pathlib
 from typing import Any
 
 from offalign.errors import UserError
+from offalign.files import parse_object, read_object
+from offalign.policy import recorded
 
 ABOUT, TOKENIZER, METRICS = "run.json", "tokenizer", "metrics.jsonl"
 COST = "cost.json"
 PREFIX = "eval_"
 """What the names of held-out metrics begin with, as in TRL."""
-_RECORDED = ("config", "model", "vocab_size", "tokenizer", "start", "data")
+_CURE = "; put the file back, or remove that line"
 
 
 def read_about(folder: pathlib.Path) -> dict[str, Any] | None:
-  """Reads the run.json of a folder; None if there is none."""
+  """Reads the run.json of a folder; None if there is none.
+
+  Raises:
+    UserError: where it is not what a run writes; names the key.
+  """
   path = folder / ABOUT
   if not path.exists():
     return None
-  try:
-    about = json.loads(path.read_text(encoding="utf-8"))
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise UserError(f"{path} is not JSON ({error}); is it a run's?") from None
-  about = about if isinstance(about, dict) else {}
-  missing = [key for key in _RECORDED if key not in about]
-  if missing:
-    raise UserError(f"{path} has no {missing[0]!r}; is it a run's?")
+  about = read_object(path, "; is it a run's?")
+  recorded.check_about(about, str(path))
   return about
 
 
@@ -42,16 +41,38 @@ def read_run(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def read_metrics(folder: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads the lines of a run's metrics, less one that was cut off."""
-  lines: list[dict[str, Any]] = []
-  if not (folder / METRICS).exists():
+  """Reads the lines of a run's metrics, less a last one that was cut off.
+
+  Returns:
+    A dict for each line: "step" and the numbers that were logged.
+
+  Raises:
+    UserError: naming another line that is not what a run writes.
+  """
+  path = folder / METRICS
+  if not path.exists():
+    return []
+  try:
+    text = path.read_text(encoding="utf-8")
+  except (OSError, UnicodeDecodeError) as error:
+    raise UserError(f"{path} cannot be read ({error}){_CURE}") from None
+  *whole, last = text.split("\n")
+  lines = [
+    _metrics(line, f"{path}, line {number}")
+    for number, line in enumerate(whole, 1)
+    if line.strip()
+  ]
+  try:
+    # A run that was killed while it wrote has left a part of a line.
+    return [*lines, _metrics(last, "")] if last.strip() else lines
+  except UserError:
     return lines
-  for line in (folder / METRICS).read_text(encoding="utf-8").splitlines():
-    try:
-      lines.append(json.loads(line))
-    except json.JSONDecodeError:
-      continue
-  return lines
+
+
+def _metrics(line: str, where: str) -> dict[str, Any]:
+  found = parse_object(line, where, _CURE)
+  recorded.check_metrics(found, where, _CURE)
+  return found
 
 
 def read_cost(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -61,17 +82,13 @@ def read_cost(folder: pathlib.Path) -> dict[str, Any] | None:
   checkpoint, has none.
 
   Raises:
-    UserError: where the file is no JSON object.
+    UserError: where the file is not what a run writes; names the key.
   """
   path = folder / COST
   if not path.exists():
     return None
-  try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise UserError(f"{path} is not JSON ({error}); delete it") from None
-  if not isinstance(found, dict):
-    raise UserError(f"{path} is no JSON object; delete it")
+  found = read_object(path, "; delete it")
+  recorded.check_cost(found, str(path), "; delete it")
   return found
 
 

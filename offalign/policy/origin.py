@@ -15,9 +15,11 @@ from jax.sharding import Mesh
 
 from offalign import models
 from offalign.errors import UserError
+from offalign.files import read_object
 from offalign.models import hf
 from offalign.models.base import Model
 from offalign.models.hf import hub
+from offalign.models.hf.config_json import ignoring
 from offalign.models.hf.folder import (
   CONFIG,
   copy_companions,
@@ -49,7 +51,7 @@ def is_kept(model_spec: str) -> bool:
 
 
 def load(
-  name: str, mesh: Mesh, dtype: str = "float32"
+  name: str, mesh: Mesh, dtype: str = "float32", ignore: str | None = None
 ) -> tuple[Model, Params, str]:
   """Reads a model to start a run from.
 
@@ -57,6 +59,7 @@ def load(
     name: a folder, or a name on the hub.
     mesh: the mesh to place the params on.
     dtype: dtype of the params; see `offalign.models.hf.checkpoint.load`.
+    ignore: keys of its config.json to leave out of account, with commas.
 
   Returns:
     The model, its params, and a fingerprint of the weights.
@@ -65,11 +68,20 @@ def load(
     UserError: see `hub.find_folder` and `hf.load`.
   """
   folder = hub.find_folder(name)
-  model, params = hf.load(folder, mesh=mesh, dtype=dtype, spec=spec(name))
+  model, params = hf.load(
+    folder, mesh=mesh, dtype=dtype, spec=spec(name), ignore=ignore
+  )
   return model, params, f"{name}, weights {open_folder(folder).fingerprint}"
 
 
-def keep(name: str, run: Path, *, tied: bool, tokenizer: bool) -> None:
+def keep(
+  name: str,
+  run: Path,
+  *,
+  tied: bool,
+  tokenizer: bool,
+  ignore: str | None = None,
+) -> None:
   """Copies into a run folder what is needed to export the run.
 
   Args:
@@ -77,6 +89,8 @@ def keep(name: str, run: Path, *, tied: bool, tokenizer: bool) -> None:
     run: the run folder.
     tied: whether the model's head is the embedding.
     tokenizer: whether the run also uses the model's tokenizer.
+    ignore: keys of config.json that are left out of account, with commas;
+      the copy of the file says which.
   """
   folder = hub.find_folder(name)
   about = {
@@ -86,7 +100,12 @@ def keep(name: str, run: Path, *, tied: bool, tokenizer: bool) -> None:
   }
   kept = run / FOLDER
   kept.mkdir(parents=True, exist_ok=True)
-  shutil.copyfile(folder / CONFIG, kept / CONFIG)
+  if ignore is None:
+    shutil.copyfile(folder / CONFIG, kept / CONFIG)
+  else:
+    config = ignoring(read_config(folder), ignore, str(folder / CONFIG))
+    text = json.dumps(config, indent=2) + "\n"
+    (kept / CONFIG).write_text(text, encoding="utf-8")
   copy_companions(folder, kept, tokenizer=tokenizer)
   (kept / _ABOUT).write_text(json.dumps(about, indent=2), encoding="utf-8")
 
@@ -97,11 +116,17 @@ def describe(run: Path) -> Model:
   file = kept / _ABOUT
   if not file.is_file():
     raise UserError(f"{run} began with a Hugging Face model, but has no {file}")
-  about = json.loads(file.read_text(encoding="utf-8"))
+  about = read_object(file)
+  name, tied = about.get("name"), about.get("tied")
+  if not isinstance(name, str) or not isinstance(tied, bool):
+    raise UserError(
+      f"{file} does not say which model the run began with: it needs 'name', "
+      "text, and 'tied', true or false"
+    )
   return hf.describe(
     read_config(kept),
-    spec=spec(about["name"]),
-    tied=about["tied"],
+    spec=spec(name),
+    tied=tied,
     where=str(kept / CONFIG),
   )
 

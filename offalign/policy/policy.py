@@ -4,6 +4,7 @@ Above 300 lines, a third of them docstrings: `Policy` is the one object that
 users hold after training.
 """
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,20 +18,27 @@ from offalign.data import load as load_data
 from offalign.data.reading.memory import Source
 from offalign.distributed import hosts, sharding
 from offalign.errors import UserError
-from offalign.generation.completing import Completed, complete, encode
+from offalign.generation.completing import (
+  Completed,
+  complete,
+  encode,
+  unfinished,
+  which_cut,
+)
 from offalign.generation.completions import Prompt
 from offalign.leaderboard.rows import Row
 from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.policy import export as exporting
+from offalign.policy import limit as limits
 from offalign.policy import row as board_row
 from offalign.policy import scoring, start
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import TOKENIZER, held_out_metrics, read_run
+from offalign.policy.trained_rewards import refuse_as_policy
 from offalign.types import Params
 
 BATCH = 32
-LONGEST = 256
 
 
 class Policy:
@@ -123,54 +131,75 @@ class Policy:
     Args:
       prompts: texts, or conversations: lists of {"role": ..., "content": ...}
         or of (role, content).
-      max_new_tokens: tokens at most; default: the longest completion of the
-        run's training.
+      max_new_tokens: tokens at most. By default as many as the longest
+        completion of the run's training has, or `data.max_completion` if the
+        run was given another than the default, and no more than the model
+        has positions for.
       temperature: of the sampling; 0 takes the likeliest tokens.
       seed: of the samples.
       batch_size: prompts at a time.
-      verbose: says how many prompts were cut to their end, where any was.
+      verbose: says how many prompts were cut to their end, how many
+        completions did not end, and where the default limit is another than
+        the run's.
 
     Returns:
-      A completion of each prompt, in order.
+      A completion of each prompt, in order; `finished` is False where it did
+      not end within the limit.
 
     Raises:
       UserError: for no prompt, or one that cannot be encoded; or for an
-        option out of range.
+        option out of range; or where the run trained a reward model.
     """
+    refuse_as_policy(self.folder, self.about, "complete a prompt")
     asked = conversations(prompts)
     config = self.about["config"]
-    if max_new_tokens is None:
-      max_new_tokens = config.get("data.max_completion") or LONGEST
     for name, size in (
       ("max_new_tokens", max_new_tokens),
       ("batch_size", batch_size),
     ):
-      if size < 1:
+      if size is not None and size < 1:
         raise UserError(f"{name} must be at least 1, not {size}")
     if temperature < 0:
       raise UserError(f"temperature must be 0 or above, not {temperature}")
     encoded, cut = encode(self.tokenizer, asked, config.get("data.max_prompt"))
-    if cut and verbose:
-      hosts.say(
+    width = int(encoded.lengths.max())
+    if max_new_tokens is None:
+      limit = limits.bounded(limits.of_run(self.about), self.model, width)
+    else:
+      why = limits.passes(max_new_tokens, self.model, width)
+      limit = limits.Limit(max_new_tokens, why)
+    said = [limit.why]
+    if cut:
+      said.append(
         f"{cut} of {len(asked)} prompts are cut to their end, as in training"
       )
-    return complete(
+    _say(said, verbose)
+    done = complete(
       self.model,
       self.params,
       self.tokenizer,
       encoded,
       stream=f"{seed}/{self.folder.resolve().name}",
-      max_new_tokens=max_new_tokens,
+      max_new_tokens=limit.tokens,
       batch_size=min(batch_size, len(asked)),
       temperature=temperature,
     )
+    _say([unfinished(done)], verbose)
+    if cut:
+      flags = which_cut(self.tokenizer, asked, encoded)
+      done = [
+        dataclasses.replace(x, prompt_cut=bool(flag))
+        for x, flag in zip(done, flags, strict=True)
+      ]
+    return done
 
   def logps(
     self, rows: Source, *, batch_size: int = BATCH, **options: Any
   ) -> np.ndarray:
     """Log-probs of logged completions, each summed over its tokens; nats.
 
-    Prompts and completions are cut as in the run's training.
+    Prompts and completions are cut as in the run's training; how many are is
+    said.
 
     Args:
       rows: a path, a list of dicts or a `datasets.Dataset`, in any form that
@@ -185,8 +214,9 @@ class Policy:
 
     Raises:
       UserError: for rows that cannot be read, or a text of which no token is
-        left.
+        left; or where the run trained a reward model.
     """
+    refuse_as_policy(self.folder, self.about, "have log-probs")
     if batch_size < 1:
       raise UserError(f"batch_size must be at least 1, not {batch_size}")
     table, config = load_data(rows, **options), self.about["config"]
@@ -252,8 +282,14 @@ class Policy:
     adapter: bool = False,
     dtype: str = "float32",
     max_shard_size: int = exporting.MAX_SHARD_SIZE,
+    verbose: bool = True,
   ) -> None:
     """Writes it as a model folder that `transformers`, or `peft`, reads.
+
+    A run that trained a reward model is written as a classifier of one label,
+    which `AutoModelForSequenceClassification` reads; README.md in the folder
+    says what text it scores. `generation_config.json` and `config.json` name
+    every token that ended a completion in training.
 
     Args:
       out: a new folder; it is there whole or not at all.
@@ -261,13 +297,16 @@ class Policy:
       dtype: of the file's weights: "float32" or "bfloat16".
       max_shard_size: bytes above which there is more than one file of
         weights; an adapter is always one.
+      verbose: says what stays in the run folder, and what a user of `peft`
+        has to know.
 
     Raises:
       UserError: where the model is none of Hugging Face's, or `out` is not
         empty; where weights are to be merged that are not there any more, or
-        an adapter to be written that was not trained.
+        an adapter to be written that was not trained; where it is a reward
+        model that no classifier of `transformers` computes.
     """
-    exporting.write(
+    said = exporting.write(
       self.folder,
       self.about,
       self.step,
@@ -276,6 +315,13 @@ class Policy:
       dtype=dtype,
       max_shard_size=max_shard_size,
     )
+    for sentence in said if verbose else ():
+      hosts.say(sentence)
+
+
+def _say(sentences: Sequence[str], verbose: bool) -> None:
+  for sentence in filter(None, sentences if verbose else ()):
+    hosts.say(sentence)
 
 
 def conversations(prompts: Iterable[Any]) -> list[Prompt]:

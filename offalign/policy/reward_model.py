@@ -8,13 +8,13 @@ import jax
 import numpy as np
 
 from offalign import losses
+from offalign.data.batches import equal_tokens, vocabulary
 from offalign.data.batches.ragged import Ragged
-from offalign.data.reading.records import messages_of
+from offalign.data.reading.parsing import messages_of
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
-from offalign.learner.value import ValueConfig
-from offalign.policy import adapters, recorded_code, start
+from offalign.policy import adapters, recorded_code, start, trained_rewards
 from offalign.policy.checkpoint import Checkpoints
 from offalign.policy.folder import read_run
 from offalign.policy.policy import Policy
@@ -29,7 +29,7 @@ class Rewards:
   """
 
   def __init__(self, folder: pathlib.Path, step: str, batch_size: int):
-    """Reads tokenizer, model and params.
+    """Opens the reward model of a run folder.
 
     Args:
       folder: the run folder.
@@ -57,7 +57,7 @@ class Rewards:
     self._learner = Learner(
       loss,
       policy.model,
-      LearnerConfig(value=_value(self._config), lora=lora),
+      LearnerConfig(value=trained_rewards.value_of(about), lora=lora),
       mesh,
     )
     self._frozen = start.frozen(folder, about, mesh) if lora else None
@@ -76,15 +76,16 @@ class Rewards:
 
   def of(
     self, pairs: Sequence[tuple[Any, str]]
-  ) -> tuple[np.ndarray, dict[str, int]]:
-    """Computes the reward of each (prompt, completion).
+  ) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Scores each (prompt, completion).
 
     Args:
       pairs: n pairs of prompt and completion.
 
     Returns:
-      Rewards float32 [n], and how many texts were cut: "cut_prompts" and
-      "cut_completions".
+      Rewards float32 [n]; a hash of the tokens that each is of, uint64 [n],
+      and those of the same tokens have the same reward; and how many texts
+      were cut: "cut_prompts" and "cut_completions".
 
     Raises:
       UserError: for a conversation that the tokenizer has no template for.
@@ -98,20 +99,30 @@ class Rewards:
       max_completion=self._config.get("data.max_completion"),
     )
     x, y = Ragged.of(found.prompts), Ragged.of(found.completions)
+    model = self._learner.model
+    for tokens in (x.tokens, y.tokens):
+      vocabulary.check_tokens(
+        tokens, self._tokenizer, model.vocab_size, model.spec
+      )
     asked = np.array([number[prompt] for prompt, _ in pairs])
-    rewards = np.empty(len(pairs), np.float32)
-    for begin in range(0, len(pairs), self._size):
-      rows = np.arange(begin, begin + self._size)
-      real = rows < len(pairs)
-      rows = np.minimum(rows, len(pairs) - 1)  # pads the last batch
+    _, hashes = equal_tokens.digests(x, y, asked)
+    # Texts of the same tokens are scored once: other padding, other rounding.
+    _, each, back = np.unique(hashes, return_index=True, return_inverse=True)
+    each, back = np.sort(each), np.argsort(np.argsort(each))[back]
+    rewards = np.empty(len(each), np.float32)
+    for begin in range(0, len(each), self._size):
+      places = np.arange(begin, begin + self._size)
+      real = places < len(each)
+      places = np.minimum(places, len(each) - 1)  # pads the last batch
+      rows = each[places]
       batch = self._batch(x, y, asked[rows], rows)
       values = self._learner.reward(self._params, batch, self._frozen)
-      rewards[rows[real]] = np.asarray(values)[real, 0]
+      rewards[places[real]] = np.asarray(values)[real, 0]
     cut = {
       "cut_prompts": found.cut_prompts,
       "cut_completions": found.cut_completions,
     }
-    return rewards, cut
+    return rewards[back], hashes, cut
 
   def _batch(
     self, x: Ragged, y: Ragged, prompts: np.ndarray, completions: np.ndarray
@@ -126,10 +137,3 @@ class Rewards:
       completion_mask=seen[:, None],
       weight=np.ones(len(prompts), np.float32),
     )
-
-
-def _value(config: dict[str, Any]) -> ValueConfig | None:
-  """Reads the value options of a run.json; None where none were given."""
-  if "value.network" not in config:
-    return None
-  return ValueConfig(network=config["value.network"], per=config["value.per"])

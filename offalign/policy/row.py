@@ -18,7 +18,7 @@ from offalign.types import Kind
 
 TRACK = "runs"
 _NOUNS = {Kind.SINGLE: "single", Kind.PAIR: "pairs", Kind.GROUP: "groups"}
-_FEEDBACK = ("rewards", "labels", "behaviour_logps")
+_FEEDBACK = ("rewards", "margins", "labels", "behaviour_logps")
 _VIEW = (
   "pairs",
   "min_margin",
@@ -27,6 +27,7 @@ _VIEW = (
   "group_size",
   "best_of_n",
   "top_fraction",
+  "train_on",
 )
 
 
@@ -71,6 +72,9 @@ def make(
     # A `WinRate`, which is of a floor above this one.
     if hasattr(value, "rate"):
       found[f"{name}_low"], found[f"{name}_high"] = value.low, value.high
+      share = getattr(value, "unfinished", (None, None))[0]
+      if share:
+        found[f"{name}_unfinished"] = share
       if value.folds:
         folds[name] = list(value.folds)
       value = value.rate

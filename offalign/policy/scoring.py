@@ -3,8 +3,10 @@
 import numpy as np
 
 from offalign.data import Record, Row, Tokenizer, View, tokenize
+from offalign.data.batches import vocabulary
+from offalign.data.reading.records import count
 from offalign.data.views.view import ViewSummary
-from offalign.distributed import sharding
+from offalign.distributed import hosts, sharding
 from offalign.learner import Learner
 from offalign.models.base import Model
 from offalign.reference.scoring import distinct_logps
@@ -23,13 +25,13 @@ def logps(
   max_completion: int | None,
   batch_size: int,
 ) -> np.ndarray:
-  """Summed log-probs of each record's completions; see `Policy.logps`.
+  """Computes the log-probs of completions, summed; see `Policy.logps`.
 
   Args:
     model: the policy's.
     params: the policy's, on the first device.
     tokenizer: the policy's.
-    records: N of them.
+    records: N records with prompts and completions.
     max_prompt: tokens of a prompt that are kept, the last ones; None = all.
     max_completion: tokens of a completion that are kept, the first ones.
     batch_size: completions scored at a time.
@@ -51,6 +53,16 @@ def logps(
     max_prompt=max_prompt,
     max_completion=max_completion,
   )
+  vocabulary.check_rows(rows, tokenizer, model.vocab_size, model.spec)
+  for noun, cut, kept in (
+    ("prompt", rows.cut_prompts, f"last {max_prompt}"),
+    ("completion", rows.cut_completions, f"first {max_completion}"),
+  ):
+    if cut:
+      hosts.say(
+        f"{count(cut, noun)} cut to the {kept} tokens, as in training: their "
+        "log-probs are of what is left"
+      )
   learner = Learner(_ANY_LOSS, model, mesh=sharding.one_device())
   each = np.arange(len(rows.completions))
   size = min(batch_size, len(each))

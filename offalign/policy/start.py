@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 from typing import Any
 
@@ -17,7 +18,8 @@ from offalign.distributed import sharding
 from offalign.errors import UserError, concerning, option, within
 from offalign.models.base import Model
 from offalign.models.hf import hub
-from offalign.policy import adapters, origin, recorded_code
+from offalign.models.hf.folder import read_config
+from offalign.policy import adapters, origin, recorded_code, trained_rewards
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import ABOUT, TOKENIZER, read_about
 from offalign.types import Array, Params
@@ -56,6 +58,12 @@ def find_parent(config: Config) -> Parent | None:
       )
     if config.model is not None:
       canonical(config.model)
+    named = config.model is not None and origin.is_named(config.model)
+    if config.model_ignore is not None and not named:
+      raise UserError(
+        f"{option('model_ignore', config.model_ignore)} is for a model that "
+        "has a config.json, and this run's is new; leave it out"
+      )
     return None
   folder = pathlib.Path(config.init)
   about = read_about(folder)
@@ -66,6 +74,7 @@ def find_parent(config: Config) -> Parent | None:
     )
   given = {
     "model": config.model,
+    "model_ignore": config.model_ignore,
     "tokenizer": config.tokenizer,
     "tokenizer_vocab": config.tokenizer_vocab,
   }
@@ -109,10 +118,20 @@ def tokenizer(
     known: whether this run was begun before, and so has a tokenizer.
     texts: texts to train a new tokenizer on.
   """
+  if known and parent is None:
+    return Tokenizer.load(pathlib.Path(config.out) / TOKENIZER)
+  found = _tokenizer(config, parent, texts)
+  if config.data.template_vars is None:
+    return found
+  with within("data"):
+    return found.with_template_vars(config.data.template_vars)
+
+
+def _tokenizer(
+  config: Config, parent: Parent | None, texts: list[str]
+) -> Tokenizer:
   if parent is not None:
     return Tokenizer.load(parent.folder / TOKENIZER)
-  if known:
-    return Tokenizer.load(pathlib.Path(config.out) / TOKENIZER)
   own = "bpe"
   if config.model is not None and origin.is_named(config.model):
     own = str(hub.find_folder(config.model))
@@ -133,8 +152,9 @@ def policy(
   Args:
     config: the flags.
     parent: the run to start from.
-    vocab_size: tokens of the tokenizer. A model from a folder may have more
-      tokens, which then never occur in the data.
+    vocab_size: tokens of the tokenizer, for a new model. A model from a
+      folder may have more tokens, which then never occur in the data, or
+      fewer; see `offalign.data.batches.vocabulary`.
     mesh: the devices.
 
   Returns:
@@ -143,18 +163,22 @@ def policy(
     compute dtype.
 
   Raises:
-    UserError: where the model cannot be made, or has too few tokens.
+    UserError: where the model cannot be made.
   """
   dtype = "float32" if config.lora is None else config.compute_dtype
   if parent is not None:
     model = model_of(parent.folder, parent.about)
-    _check_vocabulary(model, vocab_size)
-    params = restore(parent.folder, model, mesh, parent.step)
+    where = (parent.folder, model, mesh, parent.step)
+    if trained_rewards.is_reward_model(parent.folder, parent.about):
+      params, _ = reward_model(*where)
+    else:
+      params = restore(*where)
     name = f"{parent.folder} at step {parent.step}, weights {digest(params)}"
     return model, _cast(params, dtype), name
   if config.model is not None and origin.is_named(config.model):
-    model, params, identity = origin.load(config.model, mesh, dtype)
-    _check_vocabulary(model, vocab_size)
+    model, params, identity = origin.load(
+      config.model, mesh, dtype, config.model_ignore
+    )
     return model, params, identity
   model = models.make(config.model or MODEL, vocab_size=vocab_size)
   key = jax.random.key(config.seed)
@@ -183,6 +207,7 @@ def keep(config: Config, parent: Parent | None, params: Params) -> None:
       out,
       tied="head" not in params,
       tokenizer=config.tokenizer is None,
+      ignore=config.model_ignore,
     )
 
 
@@ -197,6 +222,22 @@ def model_of(folder: pathlib.Path, about: dict[str, Any]) -> Model:
   if origin.is_kept(about["model"]):
     return origin.describe(folder)
   return models.make(about["model"], vocab_size=about["vocab_size"])
+
+
+def network(folder: pathlib.Path, about: dict[str, Any]) -> str:
+  """Says what a run's model computes, apart from the weights, as JSON.
+
+  Args:
+    folder: the run folder, which keeps a Hugging Face model's config.json.
+    about: the run.json.
+  """
+  if not origin.is_kept(about["model"]):
+    return json.dumps([about["model"], about["vocab_size"]])
+  config = read_config(folder / origin.FOLDER)
+  # Said of the file: who made it, and as what its weights are stored.
+  said = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
+  kept = {k: v for k, v in config.items() if k not in said}
+  return json.dumps(kept, sort_keys=True)
 
 
 def restore(
@@ -223,6 +264,16 @@ def restore(
     return checkpoints.restore_policy(template, step)
 
 
+def reward_model(
+  folder: pathlib.Path, model: Model, mesh: Mesh, step: int | None = None
+) -> tuple[Params, Params]:
+  """Restores the trunk and the head of a run's reward model, as `restore`."""
+  about = read_about(folder) or {}
+  adapted = adapters.config_of(about) is not None
+  base = frozen(folder, about, mesh) if adapted else None
+  return trained_rewards.restore(folder, about, model, mesh, step, base)
+
+
 def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:
   """Loads the frozen weights under a run's adapters from their own source.
 
@@ -232,6 +283,7 @@ def frozen(folder: pathlib.Path, about: dict[str, Any], mesh: Mesh) -> Params:
   recorded_code.check_model(folder, about)
   config = Config(
     model=known["model"],
+    model_ignore=known.get("model_ignore"),
     init=known["init"],
     init_step=known.get("init_step"),
     seed=known["seed"],
@@ -250,18 +302,11 @@ def _cast(params: Params, dtype: str) -> Params:
   return jax.tree.map(lambda x: x.astype(dtype), params)
 
 
-def _check_vocabulary(model: Model, vocab_size: int) -> None:
-  if model.vocab_size < vocab_size:
-    raise UserError(
-      f"{model.spec} has a vocabulary of {model.vocab_size} tokens, the "
-      f"tokenizer {vocab_size}: give the tokenizer that the model was made for"
-    )
+def digest(params: Params, digits: int = 8) -> str:
+  """Hex digits that change with any bit of float32 weights.
 
-
-def digest(params: Params) -> str:
-  """8 hex digits that change with any bit of float32 weights.
-
-  A sum of whole numbers modulo 2^32, so it is the same on every mesh.
+  A sum of whole numbers modulo 2^32 for each leaf, so it is the same on every
+  mesh.
   """
 
   first, second, third = np.array(_PRIMES, np.uint32)
@@ -274,4 +319,4 @@ def digest(params: Params) -> str:
 
   sums = jax.device_get(jax.jit(lambda p: jax.tree.map(of, p))(params))
   content = np.array(jax.tree.leaves(sums), np.uint32).tobytes()
-  return hashlib.sha256(content).hexdigest()[:8]
+  return hashlib.sha256(content).hexdigest()[:digits]

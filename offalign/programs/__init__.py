@@ -8,6 +8,7 @@ list needs no jax.
 import importlib
 import sys
 
+from offalign.distributed import interrupts
 from offalign.errors import suggest
 
 PROGRAMS = {
@@ -18,6 +19,21 @@ PROGRAMS = {
   "plan": "says what a training step takes on TPUs, before paying for them",
   "audit": "looks at data before anything is trained on it",
   "leaderboard": "ranks the results in a folder, as text, HTML and plots",
+}
+
+# What Ctrl-C leaves of the work of a program, where that is to be said.
+_LOST = {
+  "train": "nothing is lost, and the same command goes on",
+  "generate": "no file was written",
+  "judge": (
+    "no report was written; the answers of an endpoint are kept, so the same "
+    "command asks nothing twice"
+  ),
+  "export": (
+    "no model was written; what there is of it is a folder beside --out whose "
+    "name begins with a dot, to be deleted"
+  ),
+  "audit": "no report was written",
 }
 
 
@@ -31,6 +47,7 @@ def run() -> None:
     print(f"offalign: {_unknown(name)}", file=sys.stderr)
     sys.exit(2)
   sys.argv = [f"offalign.{name}", *rest]
+  interrupts.listen(sys.argv[0], _LOST.get(name))
   importlib.import_module(f"offalign.programs.{name}").run()
 
 
@@ -58,3 +75,6 @@ def _unknown(name: str) -> str:
     )
   near = suggest(name, PROGRAMS) or f" (programs: {', '.join(PROGRAMS)})"
   return f"there is no program {name!r}{near}"
+
+
+interrupts.tell(_LOST.get(interrupts.started_as() or ""))

@@ -10,9 +10,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Literal
 
-from offalign.audit.console import text
-from offalign.audit.json_form import as_json
-from offalign.audit.report import AuditConfig, Report, audit
+from offalign.audit.report.console import text
+from offalign.audit.report.json_form import as_json
+from offalign.audit.run import AuditConfig, Report, audit
 from offalign.errors import UserError, option, speaking
 from offalign.programs import flags as flags_lib
 
@@ -55,7 +55,7 @@ def _write(report: Report, output: Output) -> list[str]:
   """Writes the files; returns their names."""
   if output.out is None:
     return []
-  from offalign.audit.page import page  # matplotlib takes its time
+  from offalign.audit.report.page import page  # matplotlib takes its time
 
   folder = pathlib.Path(output.out)
   contents = {

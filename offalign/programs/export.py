@@ -3,7 +3,8 @@
 The folder holds the policy of the run's newest checkpoint (--step=N or
 --step=best for another) as safetensors, with config.json and the tokenizer's
 files, as `transformers` reads it. Adapters that LoRA trained are merged into
-the weights, or with --adapter written alone, as `peft` reads them.
+the weights, or with --adapter written alone, as `peft` reads them. A reward
+model is written as a classifier of one label (...ForSequenceClassification).
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from offalign import user_code
 from offalign.errors import UserError, speaking
 from offalign.policy.export import DTYPES
 from offalign.policy.policy import Policy
+from offalign.policy.trained_rewards import is_reward_model
 from offalign.programs import flags as flags_lib
 
 
@@ -30,7 +32,11 @@ def main(argv: Sequence[str]) -> int:
   except UserError as error:
     flags_lib.complain("offalign.export", error)
     return 2
-  what = "adapter" if values.adapter else "policy"
+  what = "policy"
+  if is_reward_model(policy.folder, policy.about):
+    what = "reward model"
+  if values.adapter:
+    what = f"{what}'s adapter"
   where = f"{values.run} at step {policy.step}"
   flags_lib.say(f"wrote the {what} of {where} to {values.out}")
   return 0

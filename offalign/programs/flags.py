@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from absl import app, flags
 
+from offalign.distributed import interrupts
 from offalign.errors import UserError, spoken
 
 T = TypeVar("T")
@@ -137,7 +138,12 @@ def start(
   def complaining(sentence: str) -> None:
     complain(program, sentence)
 
-  app.run(main, flags_parser=lambda argv: parse(argv, complaining, expand))
+  def ending(argv: Sequence[str]) -> int:
+    status = main(argv)
+    interrupts.leave(status)
+    return status
+
+  app.run(ending, flags_parser=lambda argv: parse(argv, complaining, expand))
 
 
 def define_imports() -> None:

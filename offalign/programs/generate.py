@@ -2,20 +2,26 @@
 
 Completes the prompts of a file of JSON lines ("prompt": text, or a list of
 role and content) with the policy of a run, and writes "prompt", "completion",
-"tokens" and "finished" for each. `offalign.judge` compares such files.
+"tokens" and "finished" for each, which is false where the completion did not
+end within --max_new_tokens. `offalign.judge` compares such files.
 """
 
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags, logging
 
 from offalign import user_code
+from offalign.data.reading.records import count
 from offalign.errors import UserError, speaking
 from offalign.files import write_atomically
 from offalign.generation import completions
+from offalign.generation.completing import Completed
 from offalign.policy.policy import BATCH, Policy
 from offalign.programs import flags as flags_lib
+
+_DRAWING = ("max_new_tokens", "temperature", "seed", "batch_size")
 
 
 def generate(
@@ -47,23 +53,32 @@ def generate(
   Raises:
     UserError: for no checkpoint, or prompts that cannot be encoded.
   """
+  drawing = {
+    "max_new_tokens": max_new_tokens,
+    "temperature": temperature,
+    "seed": seed,
+    "batch_size": batch_size,
+  }
+  return _write(Policy.load(run, step), prompts, out, drawing)[0]
+
+
+def _write(
+  policy: Policy,
+  prompts: str | pathlib.Path,
+  out: str | pathlib.Path,
+  drawing: dict[str, Any],
+) -> tuple[int, list[Completed]]:
+  """The checkpoint's step, and the completions that were written."""
   asked = completions.read_prompts(prompts)
-  policy = Policy.load(run, step)
-  done = policy.generate(
-    asked,
-    max_new_tokens=max_new_tokens,
-    temperature=temperature,
-    seed=seed,
-    batch_size=batch_size,
-  )
+  done = policy.generate(asked, **drawing)
   lines = [
-    completions.line(prompt, x.text, tokens=x.tokens, finished=x.finished)
+    completions.line(prompt, x.text, **completions.about(x))
     for prompt, x in zip(asked, done, strict=True)
   ]
   out = pathlib.Path(out)
   out.parent.mkdir(parents=True, exist_ok=True)
   write_atomically(out, "".join(f"{line}\n" for line in lines))
-  return policy.step
+  return policy.step, done
 
 
 @speaking(flags_lib.of_program)
@@ -75,21 +90,16 @@ def main(argv: Sequence[str]) -> int:
     needed = ("run", "prompts", "out")
     flags_lib.require(argv, needed, "--run, --prompts and --out")
     user_code.load_all(values.imports)
-    step = generate(
-      values.run,
-      values.prompts,
-      values.out,
-      step=values.step,
-      max_new_tokens=values.max_new_tokens,
-      temperature=values.temperature,
-      seed=values.seed,
-      batch_size=values.batch_size,
-    )
+    drawing = {name: values[name].value for name in _DRAWING}
+    policy = Policy.load(values.run, values.step)
+    step, done = _write(policy, values.prompts, values.out, drawing)
   except UserError as error:
     flags_lib.complain("offalign.generate", error)
     return 2
+  cut = sum(not x.finished for x in done)
   flags_lib.say(
-    f"wrote completions of {values.run} at step {step} to {values.out}"
+    f"wrote {count(len(done), 'completion')} of {values.run} at step {step} to "
+    f"{values.out}" + (f", {cut:,} of them unfinished" if cut else "")
   )
   return 0
 
@@ -105,7 +115,8 @@ def _flags() -> None:
   flags.DEFINE_integer(
     "max_new_tokens",
     None,
-    "tokens at most; default: the run's own limit",
+    "tokens at most; default: as many as the longest completion of the run's "
+    "training",
     lower_bound=1,
   )
   flags.DEFINE_float(

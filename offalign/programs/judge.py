@@ -145,7 +145,8 @@ def _flags() -> None:
   flags.DEFINE_integer(
     "max_new_tokens",
     None,
-    "for run folders; default: the run's own limit",
+    "for run folders; default: as many as the longest completion of the run's "
+    "training",
     lower_bound=1,
   )
   flags.DEFINE_float(

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from offalign.errors import UserError, spoken
+from offalign.errors import UserError, speaking, spoken
 from offalign.leaderboard import load, render_text, write
 from offalign.leaderboard.report.files import REPORTS
 from offalign.programs import flags as flags_lib
 
 
+@speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Aggregates the rows of one folder; returns the exit status."""
   try:

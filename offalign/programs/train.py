@@ -17,9 +17,10 @@ from absl import flags, logging
 from jax.errors import JaxRuntimeError
 
 from offalign.config import Config, presets
-from offalign.distributed import hosts
+from offalign.distributed import hosts, interrupts
 from offalign.distributed.signals import Stop, Stopped
-from offalign.errors import UserError, speaking, spoken
+from offalign.errors import UserError, marked, speaking, spoken
+from offalign.files import FULL, Unwritten, unwritten
 from offalign.programs import flags as flags_lib
 from offalign.training.logs import describe
 from offalign.training.metrics import NonFinite
@@ -38,42 +39,63 @@ def main(argv: Sequence[str]) -> int:
   except UserError as error:
     _complain(error)
     return 2
-  status = _train(config)
-  hosts.leave(status)
+  with Stop() as stop:
+    status, together = _train(config, stop)
+    hosts.leave(status, together=together)
   return status
 
 
-def _train(config: Config) -> int:
-  """Trains; returns the exit status, whatever happens on other hosts."""
+def _train(config: Config, stop: Stop) -> tuple[int, bool]:
+  """Trains; returns the exit status, and whether all hosts end alike."""
   try:
-    with Stop() as stop:
-      run = Run(config)
-      run.train(stop)
+    run = Run(config)
+    run.train(stop)
   except Stopped as stopped:
+    if stopped.interrupted:
+      _complain(str(stopped))
+      return interrupts.STATUS, True
     hosts.say(str(stopped))
-    return 0
-  except UserError as error:
-    _complain(error)
-    return 2
-  except NonFinite as error:
-    _complain(f"{error}. Checkpoints and metrics up to there are kept.")
-    return 1
-  except KeyboardInterrupt:
+    return 0, True
+  except Exception as error:
+    return _failed(config, error), False
+  except KeyboardInterrupt:  # of one that does not listen for it
     _complain(
       "interrupted. The same command goes on from the newest checkpoint."
     )
-    return 130
-  except Exception as error:
-    if config.hosts is None:
-      raise
-    if isinstance(error, JaxRuntimeError):
-      # Perhaps the first sign that another process has gone. Then jax will
-      # say which, and end this one.
-      time.sleep(config.hosts.timeout + 5)
-    traceback.print_exc()
+    return interrupts.STATUS, False
+  hosts.say(
+    f"done: {describe(run.held_out, run.pairs)}; run folder {run.folder}"
+  )
+  if stop.interrupted:
+    _complain("interrupted when all was done and kept")
+    return interrupts.STATUS, True
+  return 0, True
+
+
+def _failed(config: Config, error: Exception) -> int:
+  """Says what ended a run; returns the exit status, or raises it again."""
+  if isinstance(error, Unwritten):
+    _complain(error)
     return 1
-  hosts.say(f"done: {describe(run.held_out)}; run folder {run.folder}")
-  return 0
+  if isinstance(error, UserError):
+    _complain(error)
+    return 2
+  if isinstance(error, NonFinite):
+    _complain(
+      f"{marked(error.args[0])}. Checkpoints and metrics up to there are kept."
+    )
+    return 1
+  if isinstance(error, OSError) and error.errno in FULL:
+    _complain(unwritten(error.filename or config.out, error))
+    return 1
+  if config.hosts is None:
+    raise error
+  if isinstance(error, JaxRuntimeError):
+    # Perhaps the first sign that another process has gone. Then jax will say
+    # which, and end this one.
+    time.sleep(config.hosts.timeout + 5)
+  traceback.print_exception(error)
+  return 1
 
 
 def _complain(sentence: str | UserError) -> None:

@@ -49,6 +49,9 @@ def attach(
   """
   keys = rows.keys()
   used = np.unique(rows.completion_index[wanted])
+  taken = store.take_over(dict.fromkeys(keys[u] for u in used))
+  if taken:
+    hosts.say(f"{title}: {taken:,} of {len(used):,} sequences from the cache")
   # Of sequences with equal keys, score the first.
   unknown = {keys[u]: u for u in used[::-1] if keys[u] not in store.known}
   missing = np.sort(np.array(list(unknown.values()), int))

@@ -1,7 +1,7 @@
 """Test a loss or a model: your own numbers, and the contracts of each."""
 
-from offalign.testing.arrays import Evaluation, evaluate
-from offalign.testing.contracts import CONTRACTS, check_loss
+from offalign.testing.losses.arrays import Evaluation, evaluate
+from offalign.testing.losses.contracts import CONTRACTS, check_loss
 from offalign.testing.models import MODEL_CONTRACTS, check_model
 
 __all__ = [

@@ -30,8 +30,8 @@ from offalign.types import Batch
 class Batches:
   """Everything a run reads, and its batches.
 
-  `inputs.read` makes one of the data flags; `with_reference` and `packed` add
-  what is computed before the first step.
+  `inputs.read` makes it from the data options; `with_reference` and `packed`
+  add what is computed before the first step.
 
   Attributes:
     rows: "train", in the loss's own view. Where there are any: "held_out",
@@ -66,12 +66,12 @@ class Batches:
 
   @property
   def held_out(self) -> TokenRows | None:
-    """The held-out rows of the same view, if there are any."""
+    """Held-out rows in the view of the training rows, or None."""
     return self.rows.get("held_out")
 
   @property
   def fingerprint(self) -> str:
-    """16 hex digits that change with any row, or the order of the rows."""
+    """Fingerprint of the rows and their order: 16 hex digits."""
     content = hashlib.sha256()
     for rows in (self.train, self.held_out):
       if rows is None:
@@ -82,6 +82,7 @@ class Batches:
         rows.rewards,
         rows.labels,
         rows.behaviour_logps,
+        rows.margins,
       ):
         content.update(b"" if column is None else column.tobytes())
     if self.mixture is not None:
@@ -89,7 +90,7 @@ class Batches:
     return content.hexdigest()[:16]
 
   def sampler(self, batch_size: int, seed: int) -> Sampler:
-    """Draws the training rows; from a mixture by its weights.
+    """The sampler of the training rows, by weights in a mixture.
 
     Raises:
       UserError: for a batch size that does not fit the rows.
@@ -102,12 +103,12 @@ class Batches:
   def batch(
     self, name: str, picked: np.ndarray, weight: np.ndarray, mine: np.ndarray
   ) -> Batch:
-    """A batch, or this process's part of it.
+    """Makes a batch, or this process's part of it.
 
     Args:
       name: of the rows.
-      picked: int [B], which of them.
-      weight: [B], theirs.
+      picked: int [B], the rows of the batch.
+      weight: [B], the weights of those rows.
       mine: int, which of the B are this process's.
     """
     host = batch(self.rows[name], picked[mine])
@@ -121,7 +122,7 @@ class Batches:
   def with_reference(
     self, sampler: Sampler, steps: range, scorer: Scorer
   ) -> "Batches":
-    """The same, with all that the loss wants to know of the reference.
+    """Adds the log-probs under the reference that the loss needs.
 
     Computes what is not stored yet.
 
@@ -131,7 +132,7 @@ class Batches:
       scorer: scores sequences under the reference.
 
     Raises:
-      Stopped: where it was asked for.
+      Stopped: where the run was asked to stop.
     """
     needs = scorer.learner.loss.needs
     # In this order on all hosts, and each time: sequences that batches share
@@ -164,7 +165,7 @@ class Batches:
     batch_size: int,
     cut: Cut,
   ) -> "Batches":
-    """The same, in packed batches; says of what shape.
+    """Packs the batches where that is cheaper, and prints the shapes.
 
     Args:
       loss: whose needs count.
@@ -172,7 +173,7 @@ class Batches:
       steps: of the whole run, so that the shape is the same whenever a run
         goes on.
       batch_size: of held-out rows.
-      cut: how batches are cut.
+      cut: how batches are cut over devices and microbatches.
     """
     packings = {}
     for name in self.rows:
@@ -191,7 +192,7 @@ class Batches:
 
 
 def _drawn(sampler: Sampler, steps: range) -> np.ndarray:
-  """The rows of some steps."""
+  """The rows that a range of steps draws, sorted."""
   if len(steps) * sampler.batch_size >= 2 * sampler.n:
     return np.arange(sampler.n)  # whole epochs
   drawn = [sampler.indices(step) for step in steps]

@@ -9,10 +9,10 @@ from offalign.errors import UserError, option
 
 
 def keep(folder: str | None) -> None:
-  """Has jax keep what this process compiles in a folder, and look there.
+  """Sets jax's cache of compiled programs to a folder.
 
   Raises:
-    UserError: where it cannot be a folder.
+    UserError: where the folder cannot be made.
   """
   if folder is None:
     return

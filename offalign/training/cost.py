@@ -20,7 +20,7 @@ from offalign.policy.folder import COST, read_cost
 
 
 class Cost:
-  """Counts, and writes the file."""
+  """Counts what a run takes, and writes cost.json."""
 
   def __init__(
     self,
@@ -30,7 +30,7 @@ class Cost:
     watch: Stopwatch,
     begin: int,
   ):
-    """Goes on from what the folder knows.
+    """Continues from the folder's cost.json, or begins at zero.
 
     Args:
       folder: the run folder.
@@ -55,7 +55,7 @@ class Cost:
     self._where = {"versions": environment(device), "revision": revision()}
 
   def count(self, picked: np.ndarray) -> None:
-    """Counts one step.
+    """Counts a step.
 
     Args:
       picked: int [B], the rows of its batch.

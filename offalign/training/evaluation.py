@@ -14,6 +14,7 @@ from offalign.distributed.signals import Stop
 from offalign.learner import Learner, TrainState
 from offalign.policy.folder import PREFIX
 from offalign.reference.scoring import distinct_logps
+from offalign.training.auc import Auc, auc
 from offalign.training.batches import Batches
 from offalign.training.metrics import finish
 from offalign.types import Params, Scores
@@ -29,7 +30,7 @@ def evaluate(
   batch_size: int,
   stop: Stop,
 ) -> dict[str, float]:
-  """The metrics of the held-out rows, those of the loss and the accuracy.
+  """Evaluates on held-out rows: the loss's metrics and reward accuracy.
 
   Args:
     learner: the learner.
@@ -40,7 +41,7 @@ def evaluate(
     stop: looked at after each batch.
 
   Raises:
-    Stopped: where it was asked for.
+    Stopped: where the run was asked to stop.
   """
   out: dict[str, float] = {}
   if "held_out" in data.rows:
@@ -75,7 +76,7 @@ def reward_accuracy(
   half, so a policy that is still its reference has 0.5.
 
   Args:
-    learner: its loss says which implicit reward it is.
+    learner: its loss decides the implicit reward.
     params: the policy's.
     rows: N pairs (K = 2), better completion first, with `ref_logps`.
     batch_size: sequences scored at a time.
@@ -84,6 +85,56 @@ def reward_accuracy(
     `rewards/chosen`, `rewards/rejected`, `rewards/margins` and
     `rewards/accuracies`, means over all pairs.
   """
+  rewards = _implicit_rewards(learner, params, rows, batch_size)
+  chosen, rejected = rewards.T
+  margins = chosen - rejected
+  return {
+    "rewards/chosen": float(chosen.mean()),
+    "rewards/rejected": float(rejected.mean()),
+    "rewards/margins": float(margins.mean()),
+    "rewards/accuracies": float(((margins > 0) + 0.5 * (margins == 0)).mean()),
+  }
+
+
+def thumbs(
+  learner: Learner,
+  params: Params,
+  rows: dict[str, TokenRows],
+  *,
+  batch_size: int,
+) -> Auc | None:
+  """How well implicit rewards part good from bad, where there are no pairs.
+
+  Args:
+    learner: its loss says which implicit reward it is.
+    params: the policy's.
+    rows: as for `evaluate`; "held_out" with labels, or with rewards of two
+      values, the larger one good.
+    batch_size: sequences scored at a time.
+
+  Returns:
+    The AUC; None where there are pairs to judge by, or no two classes.
+  """
+  held, loss = rows.get("held_out"), learner.loss
+  if held is None or "judged" in rows or loss.trains_rewards:
+    return None
+  if held.ref_logps is None and not loss.average:
+    return None
+  good = held.labels
+  if good is None and held.rewards is not None:
+    if len(np.unique(held.rewards)) != 2:
+      return None
+    good = held.rewards == held.rewards.max()
+  if good is None or good.all() or not good.any():
+    return None
+  rewards = _implicit_rewards(learner, params, held, batch_size)
+  return auc(rewards[good], rewards[~good])
+
+
+def _implicit_rewards(
+  learner: Learner, params: Params, rows: TokenRows, batch_size: int
+) -> np.ndarray:
+  """The implicit rewards of rows, [N, K]."""
   loss = learner.loss
   used = np.unique(rows.completion_index)
   logps = np.full(len(rows.completions), np.nan, np.float32)
@@ -96,15 +147,7 @@ def reward_accuracy(
   }
   if "ref_logps" in loss.needs or not loss.average:
     columns["ref_logps"] = rows.ref_logps
-  rewards = np.asarray(loss.implicit_rewards(Scores(columns)))
-  chosen, rejected = rewards.T
-  margins = chosen - rejected
-  return {
-    "rewards/chosen": float(chosen.mean()),
-    "rewards/rejected": float(rejected.mean()),
-    "rewards/margins": float(margins.mean()),
-    "rewards/accuracies": float(((margins > 0) + 0.5 * (margins == 0)).mean()),
-  }
+  return np.asarray(loss.implicit_rewards(Scores(columns)))
 
 
 def names(
@@ -113,11 +156,11 @@ def names(
   rows: dict[str, TokenRows],
   batch_size: int,
 ) -> set[str]:
-  """The names of what `evaluate` may return, without computing anything.
+  """Names of the metrics that `evaluate` may return; computes nothing.
 
   Args:
     learner: the learner.
-    params: the policy's first.
+    params: the policy's, before the first step.
     rows: as for `evaluate`, as they were read.
     batch_size: as for `evaluate`.
   """

@@ -1,5 +1,6 @@
-"""From the data flags to the rows that a run trains on and is judged by."""
+"""Read a run's data: from its options to rows to train on and judge by."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -8,6 +9,7 @@ import numpy as np
 from offalign import data
 from offalign.config.data import DataConfig
 from offalign.data import Mixture, Record, RewardScales, Tokenizer, TokenRows
+from offalign.data.views.rows import Needs
 from offalign.errors import (
   Sentence,
   UserError,
@@ -18,10 +20,19 @@ from offalign.errors import (
   within,
 )
 from offalign.losses import Loss
-from offalign.training import rewards, sources, views
+from offalign.training import (
+  equal_rows,
+  health,
+  held_prompts,
+  rewards,
+  sources,
+  views,
+)
 from offalign.training.batches import Batches
+from offalign.training.equal_rows import Part
 from offalign.training.sources import Source
 from offalign.training.views import Say
+from offalign.types import Kind
 
 
 def read(
@@ -31,7 +42,7 @@ def read(
   seed: int,
   known: RewardScales | None = None,
 ) -> Batches:
-  """Reads, views, tokenises and normalises.
+  """Reads the data, makes the views, tokenises, normalises rewards.
 
   Args:
     config: the data flags.
@@ -53,12 +64,12 @@ def read(
     said.extend(f"{what}: {marked(sentence)}" for sentence in sentences)
 
   found = sources.load(config, seed, said)
+  split = len(said) - 1  # where what is held out is said
   rewards.check(config, loss, sources.is_mixture(found))
-  view, held_view, source_of = views.make(found, config, loss, seed, say)
-  records = [record for each in found for record in each.train]
-  tokenizer = make_tokenizer(_texts(records))
+  tokenizer: Tokenizer | None = None
 
   def tokens(view: data.View, what: str) -> TokenRows:
+    assert tokenizer is not None
     rows = _tokenize(view, tokenizer, config)
     # A note of the tokenizer, not of these rows, is said once.
     before = {s.removeprefix("training: ") for s in said}
@@ -66,15 +77,37 @@ def read(
     say(what, [sentence for sentence in made if sentence not in before])
     return rows
 
-  train, scales = tokens(view, "training"), None
-  held_out = None if held_view is None else tokens(held_view, "held out")
+  while True:
+    with sources.naming_unread(said):
+      view, held_view, source_of = views.make(found, config, loss, seed, say)
+    if tokenizer is None:
+      records = [record for each in found for record in each.train]
+      _check_template_vars(config, records)
+      tokenizer = make_tokenizer(_texts(records))
+    train, scales = tokens(view, "training"), None
+    held_out = None if held_view is None else tokens(held_view, "held out")
+    met = held_prompts.shared(found, config, tokenizer, train, held_out)
+    if not met or config.eval_path is not None:
+      break
+    # Prompts that differ as text alone were parted.
+    del said[split:]
+    found = held_prompts.apart(found, config, tokenizer, seed, said)
+  if met:
+    said.append(held_prompts.leaks(met, found, config, tokenizer))
+  _compare(view, train, held_view, held_out, tokenizer, config, loss, say)
+  if config.selects and not _reads(loss):
+    _note_selection(found, tokenizer, config, say)
   mixture = _mixture(found, source_of, train, say)
-  if rewards.is_wanted(config, loss):
+  viewed = (*view.rows, *(held_view.rows if held_view else ()))
+  apart = health.outlying(train) if rewards.reads_rewards(loss) else None
+  if apart is not None:
+    said.append(f"warning: {apart}")
+  if rewards.is_wanted(config, loss, viewed):
     train, held_out, scales = rewards.apply(
       config.normalize_by or "dataset",
       train,
       held_out,
-      rows=(*view.rows, *(held_view.rows if held_view else ())),
+      rows=viewed,
       source_of=source_of,
       weights=None if mixture is None else mixture.row_weights,
       known=known,
@@ -83,7 +116,7 @@ def read(
   rows = {"train": train}
   if held_out is not None:
     rows["held_out"] = _sample(held_out, config, seed, said)
-    judged = _judged(found, config, tokenizer, seed, said, say)
+    judged = _judged(found, config, loss, tokenizer, seed, said, say)
     if judged is not None:
       rows["judged"] = judged
   held = [record for each in found for record in each.held]
@@ -98,13 +131,91 @@ def read(
   )
 
 
+def _check_template_vars(config: DataConfig, records: Sequence[Record]) -> None:
+  talks = any(not isinstance(record.prompt, str) for record in records)
+  if config.template_vars is not None and not talks:
+    raise UserError(
+      f"{option('data.template_vars')} is set, but the data has no "
+      "conversations for a chat template to write; leave it out"
+    )
+
+
+def _compare(
+  view: data.View,
+  train: TokenRows,
+  held_view: data.View | None,
+  held_out: TokenRows | None,
+  tokenizer: Tokenizer,
+  config: DataConfig,
+  loss: Loss,
+  say: Say,
+) -> None:
+  """Warns of, or refuses, rows that text tells apart and tokens do not."""
+  parts = {"training": [Part(view, train)]}
+  if held_view is not None and held_out is not None:
+    # Of one file, rows are counted as its owner counts them: all of them.
+    what = "data" if config.eval_path is None else "held out"
+    parts.setdefault(what, []).append(Part(held_view, held_out))
+    if what == "data":
+      parts = {what: parts["training"] + parts[what]}
+  for what, each in parts.items():
+    say(
+      what,
+      equal_rows.check(
+        each,
+        tokenizer,
+        config,
+        reads_feedback=_reads(loss),
+        refuse=what != "held out",
+      ),
+    )
+
+
+def _reads(loss: Loss) -> bool:
+  """Whether a loss reads how good a completion is."""
+  wants = Needs.of(loss.needs)
+  return wants.rewards or wants.labels
+
+
+def _found(
+  parts: Sequence[Part], tokenizer: Tokenizer, config: DataConfig
+) -> list[str]:
+  """What is equal as tokens in rows that no loss is trained on."""
+  return equal_rows.check(
+    parts,
+    tokenizer,
+    config,
+    reads_feedback=True,
+    refuse=False,
+    look_for_lost=False,
+  )
+
+
+def _note_selection(
+  found: Sequence[Source], tokenizer: Tokenizer, config: DataConfig, say: Say
+) -> None:
+  """Warns where completions that are chosen from are equal as tokens."""
+  for each in found:
+    if not each.train:
+      continue
+    view = data.view(each.train, Kind.SINGLE, ("rewards",))
+    try:
+      rows = _tokenize(
+        view, tokenizer, dataclasses.replace(config, vanished="drop")
+      )
+    except UserError:
+      continue  # of what is not trained on; what is, was tokenised before
+    what = each.label("selection")
+    say(what, _found([Part(view, rows)], tokenizer, config))
+
+
 def _mixture(
   found: Sequence[Source],
   source_of: dict[tuple[str, ...], str],
   train: TokenRows,
   say: Say,
 ) -> Mixture | None:
-  """How the rows that are left are drawn, where there are several sources."""
+  """The mixture that training rows are drawn by; None of one source."""
   if not sources.is_mixture(found):
     return None
   drawn = [each for each in found if each.train]
@@ -138,6 +249,7 @@ def _tokenize(
 def _judged(
   found: Sequence[Source],
   config: DataConfig,
+  loss: Loss,
   tokenizer: Tokenizer,
   seed: int,
   said: list[str],
@@ -150,6 +262,8 @@ def _judged(
   rows = _tokenize(view, tokenizer, config)
   if len(rows) < len(view.rows):
     say("pairs to judge by", [qualify(s, "data") for s in rows.summary[-1:]])
+  if loss.kind is not Kind.PAIR:
+    say("pairs to judge by", _found([Part(view, rows)], tokenizer, config))
   return _sample(rows, config, seed, said)
 
 

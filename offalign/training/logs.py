@@ -8,12 +8,14 @@ import time
 from typing import Any
 
 import numpy as np
-import tensorboardX
 import tqdm
 
 from offalign.distributed import hosts
-from offalign.files import write_atomically
+from offalign.errors import spoken
+from offalign.files import Unwritten, write_atomically, writing
 from offalign.policy.folder import METRICS, read_metrics
+from offalign.training.board import Board
+from offalign.training.health import of_pairs
 
 
 class Logs:
@@ -28,13 +30,15 @@ class Logs:
 
     Lines of a later step, left by a run that was cut off after its last
     checkpoint, are taken out: they will be written again.
+
+    Raises:
+      Unwritten: where a file cannot be written; so do `write` and `close`.
     """
     self._path = folder / METRICS
     _drop_after(self._path, start)
-    self._file = self._path.open("a", encoding="utf-8")
-    self._board = tensorboardX.SummaryWriter(
-      str(folder / "tensorboard"), purge_step=start + 1
-    )
+    with writing(self._path):
+      self._file = self._path.open("a", encoding="utf-8")
+    self._board = Board(folder / "tensorboard", purge_step=start + 1)
     self._bar = tqdm.tqdm(
       total=steps,
       initial=start,
@@ -69,13 +73,13 @@ class Logs:
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """Writes one line of metrics."""
     line = json.dumps({"step": step, **metrics})
-    self._file.write(line + "\n")
-    self._file.flush()
-    for name, value in metrics.items():
-      self._board.add_scalar(name, value, step)
+    with writing(self._path):
+      self._file.write(line + "\n")
+      self._file.flush()
+    self._board.write(step, metrics)
 
   def show(self, step: int, metrics: dict[str, float]) -> None:
-    """Shows the state of the run: on the bar, or as a line without one."""
+    """Shows the state of the run: on the bar, or in a line of its own."""
     loss, rate = metrics["loss"], self.rate
     if not self._bar.disable:
       self._bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} tok/s")
@@ -90,18 +94,31 @@ class Logs:
   def say(self, text: str) -> None:
     """Prints a line without breaking the bar."""
     if hosts.speaks():
-      tqdm.tqdm.write(text, file=sys.stdout)
+      tqdm.tqdm.write(spoken(text), file=sys.stdout)
       sys.stdout.flush()
+
+  def __enter__(self) -> "Logs":
+    return self
+
+  def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    try:
+      self.close()
+    except Unwritten:
+      if kind is None:  # else that one says why
+        raise
 
   def close(self) -> None:
     """Flushes and closes the files."""
     self._bar.close()
-    self._board.close()
-    self._file.close()
+    try:
+      self._board.close()
+    finally:
+      with writing(self._path):
+        self._file.close()
 
 
 class NoLogs(Logs):
-  """What all processes but the first have for logs."""
+  """Logs that write nothing: of all processes but the first."""
 
   rate = 0.0
 
@@ -125,7 +142,7 @@ class NoLogs(Logs):
 
 
 def _is_wide(stream: Any) -> bool:
-  """Whether it is a terminal; some, of containers, have a width of 0."""
+  """Whether a stream is a terminal with a width; in containers it may be 0."""
   try:
     return os.get_terminal_size(stream.fileno()).columns > 0
   except (OSError, ValueError):
@@ -142,7 +159,7 @@ def _drop_after(path: pathlib.Path, step: int) -> None:
 
 
 def mean_of(lines: list[dict[str, float]]) -> dict[str, float]:
-  """Means over steps; a metric that some steps lack, over those that do."""
+  """Means of metrics over the steps that have them."""
   names = dict.fromkeys(name for line in lines for name in line)
   return {
     name: float(np.mean([line[name] for line in lines if name in line]))
@@ -150,15 +167,23 @@ def mean_of(lines: list[dict[str, float]]) -> dict[str, float]:
   }
 
 
-def describe(held: dict[str, float]) -> str:
-  """The held-out metrics in one line."""
+def describe(held: dict[str, float], pairs: int | None = None) -> str:
+  """The held-out metrics in one line.
+
+  Args:
+    held: the metrics.
+    pairs: how many pairs the accuracy is of, to be said too.
+  """
+  accuracy = "eval_rewards/accuracies"
   parts = [
     f"{label} {held[name]:.4f}"
+    + (of_pairs(held[name], pairs) if name == accuracy else "")
     for name, label in (
       ("eval_loss", "held-out loss"),
-      ("eval_rewards/accuracies", "held-out reward accuracy"),
+      (accuracy, "held-out reward accuracy"),
       ("eval_rewards/margins", "reward margin"),
       ("eval_win_rate/sft", "win rate against the start"),
+      ("eval_win_rate/unfinished", "completions unfinished"),
     )
     if name in held
   ]

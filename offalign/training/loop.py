@@ -1,5 +1,6 @@
 """The loop of a run: steps, lines of metrics, evaluations, checkpoints."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -14,7 +15,8 @@ from offalign.policy.best import Best
 from offalign.policy.checkpoint import Checkpoints
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
-from offalign.training.evaluation import evaluate
+from offalign.training.evaluation import evaluate, thumbs
+from offalign.training.health import Health
 from offalign.training.logs import Logs, describe, mean_of
 from offalign.training.metrics import check_finite, finish
 from offalign.training.profile import Profile
@@ -26,24 +28,25 @@ from offalign.types import Params
 class Loop:
   """Trains from one step to the last.
 
-  All that decides about a step is in the state, the step's number and
-  `window`, so that a loop that goes on from a checkpoint does, and logs,
-  bit by bit what one that was never stopped does.
+  A step depends on the state, its number and `window` alone, so that a loop
+  that resumes from a checkpoint computes and logs, to the bit, what one that
+  was never stopped does.
 
   Attributes:
     config: the flags.
     learner: the learner.
     sampler: which rows a step has.
-    data: what is drawn from, and evaluated on.
+    data: rows to train on and to evaluate on.
     ref: the frozen weights, where the learner has them.
-    checkpoints: where states go.
-    logs: where metrics go.
-    about: goes beside each state.
+    checkpoints: where states are saved.
+    logs: where metrics are written.
+    about: the run.json, saved beside each state.
     cost: counts what the run takes; the first process has it.
     best: of the evaluations, where the best state is kept.
     selection: compares the policy by a judge, where that decides.
     stop: looked at after each step.
     profile: traces some steps.
+    health: looks at what is logged; warns, and stops a run that is lost.
     window: metrics of the steps since the last line.
   """
 
@@ -60,32 +63,37 @@ class Loop:
   selection: Selection | None
   stop: Stop
   profile: Profile
+  health: Health
   window: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
   def run(self, state: TrainState, owed: bool) -> dict[str, float]:
-    """Makes all steps that are left.
+    """Trains through the steps that are left.
 
     Args:
-      state: where to begin; used up.
+      state: to begin with; its buffers are used up.
       owed: whether the state is to be evaluated first.
 
     Returns:
       The last held-out metrics.
 
     Raises:
-      Stopped: where it was asked for; the state is saved.
-      Unjudged: where a judge could not go on; likewise.
-      NonFinite: where the loss stops being a number.
+      Stopped: where the run was asked to stop; the state is saved.
+      Unjudged: where a judge could not go on; the state is saved.
+      NonFinite: where the loss stops being a number, or will not come back.
     """
     config, held = self.config, {}
     begin = int(state.step)
     try:
       if owed:
-        held = self._evaluate(begin, state)
+        with self.stop.saved():
+          held = self._evaluate(begin, state)
       for step in range(begin + 1, config.steps + 1):
-        state = self._step(step, state)
+        # The first step compiles, and there is nothing yet to keep.
+        first = step == begin + 1
+        with self.stop.saved() if first else contextlib.nullcontext():
+          state = self._step(step, state)
         if self._is_compared(step):
-          self._save(state)  # a judge may take long, and be cut off
+          self._save(state)  # a judge may be cut off
         found = self._evaluate(step, state)
         held = found or held
         better = bool(found) and self._is_best(step)
@@ -113,6 +121,7 @@ class Loop:
       metrics = jax.device_get(metrics)
     check_finite(step, metrics, [_where(rows, i) for i in picked])
     self.window.append(finish(metrics, self.sampler.parts(picked)))
+    self.health.first(step, self.window[-1]["loss"])
     self.logs.count(rows.count_tokens(picked))
     if self.cost is not None:
       self.cost.count(picked)
@@ -123,6 +132,7 @@ class Loop:
       line["tokens_per_second"] = self.logs.rate
       self.logs.write(step, line)
       self.logs.show(step, line)
+      self.health.see(step, line)
       self.window = []
     return state
 
@@ -130,15 +140,23 @@ class Loop:
     """Logs the held-out metrics that are due, if any, and returns them."""
     config, learner = self.config, self.learner
     held: dict[str, float] = {}
+    said = ""
     if step == 0 or is_due(step, config.eval_every, config):
       size = config.batch_size
       held |= evaluate(learner, state, self.data, self.ref, size, self.stop)
+      policy = learner.policy(state.params, self.ref)
+      parted = thumbs(learner, policy, self.data.rows, batch_size=size)
+      said = f", AUC of thumbs {parted}" if parted else ""
     if self.selection is not None and self._is_compared(step):
       policy = learner.policy(state.params, self.ref)
-      held |= self.selection.compare(learner.model, policy, self.stop)
+      self.checkpoints.wait()
+      with self.stop.saved():  # a judge may take long
+        held |= self.selection.compare(learner.model, policy, self.stop)
     if held:
       self.logs.write(step, held)
-      self.logs.say(f"step {step}: {describe(held)}")
+      said += self.health.describe(held)
+      self.logs.say(f"step {step}: {describe(held, self.health.pairs)}{said}")
+      self.health.see(step, held)
     if self.best is not None:
       self.best.note(step, held)
     return held
@@ -161,11 +179,13 @@ class Loop:
 
 
 def is_due(step: int, every: int | None, config: Config) -> bool:
-  """Whether something is done after a step: it always is after the last.
+  """Whether a line, an evaluation or a checkpoint is due after a step.
+
+  After the last step it always is.
 
   Args:
     step: the step.
-    every: steps between two times; None = a fifth of the run.
+    every: steps from one to the next; None = a fifth of the run.
     config: the flags.
   """
   every = every or max(config.steps // 5, 1)

@@ -1,4 +1,4 @@
-"""A trace of a few steps, which TensorBoard and ui.perfetto.dev open."""
+"""Profile a few steps: a trace for TensorBoard and ui.perfetto.dev."""
 
 import contextlib
 import pathlib
@@ -16,7 +16,7 @@ class Profile:
   """
 
   def __init__(self, folder: pathlib.Path, steps: int, begin: int):
-    """Nothing is traced yet.
+    """Prepares a trace, and starts none.
 
     Args:
       folder: where the trace goes.
@@ -35,7 +35,7 @@ class Profile:
 
   @contextlib.contextmanager
   def step(self, step: int) -> Iterator[None]:
-    """To be held while a step is made and waited for."""
+    """A context to run a step in, and to wait for its end."""
     if step not in self._steps:
       yield
       return

@@ -15,17 +15,24 @@ from offalign.losses import Loss
 
 
 def check(config: DataConfig, loss: Loss, is_mixture: bool) -> None:
-  """Refuses flags of normalisation that nothing would read.
+  """Refuses options of reward normalisation that nothing would read.
 
   Raises:
-    UserError: naming the flag.
+    UserError: naming the option.
   """
   given = {
     "normalize_rewards": config.normalize_rewards,
     "normalize_by": config.normalize_by,
   }
   for name, value in given.items():
-    if value is not None and not reads_rewards(loss):
+    if value is None or reads_rewards(loss):
+      continue
+    if Needs.of(loss.needs).margins and value is not False:
+      raise UserError(
+        f"{option(f'data.{name}', value)} is set, but loss {str(loss)!r} reads "
+        "margins, which stay in the units of the scores; leave it out"
+      )
+    if not Needs.of(loss.needs).margins:
       raise UserError(
         f"{option(f'data.{name}')} is set, but loss {str(loss)!r} reads no "
         "rewards; leave it out"
@@ -51,13 +58,47 @@ def check(config: DataConfig, loss: Loss, is_mixture: bool) -> None:
 
 
 def reads_rewards(loss: Loss) -> bool:
-  """Whether rewards matter to a loss."""
+  """Whether a loss reads rewards."""
   return Needs.of(loss.needs).rewards
 
 
-def is_wanted(config: DataConfig, loss: Loss) -> bool:
-  """Whether rewards are to be normalised."""
-  return reads_rewards(loss) and config.normalize_rewards is not False
+def is_wanted(config: DataConfig, loss: Loss, rows: Sequence[Row]) -> bool:
+  """Whether rewards are to be normalised.
+
+  Margins that are read as rewards are not: the loss reads them in the units
+  of the scores.
+
+  Args:
+    config: the data flags.
+    loss: that reads them.
+    rows: of all views.
+
+  Raises:
+    UserError: where that contradicts the flags, or some of the rows have
+      rewards and others margins.
+  """
+  if not reads_rewards(loss) or config.normalize_rewards is False:
+    return False
+  as_margins = [row.rewards_are_margins for row in rows]
+  if not any(as_margins):
+    return True
+  off = option("data.normalize_rewards", False)
+  if not all(as_margins):
+    scored = rows[as_margins.index(False)].sources[0]
+    bare = rows[as_margins.index(True)].sources[0]
+    raise UserError(
+      f"some pairs have scores ({scored}) and others margins alone ({bare}): "
+      "scores are normalised and margins are not, so the two would differ in "
+      f"scale; give {off}, which leaves the scores as they are too"
+    )
+  for name in ("normalize_rewards", "normalize_by"):
+    value = getattr(config, name)
+    if value is not None:
+      raise UserError(
+        f"{option(f'data.{name}', value)} is set, but the data has margins "
+        "and no scores, and margins stay in their units; leave it out"
+      )
+  return False
 
 
 def apply(
@@ -71,23 +112,23 @@ def apply(
   known: RewardScales | None,
   said: list[str],
 ) -> tuple[TokenRows, TokenRows | None, RewardScales]:
-  """Brings rewards to mean 0 and variance 1.
+  """Normalises rewards to mean 0 and variance 1.
 
   Held-out rows get the scale of the training rows. By prompt, those of
   prompts that are not trained on get the scale of their own completions.
 
   Args:
-    by: what has that mean and variance.
+    by: what is to have them: the data set, a source or a prompt.
     train: the training rows, with rewards.
     held: the held-out rows.
     rows: of the views that `train` and `held` were made of.
     source_of: the name of a row's source by the row's `sources`.
     weights: [N], how often the training rows are drawn; None = alike.
-    known: scales to use where they have them.
-    said: gains sentences on what was done.
+    known: scales of the same run, which are used again.
+    said: sentences on what was done are added here.
 
   Returns:
-    Both parts with rewards on that scale, and what they were normalised by.
+    Both parts with normalised rewards, and the scales.
 
   Raises:
     UserError: where all rewards are the same.

@@ -4,8 +4,8 @@ Above 300 lines, since what `Run` checks before the first step is what it then
 trains with, and both are read together.
 """
 
-import contextlib
 import dataclasses
+import json
 import math
 import pathlib
 from typing import Any
@@ -17,15 +17,16 @@ from offalign import losses, user_code
 from offalign.config import Config, arguments
 from offalign.config.config import check, flat, refuse_changes
 from offalign.data import batch, read_scales
-from offalign.data.batches import reward_scales
+from offalign.data.batches import reward_scales, vocabulary
 from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import OPTIONS, UserError, concerning, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
-from offalign.learner import Learner, LearnerConfig
-from offalign.policy import start
+from offalign.learner import Learner, LearnerConfig, TrainState
+from offalign.models.base import Model
+from offalign.policy import limit, start, trained_rewards
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
@@ -40,10 +41,12 @@ from offalign.policy.folder import (
 )
 from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
-from offalign.reference.store import Store
-from offalign.training import compile_cache, evaluation, header, inputs
+from offalign.reference.store import Shared, Store
+from offalign.training import compile_cache, evaluation, header, inputs, lock
+from offalign.training import health as health_lib
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
+from offalign.training.health import Health
 from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
 from offalign.training.profile import Profile
@@ -100,10 +103,15 @@ class Run:
     self.config = config
     self.folder = pathlib.Path(config.out)
     self._parent = parent = start.find_parent(config)
+    if parent is not None:
+      trained_rewards.check_continued(
+        parent.folder, parent.about, loss, config.value
+      )
     with concerning(option("mesh")):
       mesh = sharding.make_mesh(config.mesh)
     with concerning(option("batch_size", config.batch_size)):
       sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
+    lock.check(self.folder)
     known = read_about(self.folder)
     refuse_changes(config, known, self.folder)
     self.inputs = inputs.read(
@@ -116,6 +124,7 @@ class Run:
     model, self._first, self._identity = start.policy(
       config, parent, self.inputs.tokenizer.vocab_size, mesh
     )
+    self._check_vocabulary(model)
     self.learner = Learner(loss, model, _learner_config(config), mesh)
     with concerning(option("batch_size", config.batch_size)):
       self.sampler = self.inputs.sampler(config.batch_size, config.seed)
@@ -135,17 +144,25 @@ class Run:
     self._about = {
       "config": flat(config),
       "loss": str(loss),
+      "trains": trained_rewards.what(loss),
       "model": model.spec,
       "vocab_size": model.vocab_size,
       "tokenizer": self.inputs.tokenizer.fingerprint,
       "start": self._identity,
       "data": self.inputs.fingerprint,
+      limit.LONGEST: self.inputs.train.longest_completion,
       "reward_scale": self.inputs.scales and self.inputs.scales.summary(),
       "mixture": self.inputs.mixture and self.inputs.mixture.summary(),
     }
     if known is not None:
       self._refuse_other_files(known)
     hosts.agree(self._about)
+
+  def _check_vocabulary(self, model: Model) -> None:
+    tokenizer = self.inputs.tokenizer
+    vocabulary.check_tokenizer(tokenizer, model.vocab_size, model.spec)
+    for rows in self.inputs.rows.values():
+      vocabulary.check_rows(rows, tokenizer, model.vocab_size, model.spec)
 
   def _refuse_other_files(self, known: dict[str, Any]) -> None:
     for key, what in (
@@ -176,16 +193,18 @@ class Run:
 
     Raises:
       UserError: for a folder or a checkpoint that cannot be used.
-      NonFinite: where the loss stops being a number.
-      Stopped: where it was asked for; says how to go on.
+      NonFinite: where the loss stops being a number, or has grown beyond
+        recovery (`Diverged`).
+      Stopped: where the run was asked to stop; says how to go on.
     """
     if self._first is None:
       raise UserError(
         f"this Run of {self.folder} has begun its training already: make "
         "another, which goes on from the newest checkpoint"
       )
-    with hosts.silent(not verbose), self._watch:
-      return Policy(self.folder, self._about, self._whole(stop or Stop()))
+    stop = stop or Stop()
+    with hosts.silent(not verbose), self._watch, stop.keeping():
+      return Policy(self.folder, self._about, self._whole(stop))
 
   def _whole(self, stop: Stop) -> int:
     """Trains; returns the last step."""
@@ -197,17 +216,25 @@ class Run:
         f"{option('out', self.folder)} cannot be a folder: {error.strerror}"
       ) from None
     hosts.check_shared(self.folder)
+    with lock.locked(self.folder):
+      return self._locked(stop)
+
+  def _locked(self, stop: Stop) -> int:
+    """Trains in a folder that no other run has; returns the last step."""
     best = None
     if self.config.keep_best is not None:
       best = Best(self.folder, self.config.keep_best)
     with Checkpoints(self.folder, self.config.keep, best) as checkpoints:
       try:
         return self._train(checkpoints, best, stop)
-      except Stopped:
+      except Stopped as stopped:
+        checkpoints.wait()
         latest = checkpoints.latest or 0
+        what = "interrupted" if stopped.interrupted else "asked to stop"
         raise Stopped(
-          f"asked to stop: step {latest} of {self.config.steps} is kept in "
-          f"{self.folder}; the same command goes on from there"
+          f"{what}: step {latest} of {self.config.steps} is kept in "
+          f"{self.folder}; the same command goes on from there",
+          interrupted=stopped.interrupted,
         ) from None
 
   def _train(
@@ -220,15 +247,27 @@ class Run:
       self._report_finished(begin)
       return begin
     stop.check()
-    state, window = learner.init(self._first, config.seed), []
+    state = learner.init(self._first, config.seed)
+    window: list[dict[str, float]] = []
     if begin:
-      state, window = checkpoints.restore(state), checkpoints.window()
+      state, window, moved = checkpoints.restore_whole(state)
+      begin = int(state.step)
+      for sentence in moved.values():
+        hosts.say(
+          f"warning: {sentence}; the run goes on from step {begin}, and what "
+          "was logged after that is logged again"
+        )
+      if moved:
+        owed = self._owes_evaluation(begin)
+    else:
+      state = self._from_reward_model(state)
     if hosts.is_first():
       header.report(self.folder, self.inputs, learner, self._first, begin)
       self._begin_folder()
     data = self._with_reference(begin, stop)
     if self._selection is not None:
-      self._selection.prepare(learner.model, self._first, stop)
+      with stop.saved():
+        self._selection.prepare(learner.model, self._first, stop)
     ref = self._first if learner.has_frozen_weights else None
     self._first = None  # frees it, but for `ref`: from here on it is columns
     logs: Logs = NoLogs()
@@ -237,6 +276,15 @@ class Run:
       logs = Logs(self.folder, begin, config.steps)
       rows = data.rows["train"]
       cost = Cost(self.folder, rows, self.sampler, self._watch, begin)
+    health = Health(
+      self.folder if hosts.is_first() else None,
+      [x for x in read_metrics(self.folder) if begin and x["step"] <= begin],
+      learner.loss,
+      data.rows,
+      logs.say,
+      stops=config.on_divergence == "stop",
+    )
+    health.begin(begin)
     traced = config.profile or 0
     profile = Profile(
       self.folder / "profile", traced if hosts.is_first() else 0, begin
@@ -255,14 +303,30 @@ class Run:
       selection=self._selection,
       stop=stop,
       profile=profile,
+      health=health,
       window=window,
     )
-    with contextlib.closing(logs), profile:
+    with logs, profile:
       loop.run(state, owed)
     return config.steps
 
+  def _from_reward_model(self, state: TrainState) -> TrainState:
+    """The first state; with the parent's head where its rewards go on."""
+    parent, loss = self._parent, self.learner.loss
+    if parent is None:
+      return state
+    if not trained_rewards.is_reward_model(parent.folder, parent.about):
+      return state
+    hosts.say(trained_rewards.said(parent.folder, loss))
+    if not loss.trains_rewards:
+      return state
+    model, mesh = self.learner.model, self.learner.mesh
+    return trained_rewards.continued(
+      parent.folder, parent.about, model, mesh, parent.step, state
+    )
+
   def _begin_folder(self) -> None:
-    """Writes what a run that goes on reads; run.json last, as it counts."""
+    """Writes what a resumed run reads; run.json last, which makes it a run."""
     about = self.folder / ABOUT
     if not about.exists():
       self.inputs.tokenizer.save(self.folder / TOKENIZER)
@@ -297,6 +361,17 @@ class Run:
     return held_out_metrics(self.folder)
 
   @property
+  def pairs(self) -> int | None:
+    """How many held-out pairs the reward accuracy is of, if any."""
+    rows = self.inputs.rows.get("judged")
+    return None if rows is None else len(rows)
+
+  @property
+  def health(self) -> list[str]:
+    """The warnings that the run gave while it trained, in order."""
+    return [each.sentence for each in health_lib.read(self.folder)]
+
+  @property
   def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """All that was logged: name -> (int [n] steps, float64 [n] values)."""
     return {
@@ -304,14 +379,27 @@ class Run:
       for name, points in curves(self.folder).items()
     }
 
+  def _shared(self) -> Shared | None:
+    """The log-probs of runs with the same weights, where there is a cache."""
+    config = self.config
+    if config.data.cache is None or hosts.several():
+      return None  # the cache of each host would be another
+    about = [
+      start.network(self.folder, self._about),
+      config.compute_dtype,
+      start.digest(self._first, 32),
+    ]
+    cache = pathlib.Path(config.data.cache).expanduser()
+    return Shared(cache, json.dumps(about, sort_keys=True))
+
   def _with_reference(self, begin: int, stop: Stop) -> Batches:
-    """The rows, with what is wanted of the reference, packed if asked for."""
+    """The batches with the reference's log-probs, packed if asked for."""
     config, mesh = self.config, self.learner.mesh
     data = self.inputs.with_reference(
       self.sampler,
       range(begin, config.steps),
       Scorer(
-        store=Store(self.folder / "reference", self._identity),
+        store=Store(self.folder / "reference", self._identity, self._shared()),
         learner=self.learner,
         params=self._first,
         batch_size=config.batch_size,

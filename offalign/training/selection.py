@@ -11,6 +11,7 @@ what is needed to resume.
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,19 @@ from offalign.distributed.signals import Stop
 from offalign.errors import UserError, concerning, marked, option
 from offalign.files import write_atomically
 from offalign.generation import completions
-from offalign.generation.completing import complete, encode
+from offalign.generation.completing import Completed, complete, encode
 from offalign.judges.win_rates import win_rate
 from offalign.losses import Loss
 from offalign.models.base import Model
+from offalign.policy import limit as limits
 from offalign.policy.best import WIN_RATE
 from offalign.policy.policy import Policy
 from offalign.training.batches import Batches
 from offalign.types import Params
 
 FOLDER = "select"
+UNFINISHED = "eval_win_rate/unfinished"
+_OPTION = "select.max_new_tokens"
 _REFERENCE = "reference.jsonl"
 
 
@@ -41,7 +45,7 @@ class Unjudged(UserError):
 
 
 def keeping(config: Config) -> Config:
-  """The flags, with the metric that is best where a judge selects.
+  """Sets `keep_best` to the win rate where a judge selects.
 
   Raises:
     UserError: where another metric is to be best.
@@ -58,22 +62,22 @@ def keeping(config: Config) -> Config:
 
 
 class Selection:
-  """Compares policies of one run with the same other side.
+  """Compares policies of a run with one set of completions.
 
   Attributes:
-    prompts: that are completed.
+    prompts: held-out ones, which each policy completes.
   """
 
   def __init__(self, config: Config, loss: Loss, inputs: Batches):
     """Makes the judge and draws the prompts; writes nothing.
 
     Args:
-      config: the flags, those of `select` among them.
-      loss: that trains.
+      config: of the run.
+      loss: of the run.
       inputs: has the held-out prompts and the tokenizer.
 
     Raises:
-      UserError: for what cannot be judged.
+      UserError: for a run that cannot be judged.
     """
     assert config.select is not None
     self._config, self._select = config, config.select
@@ -99,8 +103,12 @@ class Selection:
     with concerning(option("select.judge", self._select.judge)):
       self._judge = judges.make(self._select.judge, self._folder)
     self.prompts = self._drawn(inputs.held_prompts)
-    self._encoded, _ = encode(
+    self._held = len(inputs.held_prompts)
+    self._encoded, self._cut = encode(
       self._tokenizer, self.prompts, config.data.max_prompt
+    )
+    self._longest = self._select.max_new_tokens or limits.of_data(
+      config.data.max_completion, inputs.train.longest_completion
     )
     self._others: tuple[str, ...] = ()
 
@@ -110,7 +118,7 @@ class Selection:
     return tuple(prompts[i] for i in np.sort(kept))
 
   def prepare(self, model: Model, start: Params, stop: Stop) -> None:
-    """Has the other side's completions, from the disk if they are there.
+    """Reads the completions of the other side, or has them generated.
 
     Args:
       model: the policy's.
@@ -120,9 +128,10 @@ class Selection:
     Raises:
       UserError: where `select.against` cannot be the other side.
     """
+    self._bound(model)
     file = self._folder / _REFERENCE
     if not file.exists():
-      self._write(file, self._complete_others(model, start, stop))
+      self._write(file, *self._complete_others(model, start, stop))
     known = completions.read(file)
     if known.prompts != self.prompts:
       raise UserError(
@@ -130,17 +139,50 @@ class Selection:
         f"Delete it, or name another {option('out')}"
       )
     self._others = known.texts
+    found = completions.cuts(known.ends, len(known.texts))
+    for sentence in found.sentences("selection, the other side", _OPTION):
+      hosts.say(sentence)
+
+  def _bound(self, model: Model) -> None:
+    """Keeps the default limit within the model's positions; says what cuts."""
+    width = int(self._encoded.lengths.max())
+    if self._select.max_new_tokens is None:
+      limit = limits.Limit(self._longest)
+      limit = limits.bounded(limit, model, width, _OPTION)
+    else:
+      why = limits.passes(self._longest, model, width)
+      limit = limits.Limit(self._longest, why)
+    self._longest = limit.tokens
+    said = [
+      f"completions of {limit.tokens:,} tokens at most ({option(_OPTION)})"
+      if not limit.why
+      else limit.why
+    ]
+    if len(self.prompts) < self._held:
+      said.append(
+        f"{len(self.prompts):,} of {self._held:,} held-out prompts are "
+        f"completed ({option('select.prompts')})"
+      )
+    if self._cut:
+      said.append(
+        f"{self._cut:,} of {len(self.prompts):,} prompts are cut to their end, "
+        "as in training"
+      )
+    for sentence in said:
+      hosts.say(f"selection: {sentence}")
 
   def _complete_others(
     self, model: Model, start: Params, stop: Stop
-  ) -> list[str]:
+  ) -> tuple[list[str], Sequence[Mapping[str, Any]]]:
+    """The other side's texts, and what is known of each beside."""
     against = self._select.against
     if against is None:
       hosts.say(
         f"selection: completing {len(self.prompts)} held-out prompts with the "
         "starting policy"
       )
-      return self._texts(model, start, "other side", stop)
+      done = self._complete(model, start, "other side", stop)
+      return [x.text for x in done], list(map(completions.about, done))
     with concerning(option("select.against", against)):
       if pathlib.Path(against).is_dir():
         done = Policy.load(against).generate(
@@ -149,30 +191,37 @@ class Selection:
           temperature=self._select.temperature,
           seed=self._select.seed,
         )
-        return [x.text for x in done]
+        return [x.text for x in done], list(map(completions.about, done))
       given = completions.read(against)
-      texts = dict(zip(given.prompts, given.texts, strict=True))
-      missing = [prompt for prompt in self.prompts if prompt not in texts]
+      place = {prompt: i for i, prompt in enumerate(given.prompts)}
+      missing = [prompt for prompt in self.prompts if prompt not in place]
       if missing:
         raise UserError(
           f"it has no completion of {len(missing)} of the {len(self.prompts)} "
           "held-out prompts"
         )
-      return [texts[prompt] for prompt in self.prompts]
+      found = [place[prompt] for prompt in self.prompts]
+      ends = [given.ends[i] for i in found] if given.ends else []
+      about = [completions.about(end) for end in ends]
+      return [given.texts[i] for i in found], about or [{}] * len(found)
 
-  def _write(self, file: pathlib.Path, texts: list[str]) -> None:
+  def _write(
+    self,
+    file: pathlib.Path,
+    texts: list[str],
+    about: Sequence[Mapping[str, Any]],
+  ) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    lines = map(completions.line, self.prompts, texts)
+    lines = [
+      completions.line(prompt, text, **known)
+      for prompt, text, known in zip(self.prompts, texts, about, strict=True)
+    ]
     write_atomically(file, "".join(f"{line}\n" for line in lines))
 
-  @property
-  def _longest(self) -> int:
-    return self._select.max_new_tokens or self._config.data.max_completion
-
-  def _texts(
+  def _complete(
     self, model: Model, params: Params, who: str, stop: Stop
-  ) -> list[str]:
-    done = complete(
+  ) -> list[Completed]:
+    return complete(
       model,
       params,
       self._tokenizer,
@@ -183,23 +232,25 @@ class Selection:
       temperature=self._select.temperature,
       after_batch=stop.check,
     )
-    return [x.text for x in done]
 
   def compare(
     self, model: Model, params: Params, stop: Stop
   ) -> dict[str, float]:
-    """How often a policy is preferred to the other side.
+    """Computes the win rate of a policy against the other side.
 
     Returns:
-      `eval_win_rate/sft`, ties 1/2; `eval_win_rate/ties`, their share; and
-      `eval_win_rate/judged`, the share of the prompts with a verdict.
+      `eval_win_rate/sft`, ties 1/2; `eval_win_rate/ties`, their share;
+      `eval_win_rate/judged`, the share of the prompts with a verdict; and
+      `eval_win_rate/unfinished`, the share of the policy's completions that
+      did not end within the limit of tokens.
 
     Raises:
       Unjudged: where the judge cannot go on, or its calls are used up: win
         rates over different prompts say nothing about which is best.
-      Stopped: where it was asked for.
+      Stopped: where the run was asked to stop.
     """
-    texts = self._texts(model, params, "policy", stop)
+    done = self._complete(model, params, "policy", stop)
+    texts = [x.text for x in done]
     try:
       said = self._judge.compare(self.prompts, texts, self._others)
       if said.counts.get("capped"):
@@ -217,4 +268,5 @@ class Selection:
       WIN_RATE: found.rate,
       "eval_win_rate/ties": found.ties,
       "eval_win_rate/judged": found.comparisons / len(self.prompts),
+      UNFINISHED: sum(not x.finished for x in done) / len(done),
     }

@@ -1,15 +1,24 @@
 """The records of a run by source, and what of them is held out."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from offalign import data
 from offalign.config.data import DataConfig
 from offalign.data import Problem, Record, Table
 from offalign.data.batches import mixture
-from offalign.data.reading.records import count
-from offalign.errors import UserError, concerning, option, within
+from offalign.data.reading import columns
+from offalign.data.reading.records import Prompt, count
+from offalign.errors import (
+  UserError,
+  concerning,
+  marked,
+  option,
+  qualify,
+  within,
+)
 
 HELD_OUT = 0.1  # share of the prompts, where nothing else is said
 
@@ -43,12 +52,12 @@ def is_mixture(sources: Sequence[Source]) -> bool:
 
 
 def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
-  """Reads all sources, and holds out.
+  """Reads all sources, and holds out prompts.
 
   Args:
     config: the data flags.
     seed: chooses the held-out prompts.
-    said: gains sentences on what was done.
+    said: sentences on what was done are added here.
 
   Returns:
     The sources to train on, one or those of a mixture; and last, where there
@@ -58,13 +67,19 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
     UserError: for data that cannot be read, or an unused option.
   """
   how: dict[str, Any] = {
-    name: getattr(config, name) for name in ("form", "int_labels", "bad_rows")
+    name: getattr(config, name)
+    for name in ("form", "int_labels", "bad_rows", "columns")
   }
+
+  with within("data"):
+    columns.parse(config.columns)
 
   def read(path: str, flag: str, what: str) -> Table:
     with concerning(flag), within("data"):
       table = data.load(path, **how)
-    said.extend(f"{what}: {s}" for s in table.summary.sentences)
+    said.extend(
+      f"{what}: {qualify(s, 'data')}" for s in table.summary.sentences
+    )
     return table
 
   with concerning(option("data.path")):
@@ -74,7 +89,7 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
     table = read(name or config.path, option("data.path"), "data")
     sources.append(Source(name, weight, table.records, problems=table.problems))
   if config.eval_path is None:
-    return _hold_out(sources, config.eval_fraction, seed, said)
+    return hold_out(sources, config.eval_fraction, seed, said)
   if config.eval_fraction is not None:
     raise UserError(
       f"{option('data.eval_fraction')} is set beside "
@@ -92,6 +107,27 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
   return (*sources, held)
 
 
+@contextlib.contextmanager
+def naming_unread(said: Sequence[str]) -> Iterator[None]:
+  """Names the columns that were not read where a loss lacks its feedback.
+
+  Args:
+    said: the sentences of `load`.
+  """
+  try:
+    yield
+  except UserError as error:
+    unread = [
+      s.removeprefix("data: ").removeprefix("warning: ")
+      for s in map(marked, said)
+      if "not read" in s and "columns" in s
+    ]
+    if not unread or "has prompts and completions alone" not in str(error):
+      raise
+    more = "; ".join(unread)
+    raise UserError(f"{marked(error)}; {more}", error.option) from None
+
+
 def _note_leaks(
   sources: Sequence[Source], held: Sequence[Record], said: list[str]
 ) -> None:
@@ -104,24 +140,43 @@ def _note_leaks(
     )
 
 
-def _hold_out(
+def hold_out(
   sources: Sequence[Source],
   fraction: float | None,
   seed: int,
   said: list[str],
+  alike: Mapping[Prompt, Prompt] | None = None,
 ) -> tuple[Source, ...]:
-  """The same prompts for all sources, so that none is on both sides."""
+  """Holds out the same prompts of all sources, so that none is on both sides.
+
+  Args:
+    sources: whose records are all to train on.
+    fraction: of the prompts; None = `HELD_OUT`.
+    seed: chooses the prompts.
+    said: gains a sentence on what was done.
+    alike: a prompt -> the first that is the same tokens, which stands for it;
+      None = all prompts are different tokens.
+
+  Raises:
+    UserError: where a side would be empty.
+  """
   fraction = HELD_OUT if fraction is None else fraction
   if fraction == 0:
     return tuple(sources)
   records = [record for each in sources for record in each.train]
-  with concerning(option("data.eval_fraction")):
-    _, rest = data.split_by_prompt(records, fraction, seed=seed)
-  said.append(
-    f"held out {len(rest):,} of {len(records):,} rows, all rows of "
-    f"{fraction:.0%} of the prompts"
-  )
+  by_tokens = ", by prompts that differ as tokens" if alike else ""
+  with concerning(f"{option('data.eval_fraction')}{by_tokens}"):
+    firsts = [r for r in records if not alike or alike[r.prompt] == r.prompt]
+    _, rest = data.split_by_prompt(firsts, fraction, seed=seed)
   prompts = {record.prompt for record in rest}
+  if alike:
+    prompts = {prompt for prompt in alike if alike[prompt] in prompts}
+  held_rows = sum(record.prompt in prompts for record in records)
+  as_tokens = " (those of the same tokens are one)" if alike else ""
+  said.append(
+    f"held out {held_rows:,} of {len(records):,} rows, all rows of "
+    f"{fraction:.0%} of the prompts{as_tokens}"
+  )
   out = []
   for each in sources:
     train = tuple(r for r in each.train if r.prompt not in prompts)

@@ -7,6 +7,7 @@ from typing import Any
 
 from offalign import data
 from offalign.data import Record, View, ViewOptions
+from offalign.data.views import margins
 from offalign.data.views.options import for_each
 from offalign.data.views.pairs import PairRule
 from offalign.data.views.view import ViewSummary
@@ -22,7 +23,7 @@ from offalign.losses import Loss
 from offalign.training.sources import Source
 from offalign.types import Kind
 
-_COLUMNS = ("rewards", "labels", "behaviour_logps")
+_COLUMNS = ("rewards", "labels", "behaviour_logps", "gap")
 Say = Callable[[str, Sequence[str]], None]
 """(what it is about, sentences)."""
 
@@ -34,14 +35,14 @@ def make(
   seed: int,
   say: Say,
 ) -> tuple[View, View | None, dict[tuple[str, ...], str]]:
-  """Views each source by itself, so that only its own rows are compared.
+  """Makes the view of each source by itself, which compares only its own rows.
 
   Args:
     sources: the records, see `sources.load`.
     options: of the views.
     loss: decides the kind of view.
     seed: of what views draw.
-    say: is told what was done.
+    say: called with sentences on what was done.
 
   Returns:
     All training rows; all held-out rows, or None; and the name of a row's
@@ -52,8 +53,8 @@ def make(
   """
   fitted = for_each(
     options,
-    [each.train[0] for each in sources if each.train],
-    [each.held[0] for each in sources if not each.train],
+    [margins.typical(each.train) for each in sources if each.train],
+    [margins.typical(each.held) for each in sources if not each.train],
   )
   trained: list[tuple[str, View]] = []
   held: list[tuple[str, View]] = []
@@ -81,7 +82,7 @@ def make(
 
 
 def judged(sources: Sequence[Source], say: Say) -> View | None:
-  """Held-out pairs, better first, each completion used about once.
+  """Makes held-out pairs, better first; uses each completion about once.
 
   None where no two held-out completions of a prompt can be told apart.
   """
@@ -121,7 +122,7 @@ def _view(
 
 
 def _qualified(view: View) -> list[str]:
-  """What was done, with options named as those of a run."""
+  """The sentences of a view, with options named as those of a run."""
   return [qualify(sentence, "data") for sentence in view.summary.sentences]
 
 
@@ -130,7 +131,7 @@ def _with_threshold(
   records: Sequence[Record],
   trained: Sequence[tuple[str, View]],
 ) -> ViewOptions:
-  """For held-out records: labels by the threshold of the training data."""
+  """Options for held-out records: with the training data's threshold."""
   labelled = records[0].ranked or records[0].labels is not None
   if labelled and options.label_rule is None:
     return options
@@ -146,7 +147,7 @@ def _with_threshold(
 
 
 def _merge(views: Sequence[tuple[str, View]]) -> View:
-  """Their rows as one view, with the columns that all have."""
+  """Merges views: all rows, with the columns that every view has."""
   if len(views) == 1:
     return views[0][1]
   (first_name, first), *others = views

@@ -62,7 +62,7 @@ CASES = {
     [label(i, i % 2) for i in range(8)],
     "bad_rows",
     list(range(8)),
-    "--int_labels",
+    "Give int_labels here",
   ),
   "label_string": (
     [label(i, "yes") for i in range(8)],

@@ -117,7 +117,7 @@ def test_oddities_of_all_splits_together(shared_data):
     path = shared_data / "alpaca_eval" / f"traj_{split}.parquet"
     report = audit(str(path), AuditConfig(methods=False))
     found.update({f.kind: f.count for f in report.findings})
-    found["texts"] += report.measures.repeats.texts
+    found["texts"] += report.repeats.texts
   # "805 begin or end with whitespace, 71 contain carriage returns, 31 spell
   # tokens"; "the same text sometimes comes from two models (96 texts), 4 of
   # them with rewards that differ".

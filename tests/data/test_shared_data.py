@@ -3,6 +3,7 @@
 import json
 import re
 
+import feedback_files
 import pytest
 
 from offalign import data, losses
@@ -185,3 +186,17 @@ def test_conversations_end_where_the_reply_begins(shared_data):
     tokens = batch.completions[0, k][batch.completion_mask[0, k]]
     assert tokens[-1] == tokenizer.eos_id
     assert tokenizer.decode(tokens) == text
+
+
+def test_every_kind_of_file_holds_the_same_rows(shared_data, tmp_path):
+  rows = [
+    {"prompt": r.prompt, "completion": r.completions[0], "score": r.rewards[0]}
+    for r in data.load(shared_data / "gsm8k" / "traj_val.jsonl.gz").records
+  ]
+  expected = [tuple(row.values()) for row in rows]
+  for path in feedback_files.every_kind(rows, tmp_path):
+    table = data.load(path, columns="reward=score")
+    found = [(r.prompt, *r.completions, *r.rewards) for r in table.records]
+    assert found == expected, path
+    numbers = [int(r.source.rpartition(":")[2]) for r in table.records]
+    assert numbers == list(range(len(rows)))

@@ -405,8 +405,7 @@ def reward_model(options: str) -> Callable[[Json], Json]:
     values = columns(i, "chosen_rewards", "rejected_rewards")
     found = {"logps": np.zeros(values.shape), "values": values}
     if "margin" in i:
-      margin = np.asarray(i["margin"])
-      found["rewards"] = np.stack([margin, np.zeros_like(margin)], axis=1)
+      found["margins"] = np.asarray(i["margin"])
     return {
       "spec": "bradley_terry" + options.format(**case["params"]),
       "columns": found,

@@ -1,11 +1,16 @@
 """Fixtures for losses, models and modules that are a test's own."""
 
+import pathlib
+import shutil
+import subprocess
 import sys
 
 import pytest
 
 from offalign.losses import registry as losses
 from offalign.models import registry as models
+
+EXAMPLE = pathlib.Path(__file__).parents[2] / "docs/examples/offalign_extras"
 
 HUBER = """
 import jax.numpy as jnp
@@ -130,3 +135,19 @@ def modules(tmp_path, monkeypatch, own_registry, own_models):
     file = getattr(sys.modules[name], "__file__", None) or ""
     if file.startswith(here) or not file:
       del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+  """A folder with the example package in it, as pip puts it there."""
+  folder = tmp_path_factory.mktemp("site")
+  source = shutil.copytree(EXAMPLE, folder / "source")
+  target = folder / "target"
+  # In this environment: a build of its own would be fetched from an index.
+  pytest.importorskip("setuptools", "77")
+  alone = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
+  where = ("--target", str(target), str(source))
+  subprocess.run(
+    [sys.executable, "-m", "pip", "install", *alone, *where], check=True
+  )
+  return target

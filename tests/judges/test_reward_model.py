@@ -12,7 +12,6 @@ from offalign.errors import UserError
 from offalign.learner.optim import OptimizerConfig
 from offalign.learner.value import ValueConfig
 from offalign.models.lora import LoraConfig
-from offalign.policy import folder
 
 pytestmark = [
   pytest.mark.slow,
@@ -77,7 +76,26 @@ def test_it_judges_as_its_held_out_accuracy_says(log, tmp_path, changes):
 def test_a_run_that_is_no_reward_model_is_refused(tmp_path):
   with pytest.raises(UserError, match="is not a run folder"):
     judges.make(f"reward_model(run={str(tmp_path)!r})")
-  about = dict.fromkeys(folder._RECORDED) | {"loss": "dro_v"}
+  about = {
+    "config": {"init": None, "model": None, "seed": 0},
+    "loss": "dro_v",
+    "model": "decoder",
+    "vocab_size": 9,
+    **dict.fromkeys(("tokenizer", "start", "data"), ""),
+  }
   (tmp_path / "run.json").write_text(json.dumps(about))
   with pytest.raises(UserError, match="which makes no reward model"):
     judges.make(f"reward_model(run={str(tmp_path)!r})")
+
+
+def test_completions_of_the_same_tokens_are_a_counted_tie(log, tmp_path):
+  run = train(log, tmp_path / "rm")  # keeps 8 tokens of a completion
+  judge = judges.make(f"reward_model(run={str(run.folder)!r}, batch_size=3)")
+  ask = "is 3 a number?"
+  a = ["yes, it is, for sure", "yes", "yes, it is"]
+  b = ["yes, it is, perhaps", "yes", "no, it is"]
+  said = judge.compare([ask] * 3, a, b)
+  assert said.counts["equal_tokens"] == 1
+  assert said.preferences.tolist()[:2] == [0.5, 0.5]
+  assert said.preferences[2] != 0.5
+  assert said.counts["ties"] == 2

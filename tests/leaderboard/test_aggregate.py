@@ -118,9 +118,11 @@ def test_sort_by_another_metric_and_direction(row):
   assert order("kl") == ["b", "a"]
   assert order("kl:max") == ["a", "b"]
   assert order("length") == ["b", "a"]
-  with pytest.raises(UserError, match=r"no row has the metric 'kll'.*'kl'"):
+  with pytest.raises(
+    UserError, match=r"^sort=kll: no row has the metric 'kll'.*'kl'"
+  ):
     order("kll")
-  with pytest.raises(UserError, match="metric:min or metric:max"):
+  with pytest.raises(UserError, match=r"^sort=kl:down: write metric"):
     order("kl:down")
 
 

@@ -177,3 +177,17 @@ def test_a_line_that_python_cannot_parse_is_a_sentence(
   (tmp_path / "rows.jsonl").write_text(line)
   with pytest.raises(UserError, match=sentence):
     read(tmp_path)
+
+
+def test_half_of_a_surrogate_pair_and_a_repeated_key_are_sentences(row):
+  for change in (
+    {"label": "a\ud800"},
+    {"metrics": {"\udfff": 1.0}},
+    {"samples": [Sample("p", "\ud800", 1.0)]},
+    {"status": "failed", "error": "\ud800"},
+  ):
+    with pytest.raises(UserError, match="has half of a surrogate pair"):
+      row(**change)
+  line = row().to_json().replace('"seed"', '"seed": 1, "seed"')
+  with pytest.raises(UserError, match=r"here: the key 'seed' comes twice"):
+    Row.from_json(line, "here")

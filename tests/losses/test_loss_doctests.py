@@ -9,9 +9,9 @@ import pytest
 import offalign.losses
 
 MODULES = [
-  "offalign.testing.contracts",
+  "offalign.testing.losses.contracts",
   "offalign.spec",
-  "offalign.testing.arrays",
+  "offalign.testing.losses.arrays",
   *(
     module.name
     for module in pkgutil.iter_modules(
@@ -30,10 +30,10 @@ def test_examples(name):
 @pytest.mark.parametrize(
   "name",
   [
-    "offalign.testing.contracts",
+    "offalign.testing.losses.contracts",
     "offalign.losses.registry",
     "offalign.spec",
-    "offalign.testing.arrays",
+    "offalign.testing.losses.arrays",
   ],
 )
 def test_there_are_examples(name):

@@ -197,3 +197,23 @@ def test_wrong_number_of_completions_is_refused(spec, shape, message):
   with pytest.raises(UserError) as caught:
     losses.get(spec)(Scores({"logps": np.zeros(shape)}))
   assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+  ("spec", "what"),
+  [
+    ("kto(beta=1if)", "cannot be read"),
+    ("kto(beta='\\d')", "beta must be a number"),
+    ("kto(" * 3_000, "cannot be read"),
+    ("kto(beta=" + "-" * 3_000 + "1)", "."),
+    ("kto(beta=0x" + "f" * 6_000 + ")", "is not a number"),
+    ("9" * 400 + "*dpo + sft", "is not a sum"),
+    ("0x" + "f" * 400 + "*dpo + sft", "is not a sum"),
+  ],
+)
+def test_mangled_specs_end_in_a_sentence_without_a_warning(spec, what, recwarn):
+  with pytest.raises(UserError) as caught:
+    losses.get(spec)
+  assert what in str(caught.value)
+  assert len(str(caught.value)) < 5_000
+  assert not recwarn.list

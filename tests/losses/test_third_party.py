@@ -1,8 +1,5 @@
-"""The example package: installed, found, checked, and on the benchmark."""
+"""The example package's loss: installed, found, checked, on the benchmark."""
 
-import pathlib
-import shutil
-import subprocess
 import sys
 
 import pytest
@@ -11,24 +8,6 @@ from benchmarks import methods
 from offalign import losses
 from offalign.losses import registry
 from offalign.testing import check_loss
-
-EXAMPLE = pathlib.Path(__file__).parents[2] / "docs/examples/offalign_focal"
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-  """A folder with the package in it, as pip puts it there."""
-  folder = tmp_path_factory.mktemp("site")
-  source = shutil.copytree(EXAMPLE, folder / "source")
-  target = folder / "target"
-  # In this environment: a build of its own would be fetched from an index.
-  pytest.importorskip("setuptools", "77")
-  alone = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
-  where = ("--target", str(target), str(source))
-  subprocess.run(
-    [sys.executable, "-m", "pip", "install", *alone, *where], check=True
-  )
-  return target
 
 
 @pytest.fixture

@@ -115,6 +115,36 @@ def test_a_spec_may_name_the_module(modules):
     models.make("nets:bag", vocab_size=9)
 
 
+DECODER_OF = """
+import dataclasses
+
+from offalign import models
+from offalign.models.decoder import config, decoder
+
+@dataclasses.dataclass(frozen=True)
+class Mine(config.DecoderConfig):
+  width: int = {width}
+
+models.register("mine", Mine, decoder.Decoder)
+"""
+
+
+def test_a_name_is_not_taken_over_by_another_module(modules):
+  """Both build the same class, so that their configs alone tell them apart."""
+  modules("one", DECODER_OF.format(width=16))
+  modules("two", DECODER_OF.format(width=24))
+  assert models.make("one:mine", vocab_size=9).width == 16
+  said = "importing two raised .*'mine' is registered already, by one; choose"
+  for spec in ("two:mine", "two:other"):
+    with pytest.raises(UserError, match=said):
+      models.make(spec, vocab_size=9)
+  assert models.make("mine", vocab_size=9).width == 16
+  with pytest.raises(
+    UserError, match=r"'one' registers .*'decoder' \(it.*mine"
+  ):
+    models.make("one:decoder", vocab_size=9)
+
+
 @dataclasses.dataclass
 class Plugin:
   value: str

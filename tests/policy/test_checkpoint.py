@@ -112,7 +112,6 @@ def test_another_model_is_refused(template, sentence, saved):
   assert runs.contents(saved) == before
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_files_that_were_damaged_are_named(saved):
   for path in (saved / "checkpoints" / "4" / "policy").rglob("*"):
     if path.is_file() and path.parent.name == "d":

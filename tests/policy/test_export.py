@@ -35,8 +35,8 @@ LLAMA = {
 
 def recorded(**about):
   """A run.json with all that one holds."""
-  rest = ("config", "tokenizer", "start", "data")
-  return {**dict.fromkeys(rest, ""), **about}
+  rest = dict.fromkeys(("tokenizer", "start", "data"), "")
+  return {"config": {"init": None, "model": None, "seed": 0}, **rest, **about}
 
 
 class TestUntrained:
@@ -89,7 +89,12 @@ class TestUntrained:
     assert (origin_folder / "model.safetensors").read_bytes() == (
       tmp_path / "out" / "model.safetensors"
     ).read_bytes()
-    assert json.loads((tmp_path / "out" / "config.json").read_text()) == LLAMA
+    # The ids are those of the run's tokenizer.
+    ids = {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
+    out = tmp_path / "out"
+    assert json.loads((out / "config.json").read_text()) == LLAMA | ids
+    generation = json.loads((out / "generation_config.json").read_text())
+    assert generation == ids
     # The run's tokenizer is exported, not the one beside the model.
     exported = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
     used = tmp_path / "run" / "tokenizer" / "tokenizer.json"

@@ -78,9 +78,17 @@ def test_completions_are_the_same_each_time(run, capsys):
   assert policy.generate(prompts, seed=1, batch_size=2) != done
   greedy = policy.generate(prompts, temperature=0)
   assert greedy == policy.generate(prompts, temperature=0, seed=3)
-  assert capsys.readouterr().out == ""
-  policy.generate(["long " * 10], max_new_tokens=1)
-  assert "1 of 1 prompts are cut" in capsys.readouterr().out
+  said = set(capsys.readouterr().out.splitlines())
+  limit = "within 8 tokens: max_new_tokens sets another limit"
+  assert said <= {f"1 of 1 completions did not end {limit}"} | {
+    f"{n} of 3 completions did not end {limit}" for n in (1, 2, 3)
+  }
+  (cut,) = policy.generate(["long " * 10], max_new_tokens=1)
+  assert cut.prompt_cut
+  assert not cut.finished
+  said = capsys.readouterr().out
+  assert "1 of 1 prompts are cut" in said
+  assert "1 of 1 completions did not end within 1 tokens" in said
   policy.generate(["long " * 10], max_new_tokens=1, verbose=False)
   assert capsys.readouterr().out == ""
 

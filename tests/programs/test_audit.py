@@ -8,9 +8,6 @@ import sys
 import html_checks
 import pytest
 
-from offalign.audit import AuditConfig, audit, console, json_form, tables
-from offalign.audit.page import page
-
 ROOT = pathlib.Path(__file__).parents[2]
 ROWS = [
   {"prompt": f"p{i // 3}", "completion": "w " * (i % 7 + 1), "reward": i % 5}
@@ -89,67 +86,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
   # The rows alone are 7 MiB more on disk, and 50 as Python objects; samples
   # and entries of a part are at most 16.
   assert peaks[1] - peaks[0] < 24
-
-
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("data")
-
-  def report(name, rows, **options):
-    path = folder / name
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return audit(str(path), AuditConfig(**options))
-
-  pairs = [
-    {
-      "prompt": f"<b>{i // 2}</b>",
-      "chosen": "a " * (i % 5 + 2),
-      "rejected": "b " * (i % 3 + 1),
-      "chosen_reward": i / 10,
-      "rejected_reward": -i / 10,
-    }
-    for i in range(12)
-  ]
-  return [
-    report("traj.jsonl", ROWS, tokenizer="byte", max_completion=6),
-    report("pairs.jsonl", pairs, methods=False),
-    report("bad.jsonl", [{**ROWS[0], "prompt": None}], methods=False),
-    report(
-      "label.jsonl",
-      [{"prompt": "<p>", "completion": "", "label": i > 8} for i in range(9)],
-      methods=False,
-    ),
-  ]
-
-
-def test_pages_are_whole_and_say_what_the_text_says(reports):
-  for report in reports:
-    found = html_checks.check(page(report))
-    shown = re.sub(r"\s+", " ", found.text)
-    for finding in report.findings:
-      assert finding.what[1:] in shown
-      for place in finding.where:
-        assert place in shown
-    for name, value in tables.overview(report):
-      assert name in shown
-      assert value in shown
-
-
-def test_json_is_strict_and_complete(reports):
-  for report in reports:
-    content = json_form.as_json(report)
-    json.dumps(content, allow_nan=False)
-    assert len(content["findings"]) == len(report.findings)
-  facts = json_form.as_json(reports[0])["facts"]
-  assert facts["share_between"] == reports[0].facts.share_between
-
-
-def test_text_has_every_finding_and_method(reports):
-  for report in reports:
-    shown = console.text(report)
-    for finding in report.findings:
-      assert str(finding) in shown
-    assert ("methods that" in shown) == (report.methods is not None)
 
 
 def test_the_guide_shows_what_is_printed(tmp_path):

@@ -235,8 +235,11 @@ def test_meshes_are_ranked_and_the_best_is_told(
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    ({"model": ""}, "^model is missing"),
-    ({"topology": ""}, "^topology is missing"),
+    ({"model": ""}, "^model is missing; give one such as model=google/flan"),
+    (
+      {"topology": ""},
+      "^topology is missing; give one such as topology=v5e",
+    ),
     ({"topology": "v5e"}, "name a chip and how many"),
     ({"topology": "v5f:2x2"}, "no rates of a chip 'v5f'"),
     ({"batch": 0}, "^batch must be at least 1"),

@@ -83,7 +83,9 @@ def test_a_run_leaves_what_it_says(model, log, tmp_path, capsys):
   said = capsys.readouterr().out
   assert "64 rows of form 'traj'" in said
   assert "held out 16 of 64 rows, all rows of 25% of the prompts" in said
-  assert "held-out reward accuracy 0.5000, reward margin 0.0000" in said
+  assert (
+    "held-out reward accuracy 0.5000 (4 of 8), reward margin 0.0000" in said
+  )
   assert "step 4/4  loss " in said
   assert "tok/s" in said
   assert "00:00 left" in said

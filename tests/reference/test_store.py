@@ -1,5 +1,7 @@
 """Stored reference log-probs: kept by content, never of another model."""
 
+import shutil
+
 import numpy as np
 import pytest
 import runs
@@ -7,7 +9,9 @@ from mean_id import Scorer, attach, expected, pairs
 
 from offalign.distributed import hosts
 from offalign.errors import UserError
-from offalign.reference.store import Store
+from offalign.policy.folder import read_about
+from offalign.reference import scoring
+from offalign.reference.store import Shared, Store
 
 
 @pytest.fixture
@@ -63,3 +67,79 @@ def test_only_the_first_process_writes(tmp_path, scorer, monkeypatch):
   found = attach(pairs(), store, scorer)
   np.testing.assert_array_equal(found.ref_logps, expected(pairs()))
   assert not (tmp_path / "r").exists()
+
+
+def filled(folder, identity="me", shared=None, **logps):
+  made = Store(folder, identity, shared)
+  made.add(list(logps), np.array(list(logps.values()), np.float32))
+  made.flush()
+  return made
+
+
+def test_runs_with_the_same_weights_share(tmp_path):
+  cache = tmp_path / "cache"
+  filled(tmp_path / "r", "one at /here", Shared(cache, "w"), a=-1.5, b=-2.5)
+  other = Store(tmp_path / "s", "two at /there", Shared(cache, "w"))
+  assert other.known == {}
+  assert other.take_over(["a", "z"]) == 1
+  assert other.take_over(["a"]) == 0
+  # The folder of the run is whole without the cache.
+  shutil.rmtree(cache)
+  assert Store(tmp_path / "s", "two at /there").known == {"a": -1.5}
+
+
+def test_other_weights_do_not(tmp_path):
+  cache = tmp_path / "cache"
+  filled(tmp_path / "r", shared=Shared(cache, "w"), a=-1.5)
+  assert Store(tmp_path / "s", "x", Shared(cache, "v")).take_over(["a"]) == 0
+
+
+def test_a_damaged_file_of_the_cache_is_computed_again(tmp_path):
+  cache = tmp_path / "cache"
+  filled(tmp_path / "r", shared=Shared(cache, "w"), a=-1.5)
+  (file,) = cache.glob("*/*.npz")
+  file.write_bytes(b"PK" + file.read_bytes()[2:60])
+  assert Store(tmp_path / "s", "x", Shared(cache, "w")).take_over(["a"]) == 0
+
+
+def test_a_cache_that_cannot_be_written(tmp_path):
+  (tmp_path / "cache").write_text("a file")
+  with pytest.raises(UserError, match=r"cache of reference log-probs, .*ca"):
+    filled(tmp_path / "r", shared=Shared(tmp_path / "cache", "w"), a=-1.5)
+
+
+@pytest.mark.usefixtures("compiled_once", "one_device")
+def test_a_second_run_scores_nothing_again(tmp_path, monkeypatch):
+  log = runs.write_log(tmp_path / "log.jsonl")
+  cache = {"data__cache": str(tmp_path / "cache"), "steps": 2}
+  plain = runs.train(log, tmp_path / "plain", loss="dpo", steps=2)
+  runs.train(log, tmp_path / "first", loss="dpo(beta=0.2)", **cache)
+  scored = []
+  whole = scoring.scored
+
+  def watched(rows, which, *args, **options):
+    if options.get("title"):  # a pass of the reference, not an evaluation
+      scored.append((options["title"], len(which)))
+    return whole(rows, which, *args, **options)
+
+  monkeypatch.setattr(scoring, "scored", watched)
+  second = runs.train(log, tmp_path / "second", loss="dpo", **cache)
+  assert scored == []
+
+  def lines(run):
+    return [
+      {k: v for k, v in line.items() if k != "tokens_per_second"}
+      for line in runs.metrics(run.folder)
+    ]
+
+  assert lines(second) == lines(plain)
+  # Of other weights, or in another precision, everything is scored.
+  runs.train(log, tmp_path / "seed", loss="dpo", seed=1, **cache)
+  assert scored
+  scored.clear()
+  runs.train(
+    log, tmp_path / "half", loss="dpo", compute_dtype="bfloat16", **cache
+  )
+  assert scored
+  start = read_about(second.folder)["start"]
+  assert Store(second.folder / "reference", start).known

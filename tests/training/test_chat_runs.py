@@ -147,3 +147,149 @@ def test_plain_text_on_a_chat_model_is_said_once(origin, tmp_path):
   run = Run(runs.config(log, tmp_path / "run", **options(origin, tmp_path)))
   notes = [s for s in run.inputs.sentences if "has a chat template, but" in s]
   assert len(notes) == 1
+
+
+@pytest.fixture(scope="module")
+def thinker(tmp_path_factory):
+  """A small Llama whose template has tools, thoughts and a variable."""
+  folder = chat_cases.write(
+    tmp_path_factory.mktemp("thinker"),
+    chat_cases.THINKING,
+    added=chat_cases.THINKING_TOKENS,
+  )
+  config = {**LLAMA, "vocab_size": 424}
+  model = hf.describe(config, spec="llama", tied=False)
+  hf.write(folder, config, model, jax.jit(model.init)(jax.random.key(0)))
+  return folder
+
+
+def prompt_text(run):
+  backend = run.inputs.tokenizer._backend
+  prompt = run.inputs.train.prompts[0].tolist()
+  return backend.decode(prompt, skip_special_tokens=False)
+
+
+def test_template_variables_are_the_runs(thinker, talks, tmp_path):
+  given = options(thinker, tmp_path, steps=1) | {
+    "data.template_vars": "enable_thinking=false"
+  }
+  run = Run(runs.config(talks, tmp_path / "run", **given))
+  block = "<think>\n\n</think>\n\n"
+  assert prompt_text(run).endswith(f"assistant\n{block}")
+  run.train()
+  about = json.loads((tmp_path / "run" / "run.json").read_text())
+  assert about["config"]["data.template_vars"] == "enable_thinking=false"
+  policy = Policy.load(tmp_path / "run")
+  prompt = chat_cases.messages(chat_cases.TALKS[0][0])
+  (ids,), _ = policy.tokenizer.encode_prompts([prompt])
+  text = policy.tokenizer._backend.decode(
+    ids.tolist(), skip_special_tokens=False
+  )
+  assert text.endswith(block)
+  policy.export(tmp_path / "out")
+  (exported,), _ = Tokenizer.load(tmp_path / "out").encode_prompts([prompt])
+  assert exported.tolist() == ids.tolist()
+  # The same flags go on with the run; a run that begins there has them too.
+  again = Run(runs.config(talks, tmp_path / "run", **given))
+  assert again.inputs.fingerprint == about["data"]
+  given |= {"data.template_vars": None, "model": None}
+  given["init"] = str(tmp_path / "run")
+  child = Run(runs.config(talks, tmp_path / "child", **given))
+  assert prompt_text(child).endswith(block)
+
+
+@pytest.mark.parametrize(
+  ("text", "sentence"),
+  [
+    (
+      "enable_thought=1",
+      "no variable 'enable_thought'; did you mean 'enable_think",
+    ),
+    ("enable_thinking", "it cannot be read at 'enable_thinking'; write name="),
+    ("messages=[]", "has no variable 'messages'"),
+  ],
+)
+def test_variables_that_are_refused(thinker, talks, tmp_path, text, sentence):
+  given = options(thinker, tmp_path) | {"data.template_vars": text}
+  said = runs.refused(talks, tmp_path / "run", **given)
+  assert said.startswith("--cfg.data.template_vars")
+  assert sentence in said
+
+
+def test_variables_that_nothing_would_read(thinker, tmp_path):
+  log = runs.write_log(tmp_path / "log.jsonl")
+  given = options(thinker, tmp_path) | {"data.template_vars": "x=1"}
+  assert "--cfg.data.template_vars is set, but the data has no conv" in (
+    runs.refused(log, tmp_path / "run", **given)
+  )
+  rows = [{"messages": [chat_cases.user(str(i)), chat_cases.reply("a")]}
+          for i in range(20)]  # fmt: skip
+  talks = runs.write(tmp_path / "talks.jsonl", rows)
+  given = {"loss": "sft", "data.template_vars": "x=1"}
+  assert "but the tokenizer has no chat template to read it" in (
+    runs.refused(talks, tmp_path / "run", **given)
+  )
+
+
+def test_all_turns_of_one_turn_are_the_last(tmp_path):
+  rows = [
+    {"messages": [chat_cases.user(str(i)), chat_cases.reply(f"a{i}")]}
+    for i in range(20)
+  ]
+  log = runs.write(tmp_path / "talks.jsonl", rows)
+  found = []
+  for turns in (None, "last", "all"):
+    out = tmp_path / str(turns)
+    runs.train(log, out, loss="sft", data__train_on=turns)
+    found.append(runs.metrics(out))
+  assert found[0] == found[1] == found[2]
+
+
+def test_all_turns_train_like_rows_of_their_own(tmp_path):
+  talks = [
+    [
+      ("user", f"u{i}"),
+      ("assistant", f"a{i}"),
+      ("user", f"v{i}"),
+      ("assistant", f"b{i}"),
+    ]
+    for i in range(8)
+  ]
+  rows = [{"messages": chat_cases.dicts(talk)} for talk in talks]
+  apart = [
+    {"messages": chat_cases.dicts(talk[:n])} for talk in talks for n in (2, 4)
+  ]
+  given = {"loss": "sft", "data__eval_fraction": 0, "data__max_prompt": 32}
+  one = runs.write(tmp_path / "one.jsonl", rows)
+  two = runs.write(tmp_path / "two.jsonl", apart)
+  runs.train(one, tmp_path / "a", data__train_on="all", **given)
+  runs.train(two, tmp_path / "b", **given)
+  assert runs.metrics(tmp_path / "a") == runs.metrics(tmp_path / "b")
+
+
+def test_a_conversation_is_on_one_side_of_the_split(tmp_path):
+  talk = [("user", "u"), ("assistant", "a"), ("user", "{}"), ("assistant", "b")]
+  rows = [
+    {"messages": chat_cases.dicts([(r, c.format(i)) for r, c in talk])}
+    for i in range(20)
+  ]
+  log = runs.write(tmp_path / "talks.jsonl", rows)
+  run = Run(runs.config(log, tmp_path / "r", loss="sft", data__train_on="all"))
+  train = {place for row in run.inputs.train.sources for place in row}
+  held = {place for row in run.inputs.held_out.sources for place in row}
+  assert not train & held
+  assert (len(run.inputs.train), len(run.inputs.held_out)) == (30, 10)
+
+
+@pytest.mark.parametrize("loss", ["kto", "dpo"])
+def test_losses_that_read_feedback_train_on_the_last_turn(loss, tmp_path):
+  rows = [
+    {
+      "messages": [chat_cases.user(str(i)), chat_cases.reply("a")],
+      "label": i % 2 == 0,
+    }
+    for i in range(20)
+  ]
+  log = runs.write(tmp_path / "talks.jsonl", rows)
+  said = runs.refused(log, tmp_path / "r", loss=loss, data__train_on="all")
+  assert "--cfg.data.train_on=all, but this loss reads feedback" in said

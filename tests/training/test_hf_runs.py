@@ -160,7 +160,7 @@ def test_other_weights_behind_the_same_name_are_noticed(
 def test_a_tokenizer_with_more_tokens_than_the_model(
   origin_folder, scored, tmp_path
 ):
-  with pytest.raises(UserError, match="vocabulary of 41 tokens, the tokeni"):
+  with pytest.raises(UserError, match="vocabulary of 41 tokens: give the tok"):
     Run(
       config(
         scored, tmp_path / "run", model=str(origin_folder), tokenizer="byte"
@@ -171,3 +171,42 @@ def test_a_tokenizer_with_more_tokens_than_the_model(
 def test_a_model_beside_init_is_refused(run, scored, tmp_path):
   with pytest.raises(UserError, match=r"^model=/no/where is set beside"):
     Run(config(scored, tmp_path / "x", init=str(run), model="/no/where"))
+
+
+def test_a_key_that_is_left_out_stays_out(origin_folder, scored, tmp_path):
+  folder = shutil.copytree(origin_folder, tmp_path / "odd")
+  file = folder / "config.json"
+  file.write_text(json.dumps(json.loads(file.read_text()) | {"odd": True}))
+  given = {"model": str(folder), "steps": 1}
+  made = dataclasses.replace(config(scored, tmp_path / "out"), **given)
+  with pytest.raises(UserError, match=r"odd=True; where .* model_ignore=odd"):
+    Run(made)
+  Run(dataclasses.replace(made, model_ignore="odd")).train()
+  # The copy in the run folder says so: it is opened and exported without.
+  Policy.load(tmp_path / "out").export(tmp_path / "exported")
+  model, _ = hf.load(tmp_path / "exported")
+  assert model.vocab_size == 41
+  assert json.loads((tmp_path / "exported/config.json").read_text())["odd"]
+
+
+def test_a_new_model_has_no_keys_to_leave_out(scored, tmp_path):
+  with pytest.raises(UserError, match=r"model_ignore=odd is for a model that"):
+    Run(config(scored, tmp_path / "out", model_ignore="odd"))
+
+
+def test_a_vocabulary_too_small_for_the_data(origin_folder, scored, tmp_path):
+  """The tokenizer has 33 entries; the model has 41, and then 20, tokens."""
+  folder = shutil.copytree(origin_folder, tmp_path / "small")
+  model, params = hf.load(folder)
+  params = jax.tree.map(np.asarray, params)
+  params["embedding"]["table"] = params["embedding"]["table"][:20]
+  params["head"]["kernel"] = params["head"]["kernel"][:, :20]
+  about = hf.read_config(folder) | {"vocab_size": 20}
+  small = hf.describe(about, spec=model.spec, tied=False)
+  for file in folder.glob("model*"):
+    file.unlink()
+  hf.write(folder, about, small, params)
+  with pytest.raises(
+    UserError, match=r"rows.jsonl:\d+: the tokenizer makes token \d+ \('w"
+  ):
+    Run(config(scored, tmp_path / "out", model=str(folder)))

@@ -66,7 +66,7 @@ def win_rates(folder):
   }
 
 
-def texts_of(run, step):
+def texts_of(run, step, max_new_tokens=8):
   """What a checkpoint's policy completes the selection's prompts with."""
   model = start.model_of(run.folder, read_about(run.folder))
   params = start.restore(run.folder, model, sharding.one_device(), step)
@@ -78,8 +78,8 @@ def texts_of(run, step):
     tokenizer,
     encode(tokenizer, prompts, 16)[0],
     stream="0/policy",
-    max_new_tokens=8,
-    batch_size=3,
+    max_new_tokens=max_new_tokens,
+    batch_size=len(prompts),
   )
   return [x.text for x in found]
 
@@ -115,6 +115,7 @@ def test_the_policy_that_wins_most_is_kept_whatever_stops_the_run(
   }
   assert last["eval_win_rate/judged"] == 1.0
   assert {"eval_loss", "eval_win_rate/ties"} < set(last)
+  assert 0 <= last["eval_win_rate/unfinished"] <= 1
   _check_cut(log, tmp_path / "cut", run, monkeypatch)
 
 
@@ -180,6 +181,38 @@ def test_the_other_side_may_be_a_run_or_a_file(log, tmp_path):
   out.write_text(out.read_text().splitlines()[0])
   with pytest.raises(UserError, match="no completion of 2 of the 3 held-out"):
     third._selection.prepare(third.learner.model, None, Stop())
+
+
+def test_completions_that_did_not_end_are_counted(log, tmp_path, capsys):
+  chosen = select(max_new_tokens=1, prompts=2)
+  run = train(log, tmp_path / "run", steps=2, select=chosen)
+  said = capsys.readouterr().out
+  assert "selection: completions of 1 tokens at most" in said
+  assert "2 of 4 held-out prompts are completed (select.prompts)" in said
+  others = completions.read(run.folder / "select" / "reference.jsonl")
+  cut = completions.cuts(others.ends, 2)
+  assert cut.unknown == 0
+  sentence = f"the other side: {cut.unfinished} of 2 completions did not end"
+  assert (sentence in said) == bool(cut.unfinished)
+  (line,) = [x for x in runs.metrics(run.folder) if WIN_RATE in x]
+  texts = texts_of(run, 2, max_new_tokens=1)
+  assert line["eval_win_rate/unfinished"] == sum(map(bool, texts)) / 2
+
+
+def test_the_default_limit_is_the_longest_of_the_data(tmp_path):
+  rows = [
+    {"prompt": f"{i}?", "completion": "la" * 165, "reward": i % 3}
+    for i in range(16)
+  ]
+  log = tmp_path / "long.jsonl"
+  log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+  def limit(**more):
+    config = runs.config(log, tmp_path / "run", select=select(), **more)
+    return Run(config)._selection._longest
+
+  assert limit(data__max_completion=256) == 331
+  assert limit(data__max_completion=64) == 64
 
 
 def test_what_cannot_be_selected_by_is_refused(log, tmp_path):

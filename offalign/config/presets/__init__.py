@@ -39,8 +39,11 @@ def flags(name: str) -> list[str]:
     raise UserError(
       f"there is no such preset{near} (presets: {', '.join(names())})"
     )
-  text = (_FOLDER / f"{name.removeprefix(_PREFIX)}.toml").read_text("utf-8")
-  return _flags(tomllib.loads(text), "cfg")
+  path = _FOLDER / f"{name.removeprefix(_PREFIX)}.toml"
+  try:
+    return _flags(tomllib.loads(path.read_text("utf-8")), "cfg")
+  except (OSError, ValueError, RecursionError) as error:
+    raise UserError(f"{path} is no TOML of flags: {error}") from None
 
 
 def expand(argv: Sequence[str]) -> list[str]:

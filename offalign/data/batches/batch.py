@@ -59,7 +59,7 @@ class Sampler:
     return found
 
   def parts(self, picked: np.ndarray) -> dict[str, np.ndarray]:
-    """Source -> which of some rows are its; {} where there is one source."""
+    """Source -> mask of the rows that are from it; {} of one source."""
     del picked
     return {}
 
@@ -79,7 +79,7 @@ def permutation(n: int, seed: int, epoch: int, stream: int = 0) -> np.ndarray:
 
 
 def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
-  """The batch of some rows, as numpy arrays of shapes that never change.
+  """Makes the batch of some rows: numpy arrays, always of one shape.
 
   Args:
     rows: the data.
@@ -104,6 +104,7 @@ def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
     labels=at(rows.labels),
     ref_logps=at(rows.ref_logps),
     behaviour_logps=at(rows.behaviour_logps),
+    margins=at(rows.margins),
     ref_prefix_logps=at(rows.ref_prefix_logps),
   )
 
@@ -125,9 +126,10 @@ def _padded(
 def eval_batches(
   rows: TokenRows, batch_size: int, mine: np.ndarray | None = None
 ) -> Iterator[Batch]:
-  """Every row once, in order; the last batch is filled with weight 0.
+  """Yields every row once, in order; the last batch is filled up.
 
-  The filling repeats the last row, so that it holds real tokens.
+
+  The filling repeats the last row, with weight 0: it holds real tokens.
 
   Args:
     rows: the data.

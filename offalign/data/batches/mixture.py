@@ -10,6 +10,7 @@ import numpy as np
 
 from offalign.data.batches.batch import Sampler, permutation
 from offalign.data.reading import paths
+from offalign.data.reading.sqlite_rows import Database
 from offalign.errors import UserError
 
 _ORDER = 2**31  # a stream of random numbers beside those of the sources
@@ -26,7 +27,7 @@ def parse(path: str) -> tuple[tuple[str, float], ...]:
     UserError: where only some have a weight, one is not above 0, there is
       only one source, or a file is in two of them.
   """
-  if paths.exists(path):
+  if paths.exists(path) or paths.is_query(path):
     return ()
   found = [_split(part.strip()) for part in path.split(",")]
   if all(weight is None for _, weight in found):
@@ -64,7 +65,7 @@ def _split(part: str) -> tuple[str, float | None]:
 
 
 def _check_distinct(names: Sequence[str]) -> None:
-  owner: dict[Path | str, str] = {}
+  owner: dict[Path | Database | str, str] = {}
   for name in names:
     found = paths.find(name)
     for place in (*(f.resolve() for f in found.files), found.hub):
@@ -128,7 +129,7 @@ class Mixture:
 
   @functools.cached_property
   def quotas(self) -> tuple[int, ...]:
-    """Draws of each source in an epoch, which is as many as there are rows."""
+    """Draws of each source in an epoch of N draws."""
     return quotas(self.weights, len(self.of_row))
 
   @functools.cached_property
@@ -201,7 +202,7 @@ class MixtureSampler(Sampler):
     return found
 
   def parts(self, picked: np.ndarray) -> dict[str, np.ndarray]:
-    """Source -> which of some rows are its, bool like `picked`."""
+    """Source -> mask of the rows that are from it, bool like `picked`."""
     source = self.mixture.of_row[picked]
     return {name: source == s for s, name in enumerate(self.mixture.names)}
 
@@ -210,7 +211,7 @@ class MixtureSampler(Sampler):
 def _spread(
   quotas: tuple[int, ...], seed: int, epoch: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The source of each draw of an epoch, and its number among the source's.
+  """Spreads an epoch's draws: the source of each, and its number there.
 
   Random within narrow limits: KTO pairs the prompt of a row with the
   completion of the next, which under a fixed pattern would always be of

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from offalign.data.reading.records import count
+
 
 @dataclasses.dataclass(frozen=True)
 class Ragged:
@@ -55,3 +57,54 @@ class Ragged:
     mask = place < self.lengths[indices][..., None]
     ids = self.tokens[np.where(mask, start + place, 0)]
     return np.where(mask, ids, np.int32(pad_id)), mask
+
+
+def describe(
+  noun: str,
+  ragged: Ragged,
+  digests: np.ndarray,
+  cut: int,
+  kept: str,
+  whole: int | None = None,
+) -> list[str]:
+  """Says how long sequences are and how many were cut, in sentences.
+
+  Args:
+    noun: what a sequence is called.
+    ragged: the sequences of distinct texts.
+    digests: [U], a hash of the tokens of each.
+    cut: how many were cut.
+    kept: to which of their tokens: "last 30".
+    whole: of completions, tokens of the longest before any cut.
+  """
+  lengths = ragged.lengths
+  median, most = (int(np.quantile(lengths, q)) for q in (0.5, 0.95))
+  longest = int(lengths.max())
+  distinct = len(np.unique(digests))
+  as_text = ""
+  if distinct < len(ragged):
+    as_text = f" ({len(ragged):,} as text)"
+  sentences = [
+    f"{count(distinct, f'distinct {noun}')}{as_text}: tokens median "
+    f"{median:,}, 95% at most {most:,}, longest {longest:,}, "
+    f"in all {int(lengths.sum()):,}"
+  ]
+  if cut:
+    ending = ""
+    if whole is not None:
+      ending = (
+        f", without EOS; the longest has {whole:,}: max_{noun}={whole} keeps "
+        "all of it"
+      )
+    sentences.append(f"{count(cut, noun)} cut to the {kept} tokens{ending}")
+    if whole is not None and cut == len(ragged):
+      sentences.append(
+        "warning: no completion keeps its end, so that nothing teaches the "
+        "policy to stop"
+      )
+  if longest > 4 * most:
+    sentences.append(
+      f"note: every batch is padded to the longest {noun}; max_{noun}={most} "
+      f"would cut one in twenty and be {longest / most:.0f} times shorter"
+    )
+  return sentences

@@ -1,4 +1,4 @@
-"""Rewards of mean 0 and variance 1: by data set, by source or by prompt.
+"""Reward normalisation: mean 0, variance 1 by data set, source or prompt.
 
 tau and beta are in units of the run's normalised rewards. So the scales are
 kept in the run folder, and used again when the run is resumed and when other
@@ -8,6 +8,7 @@ completions are scored later.
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import numpy as np
 from offalign.data.reading.records import Prompt
 from offalign.data.views import feedback
 from offalign.errors import UserError
+from offalign.files import read_object
 
 By = Literal["dataset", "source", "prompt"]
 FILE = "reward_scales.json"  # those of prompts, in the run folder
@@ -24,7 +26,7 @@ FILE = "reward_scales.json"  # those of prompts, in the run folder
 
 @dataclasses.dataclass(frozen=True)
 class RewardScale:
-  """What was subtracted from the rewards, and what they were divided by.
+  """A mean that is subtracted from rewards, and what they are divided by.
 
   Made from the training rows, stored with a checkpoint, and applied to every
   other reward of the run.
@@ -86,13 +88,13 @@ def _moments(wide: np.ndarray, weights: np.ndarray | None) -> RewardScale:
 
 
 def prompt_key(prompt: Prompt) -> str:
-  """What the scale of a prompt is found by: 16 hex digits."""
+  """Key of a prompt's scale: 16 hex digits."""
   return hashlib.sha256(repr(prompt).encode()).hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)
 class RewardScales:
-  """What rewards were normalised by.
+  """Scales of a run's rewards: of the data set, its sources or prompts.
 
   Attributes:
     by: what has mean 0 and variance 1: the rows of the data set, those of a
@@ -130,11 +132,11 @@ class RewardScales:
     return ((wide - means) / stds).astype(np.float32)
 
   def with_new(self, other: "RewardScales") -> "RewardScales":
-    """These scales, and those of another for keys that are not known."""
+    """Adds the scales of another for keys that have none here."""
     return dataclasses.replace(self, known={**other.known, **self.known})
 
   def summary(self) -> dict[str, Any]:
-    """For run.json: what `read` begins from."""
+    """Summary for run.json, from which `read` begins."""
     if self.by == "dataset":
       return dataclasses.asdict(self.known[""])
     if self.by == "source":
@@ -144,7 +146,7 @@ class RewardScales:
     return {"by": "prompt", "file": FILE, "digest": digest}
 
   def file(self) -> str | None:
-    """What goes into `FILE`; None where run.json has it all."""
+    """Contents of `FILE`; None where run.json has it all."""
     return json.dumps(_plain(self.known)) if self.by == "prompt" else None
 
 
@@ -153,7 +155,7 @@ def _plain(known: dict[str, RewardScale]) -> dict[str, list[float]]:
 
 
 def read(folder: str | Path) -> RewardScales | None:
-  """The scales of a run; None where its rewards were not normalised.
+  """Reads the scales of a run; None where rewards were not normalised.
 
   Args:
     folder: the run folder.
@@ -164,30 +166,49 @@ def read(folder: str | Path) -> RewardScales | None:
   path = Path(folder) / "run.json"
   try:
     found = json.loads(path.read_text(encoding="utf-8"))["reward_scale"]
-  except (OSError, ValueError, KeyError, TypeError):
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     raise UserError(
       f"{folder} is no run folder: {path} does not say what rewards were "
       "normalised by"
     ) from None
   if found is None:
     return None
-  by = found.get("by", "dataset")
+  by = found.get("by", "dataset") if isinstance(found, dict) else None
+  known = found.get("known") if by == "source" else None
   if by == "dataset":
-    return RewardScales(by, {"": RewardScale(found["mean"], found["std"])})
-  known = found.get("known")
+    known = {"": [found.get("mean"), found.get("std")]}
   if by == "prompt":
-    try:
-      known = json.loads((path.parent / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-      raise UserError(
-        f"{path.parent / FILE} cannot be read ({error}); put it back"
-      ) from None
-  scales = RewardScales(by, {k: RewardScale(*v) for k, v in known.items()})
+    path = path.parent / FILE
+    known = read_object(path, "; put it back")
+  scales = RewardScales(by or "dataset", _known(known, path))
   if scales.summary() != found:
-    raise UserError(
-      f"{path.parent / FILE} is not the file that the run wrote; put it back"
-    )
+    raise UserError(f"{path} is not the file that the run wrote; put it back")
   return scales
+
+
+def _known(found: Any, path: Path) -> dict[str, RewardScale]:
+  """Key -> scale, of what a file says: a mean and a deviation each."""
+  each = list(found.values()) if isinstance(found, dict) else [None]
+  if not all(map(_is_scale, each)):
+    raise UserError(
+      f"{path} does not say what rewards were normalised by: that is a mean "
+      "and a standard deviation, finite numbers; put it back"
+    )
+  return {key: RewardScale(*scale) for key, scale in found.items()}
+
+
+def _is_scale(scale: Any) -> bool:
+  return (
+    isinstance(scale, list)
+    and len(scale) == 2
+    and all(
+      isinstance(x, int | float)
+      and not isinstance(x, bool)
+      and abs(x) <= sys.float_info.max
+      for x in scale
+    )
+    and scale[1] >= 0
+  )
 
 
 def fit(
@@ -197,12 +218,13 @@ def fit(
   sources: Sequence[Sequence[str]],
   weights: np.ndarray | None = None,
 ) -> RewardScales:
-  """The scales that give mean 0 and variance 1.
+  """Fits the scales that give rewards mean 0 and variance 1.
 
   Args:
     rewards: [N, K], finite.
-    by: what is to have them. By data set or source it is all entries of the
-      rows; by prompt each completion counts once, in however many rows.
+    by: what is to have that mean and variance. By data set or source, all
+      entries of the rows count; by prompt each completion counts once, in
+      however many rows.
     keys: of the N rows; "" by data set.
     sources: N x K, what tells completions apart.
     weights: [N], how often the rows are drawn; all alike by default. By data

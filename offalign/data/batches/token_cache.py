@@ -1,4 +1,4 @@
-"""Tokens on disk, found by what they were made of.
+"""Cache of tokens on disk, by a hash of what they were made of.
 
 The key is a hash of the texts, the tokenizer (chat template included), the
 limits and, since a template may print the date, of what the template writes
@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from offalign.data.reading.records import Prompt
+from offalign.data.reading.records import Message, Prompt
+from offalign.data.reading.whole_message import WholeMessage
 from offalign.data.text.layout import Encoded
 from offalign.data.text.tokenizer import Tokenizer
-from offalign.errors import UserError
+from offalign.errors import option
+from offalign.files import Unwritten
 
-_VERSION = 1  # of the layout of tokens and of the files
+_VERSION = 3  # of the layout of tokens and of the files
 
 
 def encode_rows(
@@ -34,14 +36,14 @@ def encode_rows(
   max_completion: int | None,
   folder: Path | None,
 ) -> Encoded:
-  """`Tokenizer.encode_rows`, or what it gave before for the same.
+  """Encodes rows by `Tokenizer.encode_rows`, or reads them from the cache.
 
   Args:
-    tokenizer: see there, as for the next four.
-    prompts: distinct.
+    tokenizer: encodes what is not in the cache.
+    prompts: distinct prompts.
     sequences: (index of the prompt, text of the completion).
-    max_prompt: a limit.
-    max_completion: a limit.
+    max_prompt: tokens of a prompt that are kept, the last ones; None = all.
+    max_completion: tokens of a completion that are kept, the first ones.
     folder: holds the files; may be emptied at any time. None keeps nothing.
 
   Raises:
@@ -78,8 +80,9 @@ def _writing(folder: Path) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    raise UserError(
-      f"the cache of tokens, {folder}, cannot be written: {error}"
+    raise Unwritten(
+      f"the cache of tokens, {folder}, cannot be written: {error}. Make room, "
+      f"or name another {option('cache')}"
     ) from error
 
 
@@ -94,7 +97,7 @@ def _key(
   sequences: Sequence[tuple[int, str]],
   limits: dict[str, int | None],
 ) -> str:
-  """32 hex digits."""
+  """Name of a cache file: 32 hex digits."""
   about = [
     _VERSION,
     tokenizers.__version__,
@@ -106,8 +109,16 @@ def _key(
   digest = hashlib.sha256()
   for part in (about, *prompts, *sequences):
     # One line of JSON each: no two lists of texts give the same lines.
-    digest.update(json.dumps(part).encode() + b"\n")
+    parts = () if isinstance(part, str) else part
+    whole = "".join(f" {i}" for i, held in enumerate(parts) if _is_whole(held))
+    digest.update(f"{json.dumps(part)}{whole}\n".encode())
   return digest.hexdigest()[:32]
+
+
+def _is_whole(held: Any) -> bool:
+  """Whether a message or a completion is more than its text."""
+  content = held.content if isinstance(held, Message) else held
+  return isinstance(content, WholeMessage)
 
 
 def _write(path: Path, name: str, encoded: Encoded) -> None:
@@ -117,11 +128,14 @@ def _write(path: Path, name: str, encoded: Encoded) -> None:
     "cut_completions": encoded.cut_completions,
     "vanished": encoded.vanished,
     "sentences": encoded.sentences,
+    "longest_completion": encoded.longest_completion,
   }
   arrays = {
     "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
     **_pack("prompts", encoded.prompts),
     **_pack("completions", encoded.completions),
+    "lost_prompts": encoded.lost_prompts,
+    "lost_completions": encoded.lost_completions,
   }
   # A name of its own, so that two runs cannot write one file between them.
   partial = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
@@ -134,7 +148,7 @@ def _write(path: Path, name: str, encoded: Encoded) -> None:
 
 
 def _read(path: Path, name: str, prompts: int, sequences: int) -> Encoded:
-  """Reads a file; raises anything at all where it is not as written."""
+  """Reads a cache file; a damaged one raises whatever it happens to."""
   with np.load(path, allow_pickle=False) as file:
     arrays = {key: file[key] for key in file.files}
   if not np.array_equal(arrays.pop("checksum"), _checksum(arrays)):
@@ -151,6 +165,9 @@ def _read(path: Path, name: str, prompts: int, sequences: int) -> Encoded:
     about["cut_completions"],
     tuple(about["vanished"]),
     tuple(about["sentences"]),
+    arrays["lost_prompts"],
+    arrays["lost_completions"],
+    about["longest_completion"],
   )
 
 

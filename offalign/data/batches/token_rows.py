@@ -1,4 +1,7 @@
-"""Rows of tokens: every distinct sequence once, padded when batched."""
+"""Rows of tokens: every distinct sequence once, padded when batched.
+
+Above 300 lines, since the columns of `TokenRows` are filled and described here.
+"""
 
 import dataclasses
 import hashlib
@@ -7,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from offalign.data.batches import token_cache
-from offalign.data.batches.ragged import Ragged
+from offalign.data.batches import equal_tokens, token_cache
+from offalign.data.batches.ragged import Ragged, describe
 from offalign.data.reading.records import Prompt, count
 from offalign.data.text.layout import Encoded, Unencodable
 from offalign.data.text.tokenizer import Tokenizer
@@ -40,10 +43,19 @@ class TokenRows:
     labels: bool [N, K] or None.
     ref_logps: float32 [N, K] or None; see `unique`.
     behaviour_logps: float32 [N, K] or None, as logged.
+    margins: float32 [N] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [N, K] or None; see
       `offalign.reference.other_sequences`.
     summary: lengths and cuts, in sentences; where rows were dropped, the
       last says so.
+    lost_prompts: uint8, `round_trip.Lost` flags of each of `prompts`.
+    lost_completions: uint8, those of each of `completions`.
+    prompt_digests: uint64, a hash of the tokens of each of `prompts`; see
+      `equal_tokens.digests`.
+    completion_digests: uint64, of each of `completions` with its prompt.
+    longest_completion: tokens of the longest completion before any cut.
+    cut_prompts: distinct prompts that were cut.
+    cut_completions: distinct completions that were cut.
   """
 
   kind: Kind
@@ -61,8 +73,16 @@ class TokenRows:
   labels: np.ndarray | None = None
   ref_logps: np.ndarray | None = None
   behaviour_logps: np.ndarray | None = None
+  margins: np.ndarray | None = None
   ref_prefix_logps: np.ndarray | None = None
   summary: tuple[str, ...] = ()
+  lost_prompts: np.ndarray | None = None
+  lost_completions: np.ndarray | None = None
+  prompt_digests: np.ndarray | None = None
+  completion_digests: np.ndarray | None = None
+  longest_completion: int = 0
+  cut_prompts: int = 0
+  cut_completions: int = 0
 
   def __len__(self) -> int:
     return len(self.prompt_index)
@@ -83,6 +103,7 @@ class TokenRows:
       labels=at(self.labels),
       ref_logps=at(self.ref_logps),
       behaviour_logps=at(self.behaviour_logps),
+      margins=at(self.margins),
       ref_prefix_logps=at(self.ref_prefix_logps),
     )
 
@@ -104,17 +125,18 @@ class TokenRows:
       labels=None,
       ref_logps=None,
       behaviour_logps=None,
+      margins=None,
       ref_prefix_logps=None,
     )
 
   def count_tokens(self, indices: np.ndarray) -> int:
-    """Tokens in some rows; a prompt counts once for its K completions."""
+    """Counts the tokens of rows; a prompt counts once for its completions."""
     prompts = self.prompts.lengths[self.prompt_index[indices]]
     completions = self.completions.lengths[self.completion_index[indices]]
     return int(prompts.sum() + completions.sum())
 
   def keys(self) -> list[str]:
-    """A hash of the tokens of each distinct sequence: U of 32 hex digits.
+    """Hashes the tokens of each distinct sequence: U times 32 hex digits.
 
     Two sequences with equal keys have the same prompt and completion tokens,
     and so the same log-prob under the same weights, in whatever row, file or
@@ -155,7 +177,7 @@ def tokenize(
     UserError: where a prompt has no token, a limit leaves no room, the chat
       template refuses a conversation, or a completion has vanished.
   """
-  prompts, sequences, prompt_index, completion_index = _distinct(view)
+  prompts, sequences, prompt_index, completion_index = distinct_texts(view)
   try:
     found = token_cache.encode_rows(
       tokenizer,
@@ -168,7 +190,10 @@ def tokenize(
   except Unencodable as error:
     index = prompt_index if error.is_prompt else completion_index
     source = _source(view, index, error.index)
-    raise UserError(f"{source}: {marked(error)}") from error
+    others = dict.fromkeys(_source(view, index, i) for i in error.others)
+    others.pop(source, None)
+    likewise = f"; likewise {', '.join(others)}" if others else ""
+    raise UserError(f"{source}: {marked(error)}{likewise}") from error
   for q, tokens in enumerate(found.prompts):
     if not len(tokens):
       raise UserError(
@@ -177,9 +202,12 @@ def tokenize(
         "empty prompts"
       )
   x, y = Ragged.of(found.prompts), Ragged.of(found.completions)
+  of_prompt = np.array([q for q, _ in sequences], np.int64)
+  digests = equal_tokens.digests(x, y, of_prompt)
   rewards = [row.rewards for row in view.rows]
   labels = [row.labels for row in view.rows]
   logged = [row.behaviour_logps for row in view.rows]
+  gaps = [row.gap for row in view.rows]
   cut = found.cut_prompts + found.cut_completions
   if logged[0] is not None and cut:
     raise UserError(
@@ -190,7 +218,7 @@ def tokenize(
     kind=view.kind,
     prompts=x,
     completions=y,
-    completion_prompt=np.array([q for q, _ in sequences], np.int64),
+    completion_prompt=of_prompt,
     prompt_index=prompt_index,
     completion_index=completion_index,
     weight=np.ones(len(view.rows), np.float32),
@@ -201,13 +229,28 @@ def tokenize(
     rewards=None if rewards[0] is None else np.array(rewards, np.float32),
     labels=None if labels[0] is None else np.array(labels, bool),
     behaviour_logps=None if logged[0] is None else np.array(logged, np.float32),
+    margins=None if gaps[0] is None else np.array(gaps, np.float32),
     summary=(
-      *_describe("prompt", x, found.cut_prompts, f"last {max_prompt}"),
-      *_describe(
-        "completion", y, found.cut_completions, f"first {max_completion}"
+      *describe(
+        "prompt", x, digests[0], found.cut_prompts, f"last {max_prompt}"
+      ),
+      *describe(
+        "completion",
+        y,
+        digests[1],
+        found.cut_completions,
+        f"first {max_completion}",
+        found.longest_completion,
       ),
       *found.sentences,
     ),
+    lost_prompts=found.lost_prompts,
+    lost_completions=found.lost_completions,
+    prompt_digests=digests[0],
+    completion_digests=digests[1],
+    longest_completion=found.longest_completion,
+    cut_prompts=found.cut_prompts,
+    cut_completions=found.cut_completions,
   )
   return _without_vanished(rows, found, vanished)
 
@@ -252,12 +295,15 @@ def _without_vanished(
   return dataclasses.replace(kept, summary=summary)
 
 
-def _distinct(
+def distinct_texts(
   view: View,
 ) -> tuple[
   dict[Prompt, int], dict[tuple[int, str], int], np.ndarray, np.ndarray
 ]:
   """Numbers the distinct prompts and (prompt, completion) sequences.
+
+  Args:
+    view: the rows.
 
   Returns:
     Both numberings, and where the rows find theirs: [N] and [N, K].
@@ -278,23 +324,3 @@ def _distinct(
     np.array(prompt_index, np.int64),
     np.array(completion_index, np.int64),
   )
-
-
-def _describe(noun: str, ragged: Ragged, cut: int, kept: str) -> list[str]:
-  """Lengths and cuts in sentences."""
-  lengths = ragged.lengths
-  median, most = (int(np.quantile(lengths, q)) for q in (0.5, 0.95))
-  longest = int(lengths.max())
-  sentences = [
-    f"{count(len(ragged), f'distinct {noun}')}: tokens median {median:,}, 95% "
-    f"at most {most:,}, longest {longest:,}, in all {int(lengths.sum()):,}"
-  ]
-  if cut:
-    ending = ", without EOS" if noun == "completion" else ""
-    sentences.append(f"{count(cut, noun)} cut to the {kept} tokens{ending}")
-  if longest > 4 * most:
-    sentences.append(
-      f"note: every batch is padded to the longest {noun}; max_{noun}={most} "
-      f"would cut one in twenty and be {longest / most:.0f} times shorter"
-    )
-  return sentences

@@ -2,13 +2,16 @@
 
 The names are those of TRL (prompt/completion/label, prompt/chosen/rejected,
 conversations as lists of role and content, an implicit prompt, messages), with
-`reward` for single trajectories and `completions`/`rewards` for groups.
+`reward` for single trajectories and `completions`/`rewards` for groups; and
+those of UltraFeedback, ShareGPT and Alpaca.
+
+Above 300 lines, since a form and the parser of its rows are read together.
 """
 
 import dataclasses
 from typing import Any
 
-from offalign.data.reading import parsing
+from offalign.data.reading import message_parts, parsing
 from offalign.data.reading.parsing import Fault
 from offalign.data.reading.records import Problem, Prompt, Record
 from offalign.errors import Sentence, UserError, option, suggest
@@ -16,7 +19,11 @@ from offalign.errors import Sentence, UserError, option, suggest
 _CHOSEN_REWARDS = (
   ("chosen_reward", "rejected_reward"),
   ("score_chosen", "score_rejected"),
+  ("chosen_rating", "rejected_rating"),
+  ("chosen-rating", "rejected-rating"),
 )
+MARGIN = "margin"
+"""TRL's column of pairs, which may be null where no margin is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +53,18 @@ FORMS = {
     Form(
       "pairs",
       ("chosen", "rejected"),
-      ("prompt", *(name for both in _CHOSEN_REWARDS for name in both)),
+      (
+        "prompt",
+        *(name for both in _CHOSEN_REWARDS for name in both),
+        MARGIN,
+      ),
     ),
     Form("groups", ("prompt", "completions", "rewards"), ("behaviour_logps",)),
     Form("sft", ("prompt", "completion")),
     Form("messages", ("messages",), ("reward", "label")),
     Form("ultrafeedback", ("instruction", "completions")),
+    Form("sharegpt", ("conversations",), ("system", "reward", "label")),
+    Form("alpaca", ("instruction", "output"), ("input", "reward", "label")),
   )
 }
 
@@ -83,9 +96,10 @@ def detect(name: str, columns: tuple[str, ...], wanted: str | None) -> Form:
       g is not f and set(f.needed) <= {*g.needed, *g.optional} for g in fits
     )
   ]
-  if len(fits) > 1:
-    # Data sets of other forms repeat a conversation in a column "messages".
-    fits = [f for f in fits if f.name != "messages"]
+  # Data sets of other forms have such columns too, "messages" above all.
+  for repeated in ("alpaca", "sharegpt", "messages"):
+    if len(fits) > 1:
+      fits = [f for f in fits if f.name != repeated]
   if not fits:
     raise UserError(_no_form(name, columns))
   if len(fits) > 1:
@@ -147,6 +161,7 @@ class RowParser:
     set_aside: rows whose prompt column was not used, because chosen and
       rejected hold the whole conversation.
     metadata: keys of messages that are not read.
+    tools: whether tools of a conversation were read.
   """
 
   def __init__(
@@ -164,6 +179,7 @@ class RowParser:
     )
     self.set_aside = 0
     self.metadata: dict[str, None] = {}
+    self.tools = False
     self._name = name
     self._int_labels = int_labels
     self._reward_columns = next(
@@ -184,9 +200,8 @@ class RowParser:
     record = parsers.get(self.form.name, self._single)(cells, source)
     for column in self.used:
       self.metadata.update(dict.fromkeys(parsing.metadata(row.get(column))))
-    tools = not parsing.is_empty(row.get("tools"))
-    if isinstance(record.prompt, tuple) and tools:
-      cells.faults["tools"] = "conversations with tools are not supported"
+    if not parsing.is_empty(row.get("tools")):
+      record = self._with_tools(record, cells)
     if cells.faults:
       return [
         Problem(self._name, number, column, Sentence(what))
@@ -194,10 +209,29 @@ class RowParser:
       ]
     return record
 
+  def _with_tools(self, record: Record, cells: "_Cells") -> Record:
+    """The record with the row's tools before its conversation."""
+    if not isinstance(record.prompt, tuple):
+      return record  # a column of plain text's, which is listed as not read
+    self.tools = True
+    tools = cells.read("tools", message_parts.tools)
+    prompt = record.prompt if tools is None else (tools, *record.prompt)
+    return dataclasses.replace(record, prompt=prompt)
+
   def _single(self, cells: "_Cells", source: str) -> Record:
     if self.form.name == "messages":
       whole = cells.read("messages", parsing.dialogue)
       prompt, completion = whole or ("", "")
+    elif self.form.name == "sharegpt":
+      system = cells.row.get("system")
+      whole = cells.read("conversations", parsing.sharegpt, system)
+      prompt, completion = whole or ("", "")
+    elif self.form.name == "alpaca":
+      prompt = cells.read("instruction", parsing.text)
+      if not parsing.is_empty(cells.row.get("input")):
+        more = cells.read("input", parsing.text)
+        prompt = f"{prompt}\n\n{more}"
+      completion = cells.read("output", parsing.text)
     else:
       prompt = cells.read("prompt", parsing.prompt)
       completion = cells.read("completion", parsing.reply, prompt)
@@ -251,13 +285,23 @@ class RowParser:
       rewards = tuple(
         cells.read(name, parsing.number) for name in self._reward_columns
       )
-    return Record(prompt, (chosen, rejected), rewards, None, True, source)
+    margin = None
+    if MARGIN in self.used and cells.row.get(MARGIN) is not None:
+      margin = cells.read(MARGIN, parsing.number)
+      if margin is None:
+        cells.faults[MARGIN] += (
+          ' (it holds how much better "chosen" was rated; rename a column of '
+          "another meaning)"
+        )
+    return Record(
+      prompt, (chosen, rejected), rewards, None, True, source, margin=margin
+    )
 
   def _implicit(self, row: dict[str, Any]) -> bool:
     """Whether chosen and rejected repeat the prompt.
 
-    So it is without a prompt column, and in data sets that keep the text of
-    the first turn in one beside whole conversations.
+    They do without a prompt column, and in data sets whose prompt column
+    keeps the text of the first turn beside whole conversations.
     """
     if "prompt" not in self.used:
       return True
@@ -268,7 +312,7 @@ class RowParser:
 
 
 class _Cells:
-  """The cells of a row, and what is found to be wrong with them."""
+  """Cells of a row, and the faults that are found in them."""
 
   def __init__(self, row: dict[str, Any]):
     self.row = row

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from offalign.data.reading.nulls import without_filling
 from offalign.errors import UserError
 
 _CHUNK = 1000  # rows of a Dataset that are Python objects at a time
@@ -45,11 +46,11 @@ class Rows(str):
 
   @property
   def columns(self) -> tuple[str, ...] | None:
-    """What every row has; None in a list, where each has keys of its own."""
+    """Columns that every row has; None for a list: rows have their own keys."""
     return tuple(self.rows.column_names) if _is_dataset(self.rows) else None
 
   def items(self) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The number of each row, from 0, and the row.
+    """Yields the number of each row, from 0, and the row.
 
     Raises:
       UserError: for a row that is no dict.
@@ -58,7 +59,7 @@ class Rows(str):
       table, number = self.rows.with_format("arrow"), 0
       for part in table.iter(_CHUNK):
         for row in part.to_pylist():
-          yield number, row
+          yield number, without_filling(row)
           number += 1
       return
     for number, row in enumerate(self.rows):
@@ -100,10 +101,14 @@ def _checked(rows: Any) -> Any:
       f"the data is a {type(rows).__name__} of the splits {names}: give one "
       f"of them, such as data[{next(iter(rows), 'train')!r}]"
     )
+  name = type(rows).__name__
+  cure = {
+    "DataFrame": "give data.to_dict('records'), or data.to_dicts() of polars",
+    "Table": "give data.to_pylist(), or datasets.Dataset(data)",
+    "dict": "give the list of rows, one dict each",
+  }.get(name, "of something that can be gone through once, give list(...)")
   raise UserError(
-    "data is a path, a list of dicts or a datasets.Dataset, not "
-    f"{type(rows).__name__}; of something that can be gone through once, give "
-    "list(...)"
+    f"data is a path, a list of dicts or a datasets.Dataset, not {name}; {cure}"
   )
 
 
@@ -112,7 +117,7 @@ def _is_dataset(rows: Any) -> bool:
 
 
 def _is_of(rows: Any, *names: str) -> bool:
-  """Whether it is of a class of `datasets`, which is not imported for it."""
+  """Whether a source is of a class of `datasets`; does not import it."""
   return any(
     cls.__module__.partition(".")[0] == "datasets" and cls.__name__ in names
     for cls in type(rows).__mro__

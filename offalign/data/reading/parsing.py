@@ -4,63 +4,43 @@ Above 300 lines, since messages are read by the rules for text, and refused in
 the same words.
 """
 
+import decimal
 import itertools
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from offalign.data.reading.records import READ_ROLES, Message, Prompt, quote
-from offalign.errors import option, suggest
-
-LARGEST = 3.4e38
-"""The largest number that is read; training computes in float32."""
-
-_TOOL_ROLES = ("tool", "function")
-_CONTENTS = (
-  "audio",
-  "documents",
-  "function_call",
-  "image",
-  "images",
-  "reasoning",
-  "reasoning_content",
-  "thinking",
-  "tool_call_id",
-  "tool_calls",
-  "video",
-  "videos",
+from offalign.data.reading import message_parts
+from offalign.data.reading.faults import Fault, describe, is_empty, text
+from offalign.data.reading.records import (
+  READ_ROLES,
+  TOOLS,
+  Message,
+  Prompt,
+  quote,
 )
-"""Keys of a message that a template may write; others are metadata."""
+from offalign.errors import UserError, option, suggest
 
-
-class Fault(Exception):
-  """What is wrong with a cell, in words that follow "column 'x': "."""
-
-
-def text(value: Any) -> str:
-  """A string that can be written as UTF-8."""
-  if not isinstance(value, str):
-    raise Fault(f"{describe(value)} where text belongs")
-  if not value.isascii():
-    try:
-      value.encode("utf-8")
-    except UnicodeEncodeError as error:
-      raise Fault(
-        f"half of a surrogate pair, {value[error.start]!r}, at character "
-        f"{error.start}"
-      ) from None
-  return value
+LARGEST = 1.7e38
+"""The largest number that is read: differences of two are float32 too."""
 
 
 def number(value: Any) -> float:
   """A number that float32 holds; neither text nor a boolean."""
+  if isinstance(value, decimal.Decimal):
+    value = float(value)
   if isinstance(value, bool):
     raise Fault(
       f"the boolean {str(value).lower()} where a number belongs (a column of "
       "booleans is called 'label')"
     )
   if isinstance(value, str):
-    quoted = " (write numbers without quotes)" if _is_number(value) else ""
+    quoted = ""
+    if not isinstance(as_number(value), str):
+      quoted = " (write numbers without quotes)"
+    elif re.fullmatch(r"[+-]?\d+,\d+", value.strip()):
+      quoted = " (write it with a point, not a comma)"
     raise Fault(f"the text {quote(value)} where a number belongs{quoted}")
   if not isinstance(value, int | float):
     raise Fault(f"{describe(value)} where a number belongs")
@@ -72,18 +52,24 @@ def number(value: Any) -> float:
     raise Fault(f"{result} is not a finite number")
   if abs(result) > LARGEST:
     raise Fault(
-      f"{result:g} is too large: numbers are computed with in float32, whose "
-      "largest is 3.4e+38; scale the column down"
+      f"{result:g} is too large: differences of numbers are computed with in "
+      "float32, whose largest is 3.4e+38; scale the column down"
     )
   return result
 
 
-def _is_number(value: str) -> bool:
+def as_number(value: Any) -> Any:
+  """The number that a text holds; anything else as it is.
+
+  >>> as_number(" 0.5 "), as_number("1e3"), as_number("4 stars")
+  (0.5, 1000.0, '4 stars')
+  """
+  if not isinstance(value, str) or "_" in value or len(value) > 400:
+    return value
   try:
-    float(value)
+    return float(value)
   except ValueError:
-    return False
-  return True
+    return value
 
 
 def numbers(value: Any) -> tuple[float, ...]:
@@ -113,7 +99,7 @@ def prompt(value: Any) -> Prompt:
   if messages[-1].role == "assistant":
     raise Fault(
       "the last message is the assistant's, and so is the completion: two "
-      "assistant turns in a row"
+      "assistant turns in a row; end the prompt with the user's turn"
     )
   return messages
 
@@ -128,17 +114,28 @@ def reply(value: Any, prompt: Prompt | None) -> str:
   """
   if not isinstance(value, list):
     if isinstance(prompt, tuple):
-      raise Fault(f"{describe(value)}, but the prompt is a conversation")
+      raise Fault(
+        f"{describe(value)}, but the prompt is a conversation; write the reply "
+        'as [{"role": "assistant", "content": ...}]'
+      )
     return text(value)
   if isinstance(prompt, str):
-    raise Fault("a conversation, but the prompt is text")
+    raise Fault(
+      "a conversation, but the prompt is text; write the prompt as "
+      '[{"role": "user", "content": ...}], or the reply as text'
+    )
   messages = conversation(value)
   if messages[-1].role != "assistant":
     raise Fault(
-      f"the last message has role {messages[-1].role!r}, not 'assistant'"
+      f"the last message has role {messages[-1].role!r}, not 'assistant'; end "
+      "with the assistant's reply, which is what is learnt"
     )
   if len(messages) > 1:
-    raise Fault(f"{len(messages)} messages where one reply belongs")
+    raise Fault(
+      f"{len(messages)} messages where one reply belongs; write the "
+      "assistant's last message alone, or remove the column 'prompt' where "
+      "chosen and rejected hold the whole conversation"
+    )
   return messages[0].content
 
 
@@ -149,18 +146,27 @@ def replies(value: Any, prompt: Prompt | None) -> tuple[str, ...]:
 
 def _each(value: Any, parse: Any) -> tuple[Any, ...]:
   if not isinstance(value, list):
-    raise Fault(f"{describe(value)} where a list belongs")
+    raise Fault(f"{describe(value)} where a list belongs{_list_cure(value)}")
   if not value:
     raise Fault("an empty list")
   parsed = []
   for i, item in enumerate(value):
     try:
       if item is None:
-        raise Fault("null")
+        raise Fault("null; remove it, and what belongs to it in other columns")
       parsed.append(parse(item))
     except Fault as fault:
       raise Fault(f"item {i}: {fault}") from None
   return tuple(parsed)
+
+
+def _list_cure(value: Any) -> str:
+  """For a list that was written as text."""
+  if isinstance(value, str) and value.lstrip()[:1] == "[":
+    if "'role'" in value or "'from'" in value or value.lstrip()[:2] == "['":
+      return " (write lists as JSON, not as Python prints them)"
+    return " (write the list itself, not as text)"
+  return ""
 
 
 def scored_replies(value: Any) -> tuple[tuple[str, ...], tuple[float, ...]]:
@@ -185,7 +191,7 @@ def _key(item: dict[str, Any], key: str, parse: Any) -> Any:
 
 
 def conversation(value: list[Any]) -> tuple[Message, ...]:
-  """A list of messages, none of them empty but system messages, left out."""
+  """A list of messages; empty system messages are left out."""
   if not value:
     raise Fault("an empty list where messages belong")
   read = (_message(i, item) for i, item in enumerate(value))
@@ -194,23 +200,57 @@ def conversation(value: list[Any]) -> tuple[Message, ...]:
     raise Fault("no message that says anything")
   for i, (before, after) in enumerate(itertools.pairwise(messages)):
     if before.role == after.role == "assistant":
-      raise Fault(f"messages {i} and {i + 1}: two assistant turns in a row")
+      raise Fault(
+        f"messages {i} and {i + 1}: two assistant turns in a row; join them"
+      )
   return messages
+
+
+def messages_of(prompt: str | Sequence[Any]) -> Prompt:
+  """A prompt from Python as a `Prompt`.
+
+  Args:
+    prompt: text; or turns, each a (role, content) pair or a message with
+      "role", "content" and so on, as in data.
+
+  Raises:
+    UserError: for a message that data could not have.
+  """
+  if isinstance(prompt, str):
+    return prompt
+  turns = [
+    dict(turn) if isinstance(turn, Mapping) else Message(*turn)
+    for turn in prompt
+  ]
+  try:
+    if any(isinstance(turn, dict) for turn in turns):
+      return _from_messages(turns)
+    return tuple(
+      message_parts.tools(turn.content) if turn.role == TOOLS else turn
+      for turn in turns
+      if isinstance(turn, Message)
+    )
+  except Fault as fault:
+    raise UserError(f"a prompt's conversation: {fault}") from None
+
+
+def _from_messages(turns: list[dict[str, Any] | Message]) -> Prompt:
+  """Messages as data has them, pairs and tools among them."""
+  items = [
+    turn._asdict() if isinstance(turn, Message) else turn for turn in turns
+  ]
+  tools = [item["content"] for item in items if item.get("role") == TOOLS]
+  rest = [item for item in items if item.get("role") != TOOLS]
+  return (*map(message_parts.tools, tools), *conversation(rest))
 
 
 def metadata(value: Any) -> Iterator[str]:
   """Yields the keys of a conversation's messages that are not read."""
   for item in value if isinstance(value, list) else ():
     for key, held in item.items() if isinstance(item, dict) else ():
-      if key not in ("role", "content") and not is_empty(held):
+      read = message_parts.keys_of(item.get("role"))
+      if key not in ("role", "content", *read) and not is_empty(held):
         yield str(key)
-
-
-def is_empty(value: Any) -> bool:
-  """Whether a value says as little as null; 0 and False do not."""
-  if isinstance(value, str):
-    return value.strip() in ("", "null", "[]", "{}")
-  return value is None or (isinstance(value, list | dict) and not value)
 
 
 def _message(i: int, item: Any) -> Message | None:
@@ -218,38 +258,99 @@ def _message(i: int, item: Any) -> Message | None:
   if not isinstance(item, dict):
     raise Fault(f"{where} is {describe(item)}, not an object of role, content")
   keys = sorted(str(k) for k, v in item.items() if v is not None)
-  if "role" not in keys or "content" not in keys:
+  role = item.get("role")
+  more = message_parts.more(item, where) if "role" in keys else {}
+  if "role" not in keys or not ("content" in keys or more):
     raise Fault(
-      f"{where} has {', '.join(map(repr, keys)) or 'no keys'} where 'role' "
-      "and 'content' belong"
-    )
-  extra = [k for k in keys if k in _CONTENTS and not is_empty(item[k])]
-  if extra:
-    raise Fault(
-      f"{where} has {extra[0]!r}, which is not supported; write what the model "
-      "is to see into its content, or remove the key"
-    )
-  role = item["role"]
-  if role in _TOOL_ROLES:
-    raise Fault(
-      f"{where} has role {role!r}: conversations with tools are not supported "
-      f"(roles: {', '.join(READ_ROLES)})"
+      f"{where} has {', '.join(map(quote, keys)) or 'no keys'} where 'role' "
+      f"and 'content' belong{_keys_cure(keys)}"
     )
   if role not in READ_ROLES:
     raise Fault(
-      f"{where} has role {quote(role)}"
-      f"{suggest(str(role).lower(), READ_ROLES)} (roles: "
+      f"{where} has role {quote(role)}{_role_cure(role)} (roles: "
       f"{', '.join(READ_ROLES)})"
     )
   try:
-    content = text(item["content"])
+    content = message_parts.content(item.get("content"))
   except Fault as fault:
     raise Fault(f"{where} ({role}): {fault}") from None
+  if more:
+    return Message(role, message_parts.join(content, more, where))
   if not content:
     if role in ("system", "developer"):
       return None
-    raise Fault(f"{where} ({role}) is empty")
+    if role != "tool":
+      raise Fault(f"{where} ({role}) is empty; write its text, or remove it")
   return Message(role, content)
+
+
+def _role_cure(role: Any) -> str:
+  known = _SPEAKERS.get(str(role).lower(), "")
+  if known in READ_ROLES:
+    return f"; did you mean {known!r}?"
+  return suggest(str(role).lower(), READ_ROLES)
+
+
+def _keys_cure(keys: list[str]) -> str:
+  if {"from", "value"} <= set(keys):
+    return (
+      "; ShareGPT's 'from' and 'value' are read in a column 'conversations' "
+      f"({option('columns', repr('conversations=COLUMN'))}), elsewhere "
+      "rename them"
+    )
+  return ""
+
+
+_SPEAKERS = {
+  "human": "user",
+  "user": "user",
+  "gpt": "assistant",
+  "chatgpt": "assistant",
+  "assistant": "assistant",
+  "bot": "assistant",
+  "model": "assistant",
+  "ai": "assistant",
+  "bard": "assistant",
+  "system": "system",
+  "function_call": "tool",
+  "observation": "tool",
+  "function": "tool",
+  "tool": "tool",
+}
+"""What data sets in ShareGPT's form call those who speak."""
+
+
+def sharegpt(value: Any, system: Any = None) -> tuple[tuple[Message, ...], str]:
+  """ShareGPT's `conversations`: messages of `from` and `value`.
+
+  Args:
+    value: the cell; messages of role and content are taken too.
+    system: of the column "system", the message that goes before them.
+  """
+  if not isinstance(value, list):
+    raise Fault(f"{describe(value)} where messages belong")
+  turns: list[Any] = []
+  for i, item in enumerate(value):
+    if isinstance(item, dict) and item.get("from") is not None:
+      others = {k: v for k, v in item.items() if k not in ("from", "value")}
+      speaker = str(item["from"])
+      if speaker.lower() not in _SPEAKERS:
+        raise Fault(
+          f"message {i} is from {quote(speaker)}, who is not known (human or "
+          "user, gpt or assistant, system)"
+        )
+      role = _SPEAKERS[speaker.lower()]
+      item = {**others, "role": role, "content": item.get("value")}
+      if item["content"] is None:
+        raise Fault(f"message {i} has no 'value'")
+    turns.append(item)
+  if not is_empty(system):
+    if any(isinstance(t, dict) and t.get("role") == "system" for t in turns):
+      raise Fault(
+        "a system message, and another in the column 'system'; keep one"
+      )
+    turns.insert(0, {"role": "system", "content": system})
+  return dialogue(turns)
 
 
 def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
@@ -259,17 +360,21 @@ def whole_conversation_or_text(value: Any) -> str | tuple[Message, ...]:
   messages = conversation(value)
   if messages[-1].role != "assistant":
     raise Fault(
-      f"the last message has role {messages[-1].role!r}, not 'assistant'"
+      f"the last message has role {messages[-1].role!r}, not 'assistant'; end "
+      "with the assistant's reply, which is what is learnt"
     )
   if len(messages) == 1:
-    raise Fault("one message alone, and no prompt column to go with it")
+    raise Fault(
+      "one message alone, and no prompt column to go with it; write the user's "
+      "turn before it"
+    )
   return messages
 
 
 def dialogue(value: Any) -> tuple[tuple[Message, ...], str]:
-  """A conversation that an assistant's turn ends: its prompt, and that turn."""
+  """Splits a conversation into prompt and last turn, the assistant's."""
   if not isinstance(value, list):
-    raise Fault(f"{describe(value)} where messages belong")
+    raise Fault(f"{describe(value)} where messages belong{_list_cure(value)}")
   messages = whole_conversation_or_text(value)
   assert not isinstance(messages, str)
   return messages[:-1], messages[-1].content
@@ -291,9 +396,15 @@ def split_pair(
   if isinstance(chosen, str) and isinstance(rejected, str):
     return _split_text(chosen, rejected)
   if isinstance(chosen, str) or isinstance(rejected, str):
-    raise Fault("one of chosen and rejected is text, the other a conversation")
+    raise Fault(
+      "one of chosen and rejected is text, the other a conversation; write "
+      "both in one way"
+    )
   if chosen[:-1] != rejected[:-1]:
-    raise Fault("what precedes the last message differs from that of rejected")
+    raise Fault(
+      "what precedes the last message differs from that of rejected; the two "
+      "sides must answer the same turns"
+    )
   return chosen[:-1], chosen[-1].content, rejected[-1].content
 
 
@@ -301,7 +412,7 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
   if chosen == rejected:
     raise Fault(
       "the same text as rejected, and no prompt column: the prompt cannot be "
-      "told from the completion"
+      "told from the completion; give a column 'prompt'"
     )
   shorter = min(len(chosen), len(rejected))
   cut = next((i for i in range(shorter) if chosen[i] != rejected[i]), shorter)
@@ -312,20 +423,3 @@ def _split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
     if cut > 0 and chosen[cut - 1] == " ":
       cut -= 1
   return chosen[:cut], chosen[cut:], rejected[cut:]
-
-
-def describe(value: Any) -> str:
-  """ "a list", "the number 3": what a cell holds; for messages."""
-  if value is None:
-    return "null"
-  if isinstance(value, bool):
-    return f"the boolean {str(value).lower()}"
-  if isinstance(value, int | float):
-    return f"the number {value}"
-  if isinstance(value, str):
-    return f"the text {quote(value)}"
-  if isinstance(value, list):
-    return "a list"
-  if isinstance(value, dict):
-    return "an object"
-  return f"a value of type {type(value).__name__}"

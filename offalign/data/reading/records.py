@@ -1,23 +1,39 @@
 """The canonical record that every file format becomes."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from offalign.data.reading.memory import Rows
+from offalign.errors import Sentence, marked
 
 FormName = Literal[
-  "traj", "label", "pairs", "groups", "sft", "messages", "ultrafeedback"
+  "traj",
+  "label",
+  "pairs",
+  "groups",
+  "sft",
+  "messages",
+  "ultrafeedback",
+  "sharegpt",
+  "alpaca",
 ]
 """What a table of feedback can hold; see `forms.FORMS`."""
 
 ROLES = ("system", "user", "assistant")
-READ_ROLES = (*ROLES, "developer")
+READ_ROLES = (*ROLES, "developer", "tool")
 """A template that has no developer is given a system message instead."""
+
+TOOLS = "tools"
+"""The role of a conversation's first message where it has tools: their JSON."""
 
 
 class Message(NamedTuple):
-  """One turn of a conversation; `role` is one of `READ_ROLES`."""
+  """One turn of a conversation.
+
+  Attributes:
+    role: one of `READ_ROLES`, or `TOOLS`.
+    content: its text; a `WholeMessage` where it has more than text.
+  """
 
   role: str
   content: str
@@ -25,13 +41,6 @@ class Message(NamedTuple):
 
 Prompt = str | tuple[Message, ...]
 """Plain text, or the turns that come before an assistant's reply."""
-
-
-def messages_of(prompt: str | Sequence[Sequence[str]]) -> Prompt:
-  """A prompt whose turns may be plain (role, content) pairs, as a `Prompt`."""
-  if isinstance(prompt, str):
-    return prompt
-  return tuple(Message(*turn) for turn in prompt)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +59,8 @@ class Record:
     source: "file:row", rows from 0; "the list:row" for rows in memory.
     behaviour_logps: one a completion, the sum of its tokens' log-probs (nats)
       under the policy that wrote it; or None where none were logged.
+    margin: of a pair, how much better the chosen completion was rated, in the
+      units of its scores; or None where none was logged.
   """
 
   prompt: Prompt
@@ -59,6 +70,7 @@ class Record:
   ranked: bool
   source: str
   behaviour_logps: tuple[float, ...] | None = None
+  margin: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +96,11 @@ class Problem:
     if isinstance(self.file, Rows):
       row = f"row {self.row} of {self.file}"
     return f"{row}{column}: {self.what}"
+
+  @property
+  def sentence(self) -> Sentence:
+    """The text of `str`, with the options that `what` names."""
+    return Sentence(str(dataclasses.replace(self, what=marked(self.what))))
 
 
 def quote(value: object, limit: int = 40) -> str:

@@ -1,18 +1,25 @@
-"""Files or rows -> a table of records; all that is wrong is accounted for."""
+"""Load a table: files or rows -> records, every bad row accounted for.
+
+Above 300 lines, since what is odd is counted and put into words side by side.
+"""
 
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from offalign.data.reading import forms, readers
+from offalign.data.reading import columns as columns_lib
+from offalign.data.reading import forms, proposals, readers
+from offalign.data.reading.intake import Intake
 from offalign.data.reading.memory import Source, as_path
 from offalign.data.reading.paths import DataPath, find
 from offalign.data.reading.records import Problem, Prompt, Record, count, quote
-from offalign.errors import UserError, marked, option
+from offalign.errors import Sentence, UserError, marked, option
 
 _LISTED = 10
+_SAMPLE = 200  # rows that are looked at for what a column may mean
 HUGE = 100_000
 """Characters; a longer completion is worth a look."""
 
@@ -57,19 +64,25 @@ def load(
   form: str | None = None,
   bad_rows: Literal["error", "skip"] = "error",
   int_labels: bool = False,
+  columns: str | Mapping[str, str] | None = None,
 ) -> Table:
   """Reads data of any accepted form, and checks every row of it.
 
   Args:
-    path: a .parquet, .jsonl or .jsonl.gz file; a folder, glob or
-      comma-separated list of such files, all of one form; a data set of the
-      Hugging Face hub as "org/name" or "org/name:split"; or rows in memory:
-      a list of dicts, or a `datasets.Dataset`.
-    form: "traj", "label", "pairs", "groups", "sft", "messages" or
-      "ultrafeedback"; None = told by the columns.
+    path: a .parquet, .arrow, .jsonl, .json, .csv or .tsv file (those of text
+      also .gz); a folder that `save_to_disk` wrote; a table of an SQLite
+      database as "log.db::thumbs", or a query as "log.db::SELECT ..."; a
+      folder, glob or comma-separated list of files, all of one form; a data
+      set of the Hugging Face hub as "org/name" or "org/name:split"; or rows
+      in memory: a list of dicts, or a `datasets.Dataset`.
+    form: "traj", "label", "pairs", "groups", "sft", "messages",
+      "ultrafeedback", "sharegpt" or "alpaca"; None = told by the columns.
     bad_rows: "error" refuses the data if any row is bad; "skip" leaves bad
       rows out and returns what is wrong with them.
     int_labels: take the numbers 0 and 1 for labels.
+    columns: columns of other names that are read as those of the form, such
+      as "completion=response, label=thumb:up/down" or {"completion":
+      "response"}; see `columns`.
 
   Raises:
     UserError: for bad rows (the first few and their number), for a file that
@@ -81,16 +94,19 @@ def load(
       f"{option('bad_rows')} must be 'error' or 'skip', not {bad_rows!r}"
     )
   sources = find(as_path(path))
-  reading = _Reading(form, int_labels)
+  mapped = columns_lib.parse(columns_lib.as_text(columns))
+  reading = _Reading(form, int_labels, mapped)
   for source in sources.files or (sources.hub or "",):
     reading.add(readers.read(source))
   records, problems = reading.records, reading.problems
   bad = len({(p.file, p.row) for p in problems})
+  if reading.unrated and not records and not bad:
+    raise UserError(f"no row can be used: {reading.unrated_sentence}")
   if bad and (bad_rows == "error" or not records):
     complaint = _complaint(problems, bad, reading.rows, bool(records))
     raise UserError(complaint)
   reading.oddities["bad_rows"] = bad
-  _find_oddities(records, reading.oddities)
+  _find_oddities(records, reading.oddities, reading.places)
   summary = _summarise(sources, reading)
   return Table(tuple(records), summary, tuple(problems))
 
@@ -98,14 +114,21 @@ def load(
 class _Reading:
   """What has been read from the files so far."""
 
-  def __init__(self, form: str | None, int_labels: bool):
+  def __init__(
+    self, form: str | None, int_labels: bool, mapped: columns_lib.ColumnMap
+  ):
     self.records: list[Record] = []
     self.problems: list[Problem] = []
     self.oddities: collections.Counter[str] = collections.Counter()
     self.unused: dict[str, None] = {}
     self.metadata: dict[str, None] = {}
-    self.rows = 0
+    self.rows = self.unrated = 0
+    self.unrated_sentence = ""
+    self.said: dict[str, None] = {}
+    self.places: dict[str, list[str]] = {}
+    self.warnings: dict[str, None] = {}
     self.form = ""
+    self._mapped = mapped
     self._wanted = form
     self._int_labels = int_labels
     self._first: tuple[str, set[str]] | None = None
@@ -117,30 +140,42 @@ class _Reading:
     self.problems += raw.problems
     if not raw.rows:
       return
-    form = forms.detect(raw.name, raw.columns, self._wanted)
-    parser = forms.RowParser(
-      raw.name, form, raw.columns, int_labels=self._int_labels
+    sample = list(itertools.islice(raw.rows.values(), _SAMPLE))
+    intake = Intake(
+      raw.name,
+      raw.columns,
+      lambda: sample,
+      form=self._wanted,
+      int_labels=self._int_labels,
+      mapped=self._mapped,
+      typed=raw.typed,
+      nested=raw.nested,
     )
-    if self._int_labels and "label" not in parser.used:
+    if self._int_labels and "label" not in intake.used:
       raise UserError(
         f"{option('int_labels')} is set, but {raw.name} has no column 'label' "
         "to read; leave it out"
       )
-    self._check_alike(raw.name, parser)
-    self.form = form.name
+    self._check_alike(raw.name, intake)
+    self.form = intake.form.name
     for number, row in raw.rows.items():
-      parsed = parser.parse(number, row)
+      parsed = intake.parse(number, row)
       if isinstance(parsed, Record):
         self.records.append(parsed)
-      else:
+      elif parsed:
         self.problems += parsed
-    self.oddities["prompts_set_aside"] += parser.set_aside
-    unused = (c for c in raw.columns if c not in parser.used)
-    self.unused.update(dict.fromkeys(unused))
-    self.metadata |= parser.metadata
+    intake.finish()
+    self.oddities["prompts_set_aside"] += intake.set_aside
+    self.unused.update(dict.fromkeys(intake.unused))
+    self.metadata |= intake.metadata
+    self.unrated += intake.unrated
+    self.unrated_sentence = self.unrated_sentence or intake.unrated_sentence()
+    self.said |= dict.fromkeys([*raw.notes, *intake.sentences()])
+    self.warnings |= dict.fromkeys(intake.warnings())
 
-  def _check_alike(self, name: str, parser: forms.RowParser) -> None:
-    columns = set(parser.used) - {"prompt"}
+  def _check_alike(self, name: str, intake: Intake) -> None:
+    # A file without margins is one of which no margin is known.
+    columns = set(intake.used) - {"prompt", forms.MARGIN}
     self._first = self._first or (name, columns)
     if columns != self._first[1]:
       one, other = (", ".join(sorted(c)) for c in (self._first[1], columns))
@@ -179,9 +214,18 @@ def _complaint(
 
 
 def _find_oddities(
-  records: Sequence[Record], counts: collections.Counter[str]
+  records: Sequence[Record],
+  counts: collections.Counter[str],
+  places: dict[str, list[str]],
 ) -> None:
-  """Counts what is legal but worth knowing."""
+  """Counts what is legal but worth knowing; of pairs, the first few rows."""
+
+  def note(key: str, record: Record, found: bool) -> None:
+    counts[key] += found
+    where = places.setdefault(key, [])
+    if found and len(where) < _LISTED:
+      where.append(record.source.rpartition(":")[2])
+
   seen = set()
   for record in records:
     texts = record.completions
@@ -193,15 +237,16 @@ def _find_oddities(
     counts["empty_completions"] += sum(not text for text in texts)
     counts["blank_completions"] += sum(text.isspace() for text in texts)
     counts["huge_completions"] += sum(len(text) > HUGE for text in texts)
-    key = (record.prompt, texts, record.rewards, record.labels)
+    key = (record.prompt, texts, record.rewards, record.labels, record.margin)
     counts["duplicate_rows"] += key in seen
     seen.add(key)
     if record.ranked:
-      counts["equal_pairs"] += texts[0] == texts[1]
-      rewards = record.rewards
-      counts["reversed_pairs"] += rewards is not None and (
-        rewards[0] < rewards[1]
-      )
+      note("equal_pairs", record, texts[0] == texts[1])
+      note("margins", record, record.margin is not None)
+      note("negative_margins", record, (record.margin or 0.0) < 0)
+      if (rewards := record.rewards) is not None:
+        note("reversed_pairs", record, rewards[0] < rewards[1])
+        note("tied_pairs", record, rewards[0] == rewards[1])
   counts["rows"] = len(records)
   counts["prompts"] = len({record.prompt for record in records})
   counts["completions"] = sum(len(r.completions) for r in records)
@@ -225,7 +270,17 @@ _SENTENCES = {
     "pair",
     "whose chosen reward is below the rejected one (kept in this order)",
   ),
+  "negative_margins": ("pair", "with a margin below 0 (kept in this order)"),
+  "tied_pairs": ("pair", "whose two rewards are equal (kept in this order)"),
 }
+
+
+def _named(rows: Sequence[str], total: int) -> str:
+  """ ": rows 3, 8": the first rows of a kind."""
+  if not rows:
+    return ""
+  more = f" and {total - len(rows):,} more" if total > len(rows) else ""
+  return f": row{'s' if total > 1 else ''} {', '.join(rows)}{more}"
 
 
 def _summarise(sources: DataPath, reading: _Reading) -> TableSummary:
@@ -249,13 +304,27 @@ def _summarise(sources: DataPath, reading: _Reading) -> TableSummary:
     passed = ", ".join(path.name for path in sources.passed_over)
     sentences.append(f"files not read: {passed}")
   if reading.unused:
-    sentences.append(f"columns not read: {', '.join(reading.unused)}")
+    names = ", ".join(proposals.shown(reading.unused))
+    sentences.append(f"columns not read: {names}")
   if reading.metadata:
     keys = ", ".join(map(quote, reading.metadata))
     sentences.append(f"keys of messages not read: {keys}")
+  lacking = rows - counts["margins"]
+  if counts["margins"] and lacking:
+    sentences.append(f"{count(lacking, 'pair')} without a margin")
+  sentences += map(Sentence, reading.said)
+  if reading.unrated:
+    counts["unrated_rows"] = reading.unrated
+    sentences.append(
+      f"{count(reading.unrated, 'row')} not rated, left out"
+      if len(files) > 1
+      else reading.unrated_sentence
+    )
   for key, (noun, what) in _SENTENCES.items():
     if counts[key]:
-      sentences.append(f"{count(counts[key], noun)} {what}")
+      where = _named(reading.places.get(key, ()), counts[key])
+      sentences.append(f"{count(counts[key], noun)} {what}{where}")
+  sentences += map(Sentence, reading.warnings)
   kept = {key: number for key, number in counts.items() if number}
   return TableSummary(form, kept, tuple(sentences))
 

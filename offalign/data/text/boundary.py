@@ -50,11 +50,13 @@ class Boundaries:
     template: conversations that the chat template does not format as their
       prompt followed by more text.
     across: cases where one token spans the boundary.
+    lost: `round_trip.Lost` flags of each reply that a template wrote.
   """
 
   checked: int = 0
   template: int = 0
   across: int = 0
+  lost: list[int] = dataclasses.field(default_factory=list)
 
   def after(self, prompt: np.ndarray, whole: np.ndarray) -> np.ndarray | None:
     """The tokens after the prompt, if `whole` starts with the prompt's tokens.

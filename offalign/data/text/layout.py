@@ -1,6 +1,7 @@
 """Prompts and completions as tokens, cut to size."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -8,13 +9,18 @@ import numpy as np
 import tqdm
 
 from offalign.data.reading.records import Prompt, count
-from offalign.data.text import conversations
+from offalign.data.text import role_markers
 from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
 from offalign.data.text.conversations import Conversations
 from offalign.data.text.plain_text import Texts
+from offalign.data.text.round_trip import lost_prompt
 from offalign.errors import UserError, marked, option
 
+LIMIT = 256
+"""Tokens that a run keeps of a prompt, and of a completion, by default."""
 _CHUNK = 1024  # texts tokenised at a time
+_NAMED = 10  # texts that cannot be encoded that an error names
+_SECONDS = 5.0  # for which more of them are looked for
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
@@ -25,13 +31,21 @@ class Unencodable(UserError):
   Attributes:
     index: of the prompt or the sequence.
     is_prompt: which of the two.
+    others: the next few that cannot be encoded either.
   """
 
-  def __init__(self, message: str, index: int, is_prompt: bool):
+  def __init__(
+    self,
+    message: str,
+    index: int,
+    is_prompt: bool,
+    others: tuple[int, ...] = (),
+  ):
     """`message` is what is wrong with it."""
     super().__init__(message)
     self.index = index
     self.is_prompt = is_prompt
+    self.others = others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +59,10 @@ class Encoded:
     cut_completions: how many completions were cut, and so lack their end.
     vanished: the completions that have text, but no token of it.
     sentences: what else is to be known.
+    lost_prompts: uint8, `round_trip.Lost` flags of each prompt.
+    lost_completions: uint8, those of each completion.
+    longest_completion: tokens of the longest completion before any cut, its
+      end included.
   """
 
   prompts: list[np.ndarray]
@@ -53,6 +71,9 @@ class Encoded:
   cut_completions: int
   vanished: tuple[int, ...]
   sentences: tuple[str, ...]
+  lost_prompts: np.ndarray
+  lost_completions: np.ndarray
+  longest_completion: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +114,7 @@ class Layout:
     found = boundaries or Boundaries()
     with _progress(len(prompts) + len(sequences)) as bar:
       laid = _in_chunks(self._lay, prompts, bar, is_prompt=True)
+      settled = self._settle(laid, sequences)
       followed = _in_chunks(
         lambda turns: self._follow(turns, found),
         [(laid[q], text) for q, text in sequences],
@@ -107,17 +129,82 @@ class Layout:
       cut_y += len(y[i]) < len(whole)
       if sequences[i][1] and min(len(y[i]), len(whole) - 1) <= header:
         vanished.append(i)
-    said = [*found.sentences(), *self._about(laid)]
+    said = [*found.sentences(), *settled, *self._about(laid)]
     empty = sum(not text for _, text in sequences)
     if empty:
       said.append(f"{count(empty, 'completion')} of no text: only the end")
-    return Encoded(x, y, cut_x, cut_y, tuple(vanished), tuple(said))
+    talks = self.chat is not None
+    lost = [lost_prompt(at, max_prompt, by_template=talks) for at in laid]
+    replies = np.zeros(len(sequences), np.uint8)
+    if talks:
+      talk = [not isinstance(prompts[q], str) for q, _ in sequences]
+      replies[np.flatnonzero(talk)] = found.lost[len(found.lost) - sum(talk) :]
+    longest = max((len(whole) for whole, _ in followed), default=0)
+    return Encoded(
+      x,
+      y,
+      cut_x,
+      cut_y,
+      tuple(vanished),
+      tuple(said),
+      np.array(lost, np.uint8),
+      replies,
+      longest,
+    )
+
+  def cut_prompt(
+    self, prompt: Prompt, tokens: np.ndarray, limit: int
+  ) -> np.ndarray:
+    """See `Tokenizer.cut_prompt`."""
+    before, after = len(self.texts.before), len(self.texts.after)
+    if self.chat is not None and not isinstance(prompt, str):
+      starts = len(tokens) > 0 and tokens[0] == self.bos_id
+      before, after = int(starts), 0
+    room = max(limit - before - after, 0)
+    end = len(tokens) - after
+    if end - before <= room:
+      return tokens
+    return np.concatenate(
+      [tokens[:before], tokens[end - room : end], tokens[end:]]
+    )
+
+  def _settle(
+    self, laid: list[Laid], sequences: Sequence[tuple[int, str]]
+  ) -> list[str]:
+    """Puts empty blocks of thinking into prompts; says of how many."""
+    chat = self.chat
+    if chat is None or not chat.writes_blocks:
+      return []
+    replies: dict[int, list[str]] = {}
+    for q, text in sequences:
+      if not isinstance(laid[q].prompt, str):
+        replies.setdefault(q, []).append(text)
+    moved = mixed = 0
+    for q, texts in replies.items():
+      before = laid[q]
+      laid[q], differ = chat.settle(before, texts)
+      moved += laid[q] is not before
+      mixed += differ
+    said = []
+    if moved:
+      said.append(
+        f"{count(moved, 'conversation')}: the chat template writes an empty "
+        "block of thinking before the reply; it is part of the prompt and "
+        "not trained on"
+      )
+    if mixed:
+      said.append(
+        f"{count(mixed, 'conversation')} with replies that have thoughts and "
+        "replies that have none: the empty block of thinking that the chat "
+        "template writes is trained on, as the choice not to think"
+      )
+    return said
 
   def probe(self) -> str:
     """What changes where the same data becomes other tokens: the date."""
     if self.chat is None:
       return ""
-    return conversations.probe(self.chat.template)
+    return role_markers.written(self.chat.template)
 
   def _check(
     self,
@@ -157,7 +244,13 @@ class Layout:
         f"{count(without, 'conversation')}: the chat template writes no "
         "beginning-of-sequence token, and none was added"
       )
-    if chats and "strftime_now" in self.chat.template.source:
+    left_out = sum(map(self.chat.leaves_out, chats))
+    if left_out:
+      said.append(
+        f"{count(left_out, 'conversation')}: the chat template leaves out "
+        "reasoning of earlier turns, as when the model is asked"
+      )
+    if chats and self.chat.template.asks_the_date:
       said.append(
         "note: the chat template asks for the date, so that the same data "
         "may become other tokens on another day"
@@ -230,14 +323,33 @@ def _in_chunks(
     try:
       made += work(chunk)
     except UserError:
-      for i, item in enumerate(chunk, start):
-        try:
-          work([item])
-        except UserError as error:
-          raise Unencodable(marked(error), i, is_prompt) from error
+      refused = _refused(work, items, start)
+      if refused:
+        (first, error), *others = refused
+        numbers = tuple(number for number, _ in others)
+        raise Unencodable(marked(error), first, is_prompt, numbers) from error
       raise
     bar.update(len(chunk))
   return made
+
+
+def _refused(
+  work: Callable[[Sequence[_Item]], list[_Made]],
+  items: Sequence[_Item],
+  start: int,
+) -> list[tuple[int, UserError]]:
+  """The first few items from `start` on that `work` refuses, and why."""
+  found: list[tuple[int, UserError]] = []
+  until = time.monotonic() + _SECONDS
+  for i in range(start, len(items)):
+    try:
+      work([items[i]])
+    except UserError as error:
+      found.append((i, error))
+    late = time.monotonic() > until
+    if len(found) == _NAMED or (found and late):
+      break
+  return found
 
 
 def _either(

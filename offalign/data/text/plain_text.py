@@ -16,9 +16,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from offalign.data.reading.records import Prompt
+from offalign.data.reading.records import TOOLS, Message, Prompt
+from offalign.data.reading.whole_message import WholeMessage
 from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
 from offalign.data.text.special_tokens import Plain
+from offalign.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Texts:
         text = None if self.after else prompt
         laid.append(Laid(prompt, before, next(encoded), after, text))
         continue
+      _check(prompt)
       parts: list[np.ndarray] = []
       for message in prompt:
         role = message.role if message.role in self.markers else "system"
@@ -71,6 +74,9 @@ class Texts:
       turns: what `lay` made, and the texts of completions.
       found: counts.
     """
+    for at, y in turns:
+      if not isinstance(at.prompt, str):
+        _check([Message("assistant", y)])
     wholes = self.plain.encode([(at.text or "") + y for at, y in turns])
     followed = []
     for (at, y), ids in zip(turns, wholes, strict=True):
@@ -81,6 +87,19 @@ class Texts:
         body = _array(self.plain.inside(y))
       followed.append((np.append(body, np.int32(self.eos_id)), 0))
     return followed
+
+
+def _check(messages: Sequence[Message]) -> None:
+  """Refuses what only a chat template has a place for."""
+  for message in messages:
+    if message.role in (TOOLS, "tool") or isinstance(
+      message.content, WholeMessage
+    ):
+      raise UserError(
+        "the conversation has tools, tool calls or reasoning, and this "
+        "tokenizer has no chat template to write them; take one that has, "
+        "write them into the messages' content, or remove them"
+      )
 
 
 def _array(ids: Sequence[int]) -> np.ndarray:

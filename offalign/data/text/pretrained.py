@@ -1,13 +1,14 @@
 """Reading a tokenizer.json and the names of its special tokens."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
+from offalign.data.text import end_tokens
 from offalign.errors import UserError
+from offalign.files import read_object
 
 _NAMES = (
   "bos_token",
@@ -23,7 +24,14 @@ _SETTINGS = (
   "tokenizer_class",
   "role_markers",
   "is_encoder_decoder",
+  "template_vars",
 )
+END_IDS = "end_token_ids"
+"""Key of the end tokens that a model's own files name, see `end_tokens`."""
+
+
+TEMPLATES = ("chat_template", "tool_use_template")
+"""What the templates are called in what is known of a tokenizer."""
 
 
 def read(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
@@ -57,8 +65,30 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
   known |= {name: settings[name] for name in _SETTINGS if name in settings}
   _check_settings(known, file)
   _check_added(backend, config, file)
+  if ends := _ends(backend, known, config, model, file):
+    known[END_IDS] = ends
   known |= _template(config, file.parent)
   return backend, known
+
+
+def _ends(
+  backend: tokenizers.Tokenizer,
+  known: dict[str, Any],
+  config: dict[str, Any],
+  model: dict[str, Any],
+  file: Path,
+) -> list[int]:
+  """The end tokens but for eos_token that the files beside it name."""
+  generation = file.parent / "generation_config.json"
+  saved = {end_tokens.KEY: config.get(END_IDS)}
+  found = (
+    *end_tokens.ids_of(saved, str(file.parent / "tokenizer_config.json")),
+    *end_tokens.ids_of(_json(generation), str(generation)),
+    *end_tokens.ids_of(model, str(file.parent / "config.json")),
+  )
+  eos = special_id(backend, known, "eos_token")
+  ends = end_tokens.known(backend, tuple(dict.fromkeys(found)))
+  return [i for i in ends if i != eos]
 
 
 def _check_added(
@@ -92,6 +122,7 @@ def _check_settings(known: dict[str, Any], file: Path) -> None:
   """Refuses settings of a type that they cannot have."""
   kinds: dict[str, tuple[type, str]] = {
     "tokenizer_class": (str, "text"),
+    "template_vars": (str, "text"),
     "role_markers": (dict, "a JSON object"),
     "is_encoder_decoder": (bool, "true or false"),
   }
@@ -112,7 +143,7 @@ def _shown(value: Any) -> str:
 
 
 def _template(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-  """The default chat template, or the names of those that are none."""
+  """The chat templates, or the names of those that are not used."""
   found = config.get("chat_template") or {}
   templates: dict[str, str] = {}
   if isinstance(found, str):
@@ -132,8 +163,12 @@ def _template(config: dict[str, Any], folder: Path) -> dict[str, Any]:
   file = folder / "chat_template.jinja"
   if file.is_file():
     templates["default"] = _text(file)
+  if isinstance(config.get("tool_use_template"), str):
+    templates.setdefault("tool_use", config["tool_use_template"])
   if "default" in templates:
-    return {"chat_template": templates["default"]}
+    # As in `transformers`, the second is for conversations with tools.
+    named = zip(TEMPLATES, ("default", "tool_use"), strict=True)
+    return {key: templates[name] for key, name in named if name in templates}
   return {"chat_template_names": sorted(templates)} if templates else {}
 
 
@@ -150,15 +185,7 @@ def _text(path: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-  if not path.is_file():
-    return {}
-  try:
-    content = json.loads(_text(path))
-  except (ValueError, RecursionError) as error:
-    raise UserError(f"{path} is not valid JSON: {error}") from error
-  if not isinstance(content, dict):
-    raise UserError(f"{path} does not hold a JSON object")
-  return content
+  return read_object(path) if path.is_file() else {}
 
 
 def special_id(

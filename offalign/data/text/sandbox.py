@@ -79,7 +79,11 @@ class Sandbox(sandbox.ImmutableSandboxedEnvironment):
 
   def handle(self, *values: Any, times: int = 1) -> None:
     """Counts the characters of values, before something is done with them."""
-    self._work += times * sum(map(_size, values))
+    self.grow(times * sum(map(_size, values)))
+
+  def grow(self, size: int) -> None:
+    """Counts characters that are about to be handled or made."""
+    self._work += size
     if self._work > MAX_WORK:
       raise _TooMuch
 
@@ -92,32 +96,39 @@ class Sandbox(sandbox.ImmutableSandboxedEnvironment):
     """
     self.handle(*values)
     if name in _PADDING:
-      _check_widths(values)
+      _check_widths(values[1:])
     if name in ("format", "format_map"):
       _check_format(next((v for v in values if isinstance(v, str)), ""))
-    self._work += _growth(name, values)
-    if self._work > MAX_WORK:
-      raise _TooMuch
+    self.grow(_growth(name, values))
 
   def call(self, context: Any, function: Any, /, *args: Any, **kw: Any) -> Any:
     """Counts a call, and what the methods of texts and lists handle."""
     self.step()
+    for value in (*args, *kw.values()):
+      _compared(value)
     of = getattr(function, "__self__", None)
     if isinstance(of, str | list | tuple | dict):
       self.begin_operation(function.__name__, (of, *args, *kw.values()))
     return super().call(context, function, *args, **kw)
 
   def wrap_str_format(self, value: Any) -> Any:
-    """Looks at the format of `"...".format` before it is called."""
+    """Looks at the format of `"...".format`, and what it is to hold."""
     wrapped = super().wrap_str_format(value)
-    if wrapped is not None:
-      self.begin_operation("format", (value.__self__,))
-    return wrapped
+    if wrapped is None:
+      return None
+    name, form = value.__name__, value.__self__
+
+    def counted(*args: Any, **kw: Any) -> Any:
+      self.begin_operation(name, (form, *args, *kw.values()))
+      return wrapped(*args, **kw)
+
+    return counted
 
   def getitem(self, obj: Any, argument: Any) -> Any:
     """Counts what a slice copies."""
     if isinstance(argument, slice):
       self.handle(obj)
+    _compared(argument)  # a key is hashed, with all that it holds
     return super().getitem(obj, argument)
 
   def unsafe_undefined(self, obj: Any, attribute: str) -> jinja2.Undefined:
@@ -136,8 +147,11 @@ class Sandbox(sandbox.ImmutableSandboxedEnvironment):
       for one, times in ((left, right), (right, left)):
         if hasattr(one, "__len__") and isinstance(times, int):
           self.handle(one, times=max(times, 0))
+      if isinstance(left, int) and isinstance(right, int):
+        _check_digits(left, right)
     if operator == "%" and isinstance(left, str):
       _check_format(left)
+      self.grow(_growth("format", (left, right)))
     self.handle(left, right)
     return super().call_binop(context, operator, left, right)
 
@@ -147,20 +161,26 @@ class Sandbox(sandbox.ImmutableSandboxedEnvironment):
     """As jinja2 does, with every loop's passes counted."""
     tree = super()._parse(source, name, filename)
     for loop in list(tree.find_all(nodes.For)):
-      loop.iter = nodes.Filter(
-        loop.iter, _COUNTED, [], [], None, None
-      ).set_lineno(loop.lineno)
+      loop.iter = _through(_COUNTED, loop.iter)
     for joined in list(tree.find_all(nodes.Concat)):
-      parts: list[nodes.Expr] = []
-      for part in joined.nodes:
-        handled = nodes.Filter(part, _HANDLED, [], [], None, None)
-        handled.set_lineno(part.lineno)
-        parts.append(handled)
-      joined.nodes = parts
+      joined.nodes = [_through(_HANDLED, part) for part in joined.nodes]
+    for compared in list(tree.find_all(nodes.Compare)):
+      compared.expr = _through(_COMPARED, compared.expr)
+      for operand in compared.ops:
+        operand.expr = _through(_COMPARED, operand.expr)
+    for pair in list(tree.find_all(nodes.Pair)):
+      pair.key = _through(_COMPARED, pair.key)
     return tree
 
 
+def _through(name: str, part: Any) -> Any:
+  """A part of a template, put through a filter of ours."""
+  made = nodes.Filter(part, name, [], [], None, None)
+  return made.set_lineno(part.lineno)
+
+
 _COUNTED, _HANDLED = "offalign_counted", "offalign_handled"
+_COMPARED = "offalign_compared"
 _PADDING = (
   "batch",
   "center",
@@ -168,6 +188,7 @@ _PADDING = (
   "indent",
   "ljust",
   "rjust",
+  "round",
   "slice",
   "tojson",
   "truncate",
@@ -177,7 +198,12 @@ _PADDING = (
 """Methods and filters with an argument that says how wide or how many."""
 
 _WIDEST = 10_000
-_WIDE_FORMAT = re.compile(r"[%:][^%{}a-zA-Z]*(\d{5}|\*)|\{[^{}]*:[^{}]*\{")
+_MOST_BITS = 100_000  # of a whole number
+_WIDE_FORMAT = re.compile(
+  r"%(\([^()]*\))?[-+ #0]*(\d{5}|\*|\d*\.(\d{5}|\*))"  # %99999d, %*d, %.99999f
+  r"|%\([^()]*\("  # a key with brackets
+  r"|\{[^{}]*:[^{}]*(\d{5}|\{)"  # {:99999}, {:{}}
+)
 """A width of five digits, or one that is an argument."""
 
 
@@ -187,7 +213,9 @@ def _size(value: Any, most: int = MAX_STEPS) -> int:
   while waiting:
     one = waiting.pop()
     size += 1
-    if isinstance(one, str | bytes):
+    if isinstance(one, str):
+      size += len(one) if one.isascii() else 2 * len(one)  # or 4 bytes each
+    elif isinstance(one, bytes):
       size += len(one)
     elif isinstance(one, dict):
       waiting += [*one.keys(), *one.values()]
@@ -206,6 +234,12 @@ def _check_widths(values: Sequence[Any]) -> None:
       raise TooLong
 
 
+def _check_digits(*factors: int) -> None:
+  """Refuses a product of tens of thousands of digits."""
+  if sum(factor.bit_length() for factor in factors) > _MOST_BITS:
+    raise TooLong
+
+
 def _check_format(form: str) -> None:
   """Refuses a format such as "%99999d", "%*d", "{:99999}" or "{:{}}"."""
   if _WIDE_FORMAT.search(form):
@@ -219,6 +253,13 @@ def _growth(name: str, values: Sequence[Any]) -> int:
   if name == "replace" and len(texts) >= 3:
     whole, old, new, *_ = texts
     return whole.count(old) * len(new)
+  if name in ("format", "format_map") and values:
+    # A value may be named as often as there are places.
+    places = max(str(values[0]).count("{"), str(values[0]).count("%"))
+    held = [x for v in values[1:] for x in _members(v)]
+    return places * max(map(_size, held), default=0)
+  if name == "title":
+    return 20 * sum(map(_size, values))  # a list of its words
   if name == "join":
     return sum(map(_size, values)) * max(map(len, texts), default=0)
   if name == "translate":
@@ -231,6 +272,19 @@ def _growth(name: str, values: Sequence[Any]) -> int:
   if name == "wordwrap":
     return 100 * sum(map(_size, values))  # slow
   return 0
+
+
+def _members(value: Any) -> Sequence[Any]:
+  if isinstance(value, dict):
+    return list(value.values())
+  return value if isinstance(value, tuple) else [value]
+
+
+def _compared(value: Any) -> Any:
+  """Refuses what holds itself so often that to compare it has no end."""
+  if isinstance(value, list | tuple | dict):
+    _size(value)
+  return value
 
 
 @jinja2.pass_context
@@ -298,7 +352,10 @@ def environment() -> Sandbox:
   made.filters["tojson"] = _to_json
   for name, function in list(made.filters.items()):
     made.filters[name] = _bounded(made, name, function)
+  for name, function in list(made.tests.items()):
+    made.tests[name] = _bounded_test(function)
   made.filters[_COUNTED] = _counted
+  made.filters[_COMPARED] = _compared
   made.filters[_HANDLED] = _bounded(made, _HANDLED, _same)
   made.finalize = _bounded(made, "finalize", _same)
   made.globals["raise_exception"] = _raise
@@ -314,6 +371,18 @@ def _bounded(environment: Sandbox, name: str, function: Any) -> Any:
   @functools.wraps(function)
   def bounded(*args: Any, **kw: Any) -> Any:
     environment.begin_operation(name, (*args, *kw.values()))
+    return function(*args, **kw)
+
+  return bounded
+
+
+def _bounded_test(function: Any) -> Any:
+  """A test, such as `is eq`, that looks at what it compares."""
+
+  @functools.wraps(function)
+  def bounded(*args: Any, **kw: Any) -> Any:
+    for value in args:
+      _compared(value)
     return function(*args, **kw)
 
   return bounded

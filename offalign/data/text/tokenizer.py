@@ -16,7 +16,13 @@ import numpy as np
 import tokenizers
 
 from offalign.data.reading.records import Prompt
-from offalign.data.text import byte_level, conversations, pretrained
+from offalign.data.text import (
+  byte_level,
+  end_tokens,
+  pretrained,
+  role_markers,
+)
+from offalign.data.text import template_vars as variables
 from offalign.data.text.boundary import Boundaries
 from offalign.data.text.chat_template import ChatTemplate
 from offalign.data.text.conversations import Conversations
@@ -33,8 +39,9 @@ class Tokenizer:
     vocab_size: V, one more than the largest id.
     pad_id: fills what masks hide; may equal another id.
     eos_id: ends a completion of plain text.
-    end_ids: whatever may end a completion: eos_id, and the token that ends a
-      turn of the chat template where that is another.
+    end_ids: whatever may end a completion: eos_id, the tokens that end a turn
+      of the chat template, and one of tool calls, and those that the model's
+      generation_config.json and config.json name; each once.
     bos_id: or None.
   """
 
@@ -50,10 +57,15 @@ class Tokenizer:
     backend.no_padding()
     backend.encode_special_tokens = False
     pretrained.make_special(backend, pretrained.special_tokens(config).values())
+    named = tuple(config.get(pretrained.END_IDS, ()))
+    # Text that spells one of them must not end a completion.
+    pretrained.make_special(backend, end_tokens.added(backend, named))
     self._backend = backend
     self._config = config
     self.vocab_size = max(backend.get_vocab().values()) + 1
     eos = pretrained.special_id(backend, config, "eos_token")
+    if eos is None and named:
+      eos = named[0]
     if eos is None:
       raise UserError(
         "the tokenizer names no end-of-sequence token; add 'eos_token' to the "
@@ -65,25 +77,40 @@ class Tokenizer:
     self.bos_id = pretrained.special_id(backend, config, "bos_token")
     self._layout = self._make_layout()
     chat = self._layout.chat
-    ends = [eos] if chat is None else [eos, chat.end_id]
-    self.end_ids = tuple(dict.fromkeys(ends))
+    ends = [eos] if chat is None else [eos, chat.end_id, chat.call_end_id]
+    self.end_ids = tuple(dict.fromkeys([*ends, *named]))
 
   def _make_layout(self) -> Layout:
     config, backend = self._config, self._backend
-    template, end = None, None
+    template, end, call_end = None, None, None
     if "chat_template" in config:
       special = pretrained.special_tokens(config)
-      template = ChatTemplate(config["chat_template"], special)
-      end = conversations.find_end(backend, template)
-      if end is not None:
-        # Text that spells it must not end a turn.
-        pretrained.make_special(backend, [str(backend.id_to_token(end))])
-    apart = tokenizers.Tokenizer.from_str(backend.to_str())
+      with_tools = config.get("tool_use_template")
+      template = ChatTemplate(config["chat_template"], special, with_tools)
+      marks = []
+      # One that writes nothing is not tried further: it may be slow to fail.
+      if written := role_markers.written(template):
+        end = role_markers.find_end(backend, written)
+        call_end = role_markers.find_call_end(backend, template, end)
+        marks = role_markers.find(backend, template)
+      # Text that spells one must not begin or end a turn.
+      marks += [
+        str(backend.id_to_token(i)) for i in (end, call_end) if i is not None
+      ]
+      pretrained.make_special(backend, marks)
+    try:
+      apart = tokenizers.Tokenizer.from_str(backend.to_str())
+    except Exception as error:  # the library raises bare Exception
+      raise UserError(
+        f"the tokenizer.json contradicts itself ({error}); save it anew with "
+        "transformers"
+      ) from error
     plain = Plain(apart, config.get("unk_token"))
     chat = None
     if template is not None:
       end = self.eos_id if end is None else end
-      chat = Conversations(backend, plain, template, self.bos_id, end)
+      ends = end, end if call_end is None else call_end
+      chat = Conversations(backend, plain, template, self.bos_id, *ends)
     markers = pretrained.role_marker_ids(backend, config)
     before, after = pretrained.around(backend, config)
     texts = Texts(plain, markers, before, after, self.eos_id)
@@ -122,6 +149,35 @@ class Tokenizer:
     """
     return cls(*pretrained.read(Path(path).expanduser()))
 
+  def with_template_vars(self, text: str) -> "Tokenizer":
+    """The tokenizer whose chat template is given variables.
+
+    They are written into the template, so whoever has the tokenizer, an
+    exported one too, has them.
+
+    Args:
+      text: such as "enable_thinking=false"; see `template_vars.parse`.
+
+    Raises:
+      UserError: where there is no template, or it has no such variable.
+    """
+    templates = {
+      name: self._config[name]
+      for name in pretrained.TEMPLATES
+      if name in self._config
+    }
+    if not templates:
+      raise UserError(
+        f"{option('template_vars')} is set, but the tokenizer has no chat "
+        "template to read it; leave it out"
+      )
+    values = variables.parse(text)
+    variables.check(templates.values(), values)
+    for name, template in templates.items():
+      templates[name] = variables.fix(template, values)
+    config = self._config | templates | {"template_vars": text}
+    return Tokenizer(self._backend, config)
+
   def save(self, folder: str | Path) -> None:
     """Writes tokenizer.json and tokenizer_config.json into a folder."""
     folder = Path(folder)
@@ -141,6 +197,11 @@ class Tokenizer:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
   @property
+  def has_template(self) -> bool:
+    """Whether a chat template writes conversations."""
+    return self._layout.chat is not None
+
+  @property
   def probe(self) -> str:
     """What the chat template writes now; it may depend on the date."""
     return self._layout.probe()
@@ -148,6 +209,10 @@ class Tokenizer:
   def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
     """Tokens of each text, int32, with no special token added."""
     return self._layout.texts.plain.encode(texts)
+
+  def name_of(self, token: int) -> str:
+    """The vocabulary's entry of a token; "" where it has none."""
+    return self._backend.id_to_token(token) or ""
 
   def decode(self, ids: Iterable[int]) -> str:
     """Text of the tokens before the first end; special tokens are skipped."""
@@ -175,6 +240,18 @@ class Tokenizer:
         for text.
     """
     return self._layout.prompts(prompts, max_length)
+
+  def cut_prompt(
+    self, prompt: Prompt, tokens: np.ndarray, limit: int
+  ) -> np.ndarray:
+    """What `max_prompt=limit` leaves of a prompt's tokens.
+
+    Args:
+      prompt: the prompt.
+      tokens: all of its tokens, as `encode_rows` makes them without a limit.
+      limit: how many are kept, see `encode_prompts`.
+    """
+    return self._layout.cut_prompt(prompt, tokens, limit)
 
   def encode_rows(
     self,

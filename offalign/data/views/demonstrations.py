@@ -1,4 +1,4 @@
-"""Which completions of scored data are worth imitating."""
+"""Demonstrations from scored data: the best of n, or the top fraction."""
 
 from offalign.data.reading.records import count
 from offalign.data.views import feedback
@@ -8,7 +8,7 @@ from offalign.data.views.feedback import Notes, Scored
 def best_of_n(
   items: list[Scored], n: int, seed: int, notes: Notes
 ) -> list[Scored]:
-  """The best of n completions of each prompt, drawn by the seed.
+  """Takes the best of n completions of each prompt, drawn by the seed.
 
   Of equal ones the seed picks one. Nothing depends on the order of the data,
   but for the order of what is returned.
@@ -46,7 +46,7 @@ def best_of_n(
 def top_fraction(
   items: list[Scored], fraction: float, seed: int, notes: Notes
 ) -> list[Scored]:
-  """The share of all completions that has the highest rewards.
+  """Takes the share of all completions that has the highest rewards.
 
   Among equal rewards at the cut the seed picks, whatever their order.
 

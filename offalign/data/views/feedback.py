@@ -1,4 +1,4 @@
-"""Every completion once, with the reward and the label a loss needs."""
+"""Feedback by completion: each completion once, with what is known of it."""
 
 import dataclasses
 import hashlib
@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 
 from offalign.data.reading.records import Prompt, Record, count
-from offalign.errors import UserError
 
 NO_FEEDBACK = (
   "the data has prompts and completions alone; use data with rewards, labels, "
@@ -64,7 +63,7 @@ def group_by_prompt(items: Iterable[Scored]) -> list[list[Scored]]:
 
 
 def lot(item: Scored, seed: int) -> tuple[bytes, float]:
-  """What to sort by for an order by chance.
+  """A key to sort completions by in random order.
 
   It depends on the seed, the texts and the reward alone, so that the order of
   the data does not matter, and a run that goes on finds the same.
@@ -159,50 +158,3 @@ def mean(values: Sequence[float]) -> float:
 
 def _share(tally: _Tally) -> float | None:
   return tally.wins / tally.comparisons if tally.comparisons else None
-
-
-def with_rewards(
-  items: list[Scored], *, share_of_wins: bool, notes: Notes
-) -> list[Scored]:
-  """Gives every completion a reward.
-
-  Args:
-    items: completions of one form.
-    share_of_wins: whether their rewards come from comparisons.
-    notes: what is done is noted here.
-
-  Raises:
-    UserError: where nothing says how good they are.
-  """
-  if share_of_wins:
-    rated = [item for item in items if item.reward is not None]
-    unrated = len(items) - len(rated)
-    whole = sum(item.reward in (0.0, 1.0) for item in rated)
-    notes.add(
-      "rewards made from pairs: a completion's share of its comparisons won "
-      f"({whole:,} of {len(rated):,} won all or none)",
-      rewards_made=len(rated),
-    )
-    if unrated:
-      notes.add(
-        f"{count(unrated, 'completion')} left out: compared only with the "
-        "same text",
-        completions_uncompared=unrated,
-      )
-    return rated
-  if items[0].reward is not None:
-    logged = [item.value for item in items]
-    notes.add(
-      f"rewards as logged: mean {mean(logged):.4g}, from {min(logged):.4g} to "
-      f"{max(logged):.4g}"
-    )
-    return items
-  if items[0].label is None:
-    raise UserError(f"this loss needs rewards, and {NO_FEEDBACK}")
-  desirable = sum(bool(item.label) for item in items)
-  notes.add(
-    f"rewards made from labels: 1 for true ({desirable:,}), 0 for false "
-    f"({len(items) - desirable:,})",
-    rewards_made=len(items),
-  )
-  return [dataclasses.replace(i, reward=float(bool(i.label))) for i in items]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from offalign.data.reading.records import Record
 from offalign.data.views.labels import LABEL_RULES, LabelRule
@@ -32,8 +32,8 @@ class ViewOptions:
   Attributes:
     pairs: how scored completions of a prompt are paired, for losses on
       pairs; default all.
-    min_margin: least difference between the rewards of a pair, for losses on
-      pairs; closer pairs are dropped and counted.
+    min_margin: least difference between the rewards of a pair, or least
+      margin, for losses on pairs; closer pairs are dropped and counted.
     label_rule: how rewards become labels, for losses that need labels;
       default given where labels or pairs are logged, else global_mean.
     label_threshold: the reward above which a completion is labelled true, in
@@ -44,6 +44,9 @@ class ViewOptions:
       feedback.
     top_fraction: train on this share of the completions, those with the
       highest rewards. For losses that read no feedback.
+    train_on: which turns of the assistant in a conversation are trained on,
+      the "last" (default) or "all"; "all" makes a row of each, for losses
+      and data without feedback.
   """
 
   pairs: PairRule | None = None
@@ -53,6 +56,7 @@ class ViewOptions:
   group_size: int | None = None
   best_of_n: int | None = None
   top_fraction: float | None = None
+  train_on: Literal["last", "all"] | None = None
 
   @property
   def selects(self) -> bool:
@@ -60,7 +64,7 @@ class ViewOptions:
     return self.best_of_n is not None or self.top_fraction is not None
 
   def check(self, kind: Kind, wants: Needs, first: Record) -> None:
-    """Refuses unknown values, and options that nothing would read.
+    """Checks the options: refuses unknown values, and what nothing reads.
 
     Raises:
       UserError: naming the option.
@@ -75,7 +79,7 @@ class ViewOptions:
     reason = None
     if kind is not Kind.PAIR:
       reason = "this loss does not take pairs"
-    elif first.rewards is None:
+    elif first.rewards is None and first.margin is None:
       reason = "the data has no rewards"
     _refuse("min_margin", self.min_margin, reason)
     reason = None
@@ -92,11 +96,14 @@ class ViewOptions:
       reason = "the data says nothing about which completions are better"
     _refuse("best_of_n", self.best_of_n, reason)
     _refuse("top_fraction", self.top_fraction, reason)
+    if self.train_on == "all":
+      _refuse_all(kind, wants, first)
 
   def _check_values(self) -> None:
     for name, value, valid in (
       ("pairs", self.pairs, get_args(PairRule)),
       ("label_rule", self.label_rule, LABEL_RULES),
+      ("train_on", self.train_on, ("last", "all")),
     ):
       if value is not None and value not in valid:
         raise UserError(
@@ -136,10 +143,31 @@ def _refuse(name: str, value: object, reason: str | None) -> None:
     raise UserError(f"{option(name)} is set, but {reason}; leave it out")
 
 
+def _refuse_all(kind: Kind, wants: Needs, first: Record) -> None:
+  """Refuses to train on all turns where feedback is of the last one."""
+  reason = None
+  if kind is not Kind.SINGLE or wants.rewards or wants.labels:
+    reason = (
+      "this loss reads feedback, which is of a conversation's last turn; "
+      "imitate all turns first (sft), then train on the feedback"
+    )
+  elif _has_feedback(first):
+    reason = (
+      "the data has feedback, which is of a conversation's last turn; use "
+      "data without it, whose turns are all worth imitating"
+    )
+  elif isinstance(first.prompt, str):
+    reason = "the data holds plain text, not conversations"
+  if reason:
+    raise UserError(
+      f"{option('train_on', 'all')}, but {reason}, or leave it out"
+    )
+
+
 def for_each(
   options: ViewOptions, trained: Sequence[Record], held: Sequence[Record] = ()
 ) -> list[ViewOptions]:
-  """The options for several tables that one loss reads.
+  """Options for each of several tables that one loss reads.
 
   An option is left out for a table whose form it cannot apply to, but only
   where it applies to another that is trained on: one that nothing reads
@@ -167,11 +195,11 @@ def for_each(
 
 def _applies(name: str, options: ViewOptions, first: Record) -> bool:
   scored = first.rewards is not None
+  if name == "min_margin":
+    return scored or first.margin is not None
   rule = options.label_rule
   if name == "pairs":
     return not first.ranked
-  if name == "min_margin":
-    return scored
   if name == "label_rule":
     return first.ranked or scored
   if name == "label_threshold":
@@ -180,6 +208,8 @@ def _applies(name: str, options: ViewOptions, first: Record) -> bool:
     return first.ranked or scored
   if name in ("best_of_n", "top_fraction"):
     return _has_feedback(first)
+  if name == "train_on":
+    return not _has_feedback(first) and not isinstance(first.prompt, str)
   return True
 
 

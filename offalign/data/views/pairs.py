@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from offalign.data.reading.records import Record, count
-from offalign.data.views import feedback
+from offalign.data.views import feedback, margins, rewards
 from offalign.data.views.feedback import Notes, Scored
 from offalign.data.views.rows import Needs, Row, check_feedback, row_of
-from offalign.errors import option
+from offalign.errors import UserError, option
 
 PairRule = Literal["all", "best_worst", "best_random", "adjacent", "random"]
 PAIRS_OF = {
@@ -29,12 +29,18 @@ def given_pairs(
   notes: Notes,
   min_margin: float | None = None,
 ) -> list[Row]:
-  """Pairs as they are; those of one text twice are ties."""
+  """Takes pairs as they are in the data; a text beside itself is a tie.
+
+  Raises:
+    UserError: where the size of preferences matters, and is not known.
+  """
   logged = records[0].rewards is not None
+  sized = wants.rewards or wants.margins or min_margin is not None
+  rated = logged or any(r.margin is not None for r in records)
   differing = [
     r
     for r in records
-    if r.completions[0] != r.completions[1] or (logged and wants.rewards)
+    if r.completions[0] != r.completions[1] or (rated and wants.rewards)
   ]
   same = len(records) - len(differing)
   if same:
@@ -42,16 +48,18 @@ def given_pairs(
       f"{count(same, 'pair')} dropped: chosen and rejected are the same text",
       same_text_dropped=same,
     )
-  kept = differing
+  gaps = margins.of_all(differing) if sized else [0.0] * len(differing)
+  kept = list(zip(differing, gaps, strict=True))
   if min_margin is not None:
-    kept = [r for r in differing if _margin(r) >= min_margin]
+    kept = [(r, gap) for r, gap in kept if gap >= min_margin]
   _note_close(len(differing) - len(kept), min_margin, notes)
   if len(kept) < len(records):
     notes.counts["completions_unused"] = 2 * (len(records) - len(kept))
-  if wants.rewards and not logged:
+  as_rewards = wants.rewards and not logged
+  if as_rewards:
     notes.add(
-      "rewards made from pairs: 1 for chosen, 0 for rejected",
-      rewards_made=2 * len(kept),
+      "margins are read as rewards: the margin for chosen, 0 for rejected, and "
+      "not normalised"
     )
   if wants.labels:
     notes.add(
@@ -62,20 +70,16 @@ def given_pairs(
     Row(
       r.prompt,
       r.completions,
-      r.rewards if logged else ((1.0, 0.0) if wants.rewards else None),
+      r.rewards if logged else ((gap, 0.0) if as_rewards else None),
       (True, False) if wants.labels else None,
       (f"{r.source}[0]", f"{r.source}[1]"),
+      gap=gap if wants.margins else None,
+      rewards_are_margins=as_rewards,
     )
-    for r in kept
+    for r, gap in kept
   ]
-  if logged:
-    _note_margins(rows, notes)
+  _note_margins(rows, notes)
   return rows
-
-
-def _margin(record: Record) -> float:
-  assert record.rewards is not None
-  return record.rewards[0] - record.rewards[1]
 
 
 def made_pairs(
@@ -87,12 +91,18 @@ def made_pairs(
   min_margin: float | None = None,
   seed: int = 0,
 ) -> list[Row]:
-  """Pairs of completions of one prompt, the better one first."""
+  """Makes pairs of a prompt's completions, the better one first."""
   check_feedback(records, "pairs")
   items = feedback.flatten(records, notes)
   logged = items[0].reward is not None
+  if wants.margins and not logged:
+    raise UserError(
+      "this loss reads by how much the chosen completion is better, and labels "
+      "say no more than which is: log scores in place of labels, or take a "
+      "loss or an option that needs the order alone"
+    )
   if not logged:
-    items = feedback.with_rewards(
+    items = rewards.with_rewards(
       items, share_of_wins=False, notes=notes if wants.rewards else Notes()
     )
   rows: list[Row] = []
@@ -117,6 +127,7 @@ def made_pairs(
         rewards=row.rewards if logged or wants.rewards else None,
         labels=(True, False) if wants.labels else None,
         behaviour_logps=row.behaviour_logps if wants.behaviour_logps else None,
+        gap=row.margin if wants.margins else None,
       )
     )
   notes.add(f"pairs made of {PAIRS_OF[rule]} ({option('pairs', repr(rule))})")
@@ -134,7 +145,7 @@ def made_pairs(
 
 
 def _alike(a: Scored, b: Scored) -> str:
-  """Why a comparison of two says nothing; "" if it does."""
+  """Why two completions make no pair: "tie", "same_text", or "" if they do."""
   if a.value == b.value:
     return "tie"
   return "same_text" if a.completion == b.completion else ""
@@ -163,7 +174,7 @@ def _couples(
 def _note_ties(
   ties: int, same: int, what: str, kept: bool, notes: Notes
 ) -> None:
-  """Pairs that a comparison says nothing about, but a difference may."""
+  """Notes ties, and pairs of one text; losses on rewards may keep them."""
   verb = "kept" if kept else "dropped"
   done = f"{verb}: this loss reads rewards" if kept else verb
   if ties:
@@ -186,12 +197,12 @@ def _note_close(close: int, min_margin: float | None, notes: Notes) -> None:
 
 
 def _note_margins(rows: Sequence[Row], notes: Notes) -> None:
-  margins = [row.margin for row in rows if row.margin is not None]
-  if margins:
+  found = [row.margin for row in rows if row.margin is not None]
+  if found:
     notes.add(
       f"margins (chosen less rejected reward): mean "
-      f"{feedback.mean(margins):.4g}, from {min(margins):.4g} to "
-      f"{max(margins):.4g}"
+      f"{feedback.mean(found):.4g}, from {min(found):.4g} to "
+      f"{max(found):.4g}"
     )
 
 

@@ -21,7 +21,7 @@ class Origin(NamedTuple):
 
 
 def origins(source: str) -> tuple[Origin, ...]:
-  """The places that a "file:row" or "file:row[k]" names, joined by commas.
+  """Parses "file:row" and "file:row[k]", joined by commas, into places.
 
   The name of a file may have commas and colons, but not ":3," with a number.
 

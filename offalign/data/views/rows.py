@@ -22,6 +22,9 @@ class Row:
     labels: K, or None.
     sources: K, each "file:row", see `feedback.Scored`.
     behaviour_logps: K, or None where not logged or not needed.
+    gap: of a pair, its margin, for losses that read margins; else None.
+    rewards_are_margins: whether `rewards` are a pair's logged margin and 0,
+      in place of rewards that were not logged; they are not normalised.
   """
 
   prompt: Prompt
@@ -30,6 +33,8 @@ class Row:
   labels: tuple[bool, ...] | None
   sources: tuple[str, ...]
   behaviour_logps: tuple[float, ...] | None = None
+  gap: float | None = None
+  rewards_are_margins: bool = False
 
   @property
   def origins(self) -> tuple[tuple[Origin, ...], ...]:
@@ -38,7 +43,12 @@ class Row:
 
   @property
   def margin(self) -> float | None:
-    """Of a pair: the chosen reward less the rejected one, where known."""
+    """Of a pair: the chosen reward less the rejected one, where known.
+
+    It is in the units of the logged rewards, or of the column 'margin'.
+    """
+    if self.gap is not None:
+      return self.gap
     if self.rewards is None or len(self.rewards) != 2:
       return None
     return self.rewards[0] - self.rewards[1]
@@ -51,27 +61,29 @@ class Needs:
   rewards: bool
   labels: bool
   behaviour_logps: bool = False
+  margins: bool = False
 
   @classmethod
   def of(cls, needs: Iterable[str]) -> "Needs":
-    """Those of a loss with these `needs`, means over the batch among them."""
+    """Needs of a loss that declares these columns or means of them."""
     found = set(needs)
     return cls(
       rewards=bool({"rewards", "reward_mean"} & found),
       labels=bool({"labels", "desirable_length_mean"} & found),
       behaviour_logps="behaviour_logps" in found,
+      margins="margins" in found,
     )
 
 
 def check_feedback(records: Sequence[Record], what: str) -> None:
-  """Refuses to compare completions about which nothing is known."""
+  """Refuses data without feedback, for losses that compare completions."""
   first = records[0]
   if not first.ranked and first.rewards is None and first.labels is None:
     raise UserError(f"this loss takes {what}, and {feedback.NO_FEEDBACK}")
 
 
 def row_of(items: Sequence[Scored]) -> Row:
-  """The row of K completions of one prompt."""
+  """Makes a row of K completions of one prompt."""
   first = items[0]
   logged = [item.behaviour_logp for item in items]
   return Row(
@@ -87,7 +99,7 @@ def row_of(items: Sequence[Scored]) -> Row:
 def make_groups(
   items: list[Scored], group_size: int | None, notes: Notes
 ) -> list[Row]:
-  """Rows of K completions; long lists are cut into several rows."""
+  """Makes rows of K completions; cuts long lists into several rows."""
   groups = feedback.group_by_prompt(items)
   sizes = collections.Counter(len(group) for group in groups)
   size = group_size or max(

@@ -9,7 +9,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from offalign.data.reading.records import Record, count
-from offalign.data.views import demonstrations, feedback, labels
+from offalign.data.views import (
+  demonstrations,
+  feedback,
+  labels,
+  margins,
+  rewards,
+)
+from offalign.data.views.every_turn import every_turn
 from offalign.data.views.feedback import Notes, Scored
 from offalign.data.views.options import DEFAULTS, ViewOptions
 from offalign.data.views.pairs import given_pairs, made_pairs
@@ -57,7 +64,7 @@ class ViewSummary:
 
   @property
   def unused(self) -> dict[str, int]:
-    """Why completions are in no row -> how many.
+    """Reason -> how many completions are in no row for it.
 
     With `counts["completions_used"]` they add up to `counts["completions"]`,
     which is all that the data has: none is lost.
@@ -113,9 +120,10 @@ def view(
       "completions, and the data has no column 'behaviour_logps' (sums of "
       "token log-probs, in nats); log them, or use behaviour=reference"
     )
-  options.check(kind, wants, records[0])
+  options.check(kind, wants, margins.typical(records))
   notes = Notes()
   rows, threshold = _make_rows(records, kind, wants, options, notes, seed)
+  _note_unread_margins(records, kind, wants, options, notes)
   if not rows:
     done = "; ".join(notes.sentences)
     raise UserError(f"no row is left for this loss: {done}")
@@ -146,6 +154,8 @@ def _make_rows(
   if kind is Kind.GROUP:
     check_feedback(records, "groups")
   items, threshold = _rated(records, wants, options, notes, seed)
+  if options.train_on == "all":
+    items = every_turn(items, notes)
   if kind is Kind.SINGLE:
     return [row_of((item,)) for item in items], threshold
   return make_groups(items, options.group_size, notes), threshold
@@ -185,7 +195,7 @@ def _rated(
     "prompt_mean",
   )
   if wants.rewards or options.selects or (from_wins and by_mean):
-    items = feedback.with_rewards(items, share_of_wins=from_wins, notes=notes)
+    items = rewards.with_rewards(items, share_of_wins=from_wins, notes=notes)
   used = None
   if options.best_of_n is not None:
     items = demonstrations.best_of_n(items, options.best_of_n, seed, notes)
@@ -220,6 +230,23 @@ def _rated(
   ], used
 
 
+def _note_unread_margins(
+  records: Sequence[Record],
+  kind: Kind,
+  wants: Needs,
+  options: ViewOptions,
+  notes: Notes,
+) -> None:
+  if all(record.margin is None for record in records):
+    return
+  read = wants.rewards or wants.margins or options.min_margin is not None
+  if kind is not Kind.PAIR or not read:
+    notes.add(
+      "the margins of the pairs (column 'margin') are not read by this loss; "
+      "bradley_terry(margin=1.0) and rebel read them"
+    )
+
+
 def _note_rows(kind: Kind, rows: Sequence[Row], notes: Notes) -> None:
   prompts = len({row.prompt for row in rows})
   noun = {
@@ -241,7 +268,7 @@ def _note_rows(kind: Kind, rows: Sequence[Row], notes: Notes) -> None:
 def _note_use(
   records: Sequence[Record], rows: Sequence[Row], notes: Notes
 ) -> None:
-  """Accounts for every completion."""
+  """Notes how many completions are in rows, and how many are not."""
   given = sum(len(record.completions) for record in records)
   used = len({source for row in rows for source in row.sources})
   notes.counts |= {"completions": given, "completions_used": used}

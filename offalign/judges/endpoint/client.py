@@ -17,6 +17,7 @@ from offalign.judges.endpoint.answers import Answer
 
 _RETRIED = frozenset({408, 409, 425, 429})  # and all from 500
 _FILTERED = ("content_filter", "content_policy_violation")
+_MOST_TOKENS = 10**9  # of one answer; what is more is no count
 _LARGEST = 4 << 20  # bytes of an answer that are read
 
 
@@ -245,8 +246,7 @@ def _answer(parsed: Any) -> Answer | None:
     refused = bool(message.get("refusal")) or stopped
     usage = parsed.get("usage") or {}
     counts = [
-      # No bill is that long, and no database takes it.
-      min(int(usage.get(name) or 0), 2**53)
+      _tokens(usage.get(name))
       for name in ("prompt_tokens", "completion_tokens")
     ]
   except (
@@ -262,6 +262,12 @@ def _answer(parsed: Any) -> Answer | None:
     return None
   text = text.encode("utf-8", "replace").decode()  # half of a pair, perhaps
   return Answer(text, refused, *counts)
+
+
+def _tokens(count: Any) -> int:
+  """Tokens that were billed; 0 where what is said can be no such count."""
+  number = int(count or 0)
+  return number if 0 <= number <= _MOST_TOKENS else 0
 
 
 def _code(parsed: Any) -> str:

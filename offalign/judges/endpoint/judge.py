@@ -109,7 +109,8 @@ class EndpointJudge:
     Each comparison is in the mean, or in one of four counts: "malformed" (an
     answer that is no verdict), "refused" (the endpoint would not answer),
     "failed" (it could not, after all retries) and "capped" (not asked, as
-    `max_calls` was reached). Further counts: "identical" texts, which are
+    `max_calls` was reached). Further counts: "cut_answers", malformed ones as
+    long as `max_tokens`; "identical" texts, which are
     ties and are not asked about; "disagreed", the orders' verdicts are
     opposite; "calls" and "retried" of this comparison, "cached" answers, and
     "prompt_tokens" and "completion_tokens" of the calls, as billed.
@@ -120,7 +121,7 @@ class EndpointJudge:
     """
     check_lengths(prompts, a, b)
     items = list(zip(prompts, a, b, strict=True))
-    names = "identical disagreed cached calls retried prompt_tokens"
+    names = "identical disagreed cut_answers cached calls retried prompt_tokens"
     self._tally = dict.fromkeys((*names.split(), "completion_tokens"), 0)
     self._failures = 0
     before = self._client.calls, self._client.retried
@@ -218,7 +219,10 @@ class EndpointJudge:
       self._keep(key, answer)
     if answer.refused:
       return "refused"
-    return prompt_lib.read(answer.text) or "malformed"
+    said = prompt_lib.read(answer.text)
+    if said is None and answer.completion_tokens >= self.options.max_tokens:
+      self._add(cut_answers=1)
+    return said or "malformed"
 
   @property
   def _decoding(self) -> dict[str, int]:

@@ -1,11 +1,14 @@
 """The board as Markdown, with every row and number."""
 
+import re
 from collections.abc import Mapping, Sequence
 
+from offalign.errors import printable
 from offalign.leaderboard.board import Board, Entry, Group
 from offalign.leaderboard.ranking import budget_text
 from offalign.leaderboard.report import tables
 
+_LOSS = "loss"  # the column of code
 REPRODUCE = "python -m offalign.leaderboard DIR"
 
 
@@ -23,9 +26,9 @@ def render_markdown(
     this machine.
   """
   meta = board.meta
-  blocks = [f"# {meta.title}"]
+  blocks = [f"# {_plain(meta.title)}"]
   if meta.scale:
-    blocks.append(meta.scale)
+    blocks.append(_inert(meta.scale))
   if meta.verdicts:
     blocks += ["## Verdicts", _bullets(meta.verdicts)]
   blocks += ["## How to read the tables", _bullets(tables.legend(board.groups))]
@@ -37,31 +40,55 @@ def render_markdown(
     blocks += ["## Notes", _bullets(meta.notes)]
   blocks += ["## Environment", _bullets(tables.environments(board))]
   commands = [*filter(None, [meta.command]), REPRODUCE]
-  blocks += ["## How to reproduce", "```\n" + "\n".join(commands) + "\n```"]
-  return "\n\n".join(blocks) + "\n"
+  blocks += ["## How to reproduce", _fenced("\n".join(commands))]
+  return printable("\n\n".join(blocks)) + "\n"
+
+
+def _inert(text: str) -> str:
+  """Text from a row or meta.json, of which a viewer makes no HTML or link."""
+  return text.replace("<", "&lt;").replace("](", "]\\(")
+
+
+def _plain(text: str) -> str:
+  """`_inert`, in one line."""
+  text = _inert(text)
+  return re.sub(r"[\r\n\u2028\u2029]+(?=\S)", " ", text)
+
+
+def _code(text: str) -> str:
+  """Text between more backticks than it has in a row."""
+  fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+  pad = " " if text.startswith("`") or text.endswith("`") else ""
+  return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def _fenced(text: str) -> str:
+  fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+  return f"{fence}\n{text}\n{fence}"
 
 
 def _group(
   board: Board, group: Group, plots: Sequence[tuple[str, str]]
 ) -> list[str]:
-  blocks = [f"## {group.track}, {group.scenario}, {group.model}"]
+  blocks = [f"## {_plain(f'{group.track}, {group.scenario}, {group.model}')}"]
   shown = [*group.ranked, *group.controls]
   if shown:
     blocks.append(_entries(group, shown))
-  blocks.append(tables.caption(group))
+  blocks.append(_plain(tables.caption(group)))
   if group.controls:
-    names = ", ".join(entry.label for entry in group.controls)
+    names = _plain(", ".join(entry.label for entry in group.controls))
     blocks.append(f"Controls, not ranked: {names}.")
   if group.notes:
     blocks.append(_bullets(group.notes))
   for reason in dict.fromkeys(entry.reason for entry in group.unranked):
     same = [entry for entry in group.unranked if entry.reason == reason]
-    blocks.append(f"### Not ranked: {reason}")
+    blocks.append(f"### Not ranked: {_plain(reason)}")
     blocks.append(_entries(group, same, budget=True))
   if group.failures:
     blocks += ["### Failed runs", _failures(group)]
   for path, said in plots:
-    blocks += [f"![{said.partition(',')[0]}]({path})", said]
+    alt = _plain(said.partition(",")[0])
+    blocks += [f"![{alt}]({path})", _plain(said)]
   if group.duels:
     blocks += ["### Head to head", _duels(group)]
   points = board.meta.points(group.track, group.scenario, group.model)
@@ -77,8 +104,8 @@ def _entries(
 ) -> str:
   fields = tables.board_fields(group, entries)
   if any(entry.loss != entry.label for entry in entries):
-    losses = tuple(f"`{entry.loss}`" for entry in entries)
-    fields.insert(2, tables.Field("loss", losses, False))
+    losses = tuple(_code(entry.loss) for entry in entries)
+    fields.insert(2, tables.Field(_LOSS, losses, False))
   if budget:
     budgets = tuple(budget_text(entry.budget) for entry in entries)
     fields.append(tables.Field("budget", budgets, False))
@@ -88,12 +115,17 @@ def _entries(
 def table(fields: Sequence[tables.Field]) -> str:
   """Returns a Markdown table."""
   lines = [
-    [field.title for field in fields],
+    [_cell(field.title, field) for field in fields],
     ["---:" if field.numeric else ":---" for field in fields],
   ]
   for i in range(len(fields[0].cells)):
-    lines.append([field.cells[i].replace("|", "\\|") for field in fields])
+    lines.append([_cell(field.cells[i], field) for field in fields])
   return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(text: str, field: tables.Field) -> str:
+  shown = text if field.title == _LOSS else _plain(text)
+  return shown.replace("|", "\\|")
 
 
 def _failures(group: Group) -> str:
@@ -134,4 +166,4 @@ def _duel(group: Group, a: str, b: str) -> str:
 
 
 def _bullets(sentences: Sequence[str]) -> str:
-  return "\n".join(f"- {sentence}" for sentence in sentences)
+  return "\n".join(f"- {_plain(sentence)}" for sentence in sentences)

@@ -5,6 +5,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
+from offalign.errors import option, spoken
 from offalign.leaderboard import columns
 from offalign.leaderboard.board import Board, Entry, Group
 from offalign.leaderboard.meta import Point
@@ -162,7 +163,10 @@ def short_names(groups: Sequence[Group]) -> dict[str, str]:
 def caption(group: Group) -> str:
   """Says what the table is sorted by and which budget its ranks share."""
   if group.sort is None:
-    return "Nothing here has a metric that ranks by default: use --sort."
+    return spoken(
+      "Nothing here has a metric that ranks by default: choose one with "
+      f"{option('sort')}."
+    )
   order = "lowest" if group.sort.lower else "highest"
   text = f"Sorted by {group.sort.title}, {order} first."
   if group.budget and group.ranked:

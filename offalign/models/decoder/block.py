@@ -11,7 +11,7 @@ from offalign.types import Array
 
 
 class Block(nnx.Module):
-  """A decoder block: attention and MLP, each normed before and added."""
+  """A decoder block: attention and MLP, each normed and added."""
 
   def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
     d, inner = config.width, config.inner
@@ -27,15 +27,18 @@ class Block(nnx.Module):
     self.heads = config.heads
     self.groups = config.groups
     self.activation = config.activation
-    self.attention_norm = norm(config, d)
+    before, after = config.pre_norms, config.post_norms
+    self.attention_norm = norm(config, d) if before else None
     self.query = linear("query", d, queries)
     self.key = linear("key", d, keys)
     self.value = linear("value", d, keys)
     self.out = linear("out", queries, d, share)
-    on_heads, after = config.qk_norm, config.post_norms
-    self.query_norm = norm(config, config.head_size) if on_heads else None
-    self.key_norm = norm(config, config.head_size) if on_heads else None
-    self.mlp_norm = norm(config, d)
+    self.together = config.qk_norm == "all"
+    sizes = (queries, keys) if self.together else (config.head_size,) * 2
+    self.query_norm, self.key_norm = (
+      norm(config, size) if config.qk_norm else None for size in sizes
+    )
+    self.mlp_norm = norm(config, d) if before else None
     self.gate = linear("gate", d, inner) if config.gated else None
     self.up = linear("up", d, inner)
     self.down = linear("down", inner, d, share)
@@ -50,17 +53,21 @@ class Block(nnx.Module):
     cache: Any,
   ) -> tuple[Array, Any]:
     """[B, S, d] -> [B, S, d], and the layer's new cache."""
-    h = self.attention_norm(x)
-    q = layers.split_heads(self.query(h), self.heads)
-    k = layers.split_heads(self.key(h), self.groups)
+    h = _maybe(self.attention_norm, x)
+    q, k = self.query(h), self.key(h)
+    if self.together:
+      q, k = _maybe(self.query_norm, q), _maybe(self.key_norm, k)
+    q = layers.split_heads(q, self.heads)
+    k = layers.split_heads(k, self.groups)
     v = layers.split_heads(self.value(h), self.groups)
-    q, k = _maybe(self.query_norm, q), _maybe(self.key_norm, k)
+    if not self.together:
+      q, k = _maybe(self.query_norm, q), _maybe(self.key_norm, k)
     if rotation is not None:
       q, k = rotation(q), rotation(k)
     mixed, cache = attention(q, k, v, cache)
     branch = self.out(mixed.reshape(*x.shape[:-1], -1))
     x = x + _maybe(self.attention_post_norm, branch)
-    branch = self._mlp(self.mlp_norm(x))
+    branch = self._mlp(_maybe(self.mlp_norm, x))
     return x + _maybe(self.mlp_post_norm, branch), cache
 
   def _mlp(self, h: Array) -> Array:

@@ -38,8 +38,10 @@ class DecoderConfig:
     norm: "rms" or "layer".
     epsilon: what norms add to the mean square.
     plus_one: whether a norm's param is its scale minus one.
+    pre_norms: whether the inputs of attention and MLP are normed.
     post_norms: whether the outputs of attention and MLP are normed too.
-    qk_norm: whether each head's query and key are normed, before RoPE.
+    qk_norm: whether queries and keys are normed, before RoPE: each head's
+      alone ("head", or True), or all heads together ("all").
     biases: the linear maps that have a bias, among query, key, value, out,
       gate, up and down.
     embedding_scale: whether embeddings are multiplied by sqrt(d), rounded to
@@ -70,8 +72,9 @@ class DecoderConfig:
   norm: str = _switch("rms")
   epsilon: float = _switch(1e-6)
   plus_one: bool = _switch(False)
+  pre_norms: bool = _switch(True)
   post_norms: bool = _switch(False)
-  qk_norm: bool = _switch(False)
+  qk_norm: bool | Literal["head", "all"] = _switch(False)
   biases: tuple[str, ...] = _switch(())
   embedding_scale: bool = _switch(False)
   score_scale: float | None = _switch(None)

@@ -230,7 +230,7 @@ class Decoder(nnx.Module):
       x = x + self.position_embedding(where)
     else:
       rotations = positions.Rotation.each(
-        where, [rope.rates(config.head_size) for rope in _distinct(config)]
+        where, _distinct(config), config.head_size
       )
 
     def step(block: Block, x: Array, inputs: tuple[Layer, Any]) -> Any:
@@ -265,8 +265,13 @@ class Decoder(nnx.Module):
     view = look.prompt_view(seen, prefix_lm=self.config.prefix_lm)
     return self._run(prompts, where, look.of_prompts(self._attend, view, where))
 
+  @property
+  def max_positions(self) -> int | None:
+    """The longest prompt and completion together; see `DecoderConfig`."""
+    return self.config.max_positions
+
   def _check_length(self, length: int) -> None:
-    limit = self.config.max_positions
+    limit = self.max_positions
     if limit is not None and length > limit:
       raise UserError(
         f"prompt and completion take {length} positions, padding included, "

@@ -90,9 +90,15 @@ def check_tensors(
     if name in opened.tensors and not tensors_equal(
       opened.tensors[name], opened.tensors[original]
     ):
+      head = ""
+      if name.startswith("lm_head") or original.startswith("lm_head"):
+        head = (
+          f'; if both are meant, set "tie_word_embeddings" to false in its '
+          f"{CONFIG}"
+        )
       raise UserError(
         f"{opened.tensors[name].file}: tensor {name!r} differs from "
-        f"{original!r}, which it is to equal"
+        f"{original!r}, which it is to equal{head}"
       )
 
 

@@ -24,6 +24,7 @@ from offalign.models.hf.check_tensors import (
   expected_shapes,
   tensors_equal,
 )
+from offalign.models.hf.config_json import ignoring
 from offalign.models.hf.folder import (
   CONFIG,
   Folder,
@@ -46,6 +47,7 @@ def load(
   mesh: Mesh | None = None,
   dtype: str = "float32",
   spec: str | None = None,
+  ignore: str | None = None,
 ) -> tuple[Model, Params]:
   """Loads a model and its params from a model folder.
 
@@ -55,6 +57,7 @@ def load(
       `sharding.state_shardings` says; default: the first device.
     dtype: dtype of the params, "float32" or "bfloat16".
     spec: name of the model; default: "hf:" and the folder.
+    ignore: keys of config.json to leave out of account, with commas.
 
   Returns:
     The model and its params.
@@ -66,7 +69,11 @@ def load(
   if dtype not in ("float32", "bfloat16"):
     raise UserError(f"dtype must be float32 or bfloat16, not {dtype!r}")
   opened = open_folder(Path(folder))
-  family = architectures.find_family(opened.config, str(opened.path / CONFIG))
+  where = str(opened.path / CONFIG)
+  opened = dataclasses.replace(
+    opened, config=ignoring(opened.config, ignore, where)
+  )
+  family = architectures.find_family(opened.config, where)
   opened = _with_prefix(opened, family.prefix)
   config = _config(opened, family)
   model = describe(opened.config, spec=spec or f"hf:{folder}", tied=config.tied)
@@ -168,6 +175,11 @@ def write(
     SPELLED[dtype],
     max_shard_size,
   )
+  write_config(folder, config, dtype)
+
+
+def write_config(folder: Path, config: dict[str, Any], dtype: str) -> None:
+  """Writes config.json, with the dtype of the tensors beside it."""
   # Version 4 of transformers wrote torch_dtype; 5 writes dtype, reads both.
   key = "dtype" if "dtype" in config else "torch_dtype"
   (folder / CONFIG).write_text(
@@ -227,11 +239,13 @@ def describe(
   """
   family = architectures.find_family(config, where)
   ours = _configure(family, config, tied)
+  longest = config.get("max_position_embeddings")
   return functions.as_model(
     lambda rngs: family.module(ours, rngs=rngs),
     spec=spec,
     vocab_size=ours.vocab_size,
     width=ours.width,
+    max_positions=longest if isinstance(longest, int) else None,
   )
 
 

@@ -1,4 +1,4 @@
-"""Table of decoder families: Llama, Mistral, Qwen, Gemma, GPT-2.
+"""Table of decoder families: Llama, Qwen, Gemma, Phi-3, OLMo 2, GPT-2, ...
 
 A row of `KINDS` holds what a family fixes; `decoder_fields` reads what a
 checkpoint chooses in its config.json. Both become fields of a
@@ -52,6 +52,19 @@ _GEMMA_NAMES = _NAMES | {
   "mlp_post_norm": "model.layers.{}.post_feedforward_layernorm",
 }
 
+_OLMO2_NAMES = _NAMES | {
+  "attention_post_norm": "model.layers.{}.post_attention_layernorm",
+  "mlp_post_norm": "model.layers.{}.post_feedforward_layernorm",
+}
+
+_PHI3_NAMES = _NAMES | {
+  "query": "model.layers.{}.self_attn.qkv_proj",
+  "key": "model.layers.{}.self_attn.qkv_proj",
+  "value": "model.layers.{}.self_attn.qkv_proj",
+  "gate": "model.layers.{}.mlp.gate_up_proj",
+  "up": "model.layers.{}.mlp.gate_up_proj",
+}
+
 _GPT2_NAMES = {
   "embedding": "transformer.wte",
   "position_embedding": "transformer.wpe",
@@ -82,7 +95,8 @@ class Kind:
     epsilon: key of the norms' epsilon, and its default.
     names: our module -> name of its tensors, without .weight or .bias.
     transpose: whether linear maps are stored [out, in]; the head always is.
-    fused: modules that share a tensor, in the order of their outputs.
+    fused: groups of modules that share a tensor, in the order of their
+      outputs.
     irrelevant: keys of config.json that change nothing for this family.
     prefix: start of the tensors' names that checkpoints without the head
       lack.
@@ -99,7 +113,7 @@ class Kind:
   epsilon: tuple[str, float] = ("rms_norm_eps", 1e-6)
   names: Mapping[str, str] = dataclasses.field(default_factory=lambda: _NAMES)
   transpose: bool = True
-  fused: tuple[str, ...] = ()
+  fused: tuple[tuple[str, ...], ...] = ()
   irrelevant: tuple[str, ...] = ()
   prefix: str = "model."
 
@@ -178,6 +192,56 @@ KINDS: dict[str, Kind] = {
       decoder_fields.gemma3_caps,
     ),
   ),
+  "gemma": dataclasses.replace(
+    _GEMMA,
+    architecture="GemmaForCausalLM",
+    switches={"gated": True, "plus_one": True, "embedding_scale": True},
+    readers=(
+      decoder_fields.gemma_activation,
+      _BIASES,
+      decoder_fields.rope,
+      decoder_fields.causal_alone,
+    ),
+    names=_NAMES,
+    irrelevant=("hidden_act",),
+  ),
+  "olmo2": Kind(
+    architecture="Olmo2ForCausalLM",
+    tied=False,
+    switches={
+      "gated": True,
+      "pre_norms": False,
+      "post_norms": True,
+      "qk_norm": "all",
+    },
+    readers=(_SILU, _BIASES, decoder_fields.rope),
+    epsilon=("rms_norm_eps", 1e-5),
+    names=_OLMO2_NAMES,
+  ),
+  "phi3": Kind(
+    architecture="Phi3ForCausalLM",
+    tied=False,
+    switches={"gated": True},
+    readers=(_SILU, decoder_fields.phi3_window, decoder_fields.phi3_rope),
+    epsilon=("rms_norm_eps", 1e-5),
+    names=_PHI3_NAMES,
+    fused=(("query", "key", "value"), ("gate", "up")),
+    # Read with long RoPE alone, which is refused.
+    irrelevant=("original_max_position_embeddings",),
+  ),
+  "smollm3": Kind(
+    architecture="SmolLM3ForCausalLM",
+    tied=True,
+    switches={"gated": True},
+    readers=(
+      _SILU,
+      functools.partial(decoder_fields.biases, ("attention_bias", "mlp_bias")),
+      decoder_fields.smollm3_ropes,
+      decoder_fields.smollm3_windows,
+    ),
+    # What config.json says of windows where no layer has one.
+    irrelevant=("max_window_layers",),
+  ),
   "gpt2": Kind(
     architecture="GPT2LMHeadModel",
     tied=True,
@@ -200,7 +264,7 @@ KINDS: dict[str, Kind] = {
     epsilon=("layer_norm_epsilon", 1e-5),
     names=_GPT2_NAMES,
     transpose=False,
-    fused=("query", "key", "value"),
+    fused=(("query", "key", "value"),),
     # Scores are in float32 here anyway.
     irrelevant=("reorder_and_upcast_attn",),
     prefix="transformer.",
@@ -224,6 +288,8 @@ def from_hf(config: dict[str, Any]) -> DecoderConfig:
   name = read.choice("model_type", {name: name for name in KINDS})
   kind = KINDS[name]
   read.only("architectures", [kind.architecture])
+  if _is_own_code(config.get("auto_map"), kind.architecture):
+    read.take("auto_map")
   read.only("is_encoder_decoder", False)
   read.only("is_decoder", True, False)
   read.only("add_cross_attention", False)
@@ -243,21 +309,38 @@ def from_hf(config: dict[str, Any]) -> DecoderConfig:
   return DecoderConfig(family=name, **kind.switches, **fields)
 
 
+def _is_own_code(auto_map: Any, architecture: str) -> bool:
+  """Whether `auto_map` names classes of the architecture alone.
+
+  So do files that are older than the architecture's place in transformers.
+  """
+  stem = architecture.removesuffix("ForCausalLM")
+  return isinstance(auto_map, dict) and all(
+    isinstance(name, str) and name.rpartition(".")[2].startswith(stem)
+    for name in auto_map.values()
+  )
+
+
 def weight_map(config: DecoderConfig) -> dict[str, Source]:
   """Maps the path of each leaf of the params to its `Source`."""
   kind = KINDS[config.family or "llama"]
   shapes = jax.eval_shape(
     lambda: nnx.to_pure_dict(nnx.state(Decoder(config, rngs=nnx.Rngs(0))))
   )
+  shapes_of = traverse_util.flatten_dict(shapes)
   found = {}
-  for path, leaf in traverse_util.flatten_dict(shapes).items():
+  for path in shapes_of:
     *_, module, name = path
     stacked = path[0] == "layers"
     tensor = kind.names[module] + (".bias" if name == "bias" else ".weight")
     rows = None
-    if module in kind.fused:
-      first = kind.fused.index(module) * leaf.shape[-1]
-      rows = (first, first + leaf.shape[-1])
+    for group in kind.fused:
+      if module in group:
+        widths = [
+          shapes_of[(*path[:-2], each, name)].shape[-1]
+          for each in group[: group.index(module) + 1]
+        ]
+        rows = (sum(widths[:-1]), sum(widths))
     found["/".join(path)] = Source(
       tuple(tensor.format(i) for i in range(config.layers if stacked else 1)),
       stacked=stacked,

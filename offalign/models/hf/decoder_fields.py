@@ -9,6 +9,7 @@ from typing import Any
 
 from offalign.models.hf import rope_json
 from offalign.models.hf.config_json import ConfigJson
+from offalign.models.positions import NOPE
 
 Fields = dict[str, Any]
 
@@ -38,6 +39,12 @@ def biases(flags: tuple[str, ...], read: ConfigJson, _: Fields) -> Fields:
   return {"biases": sum(chosen, ())}
 
 
+def causal_alone(read: ConfigJson, _: Fields) -> Fields:
+  """Refuses a Gemma that sees later tokens."""
+  read.only("use_bidirectional_attention", False)
+  return {}
+
+
 def gemma_scores(read: ConfigJson, _: Fields) -> Fields:
   """Reads the factor of attention scores of a Gemma."""
   read.only("use_bidirectional_attention", False)
@@ -61,6 +68,56 @@ def gemma3_caps(read: ConfigJson, _: Fields) -> Fields:
 def rope(read: ConfigJson, _: Fields) -> Fields:
   """Reads one RoPE for all layers."""
   return {"ropes": (rope_json.read_rope(read),)}
+
+
+def phi3_rope(read: ConfigJson, _: Fields) -> Fields:
+  """Reads Phi-3's RoPE, which may turn a part of each head alone."""
+  rope = rope_json.read_rope(read, types=("default",), partial=True)
+  return {"ropes": (rope,)}
+
+
+def smollm3_ropes(read: ConfigJson, fields: Fields) -> Fields:
+  """Reads SmolLM3's RoPE, and which layers go without (one in four)."""
+  rope = rope_json.read_rope(read, 2_000_000.0)
+  every = read.size("no_rope_layer_interval", 4)
+  turns = [(i + 1) % every > 0 for i in range(fields["layers"])]
+  given = read.take("no_rope_layers", None)
+  if given is not None:
+    # Ones are the layers that have RoPE, whatever the name says.
+    if not isinstance(given, list) or len(given) != len(turns):
+      read.refuse("no_rope_layers", given, f"is not a list of {len(turns)}")
+    if not all(each in (0, 1) for each in given):
+      read.refuse("no_rope_layers", given, "is not of ones and zeros")
+    turns = [bool(each) for each in given]
+  return {"ropes": tuple(rope if each else NOPE for each in turns)}
+
+
+def smollm3_windows(read: ConfigJson, fields: Fields) -> Fields:
+  """Reads SmolLM3's sliding window, which is of layers without RoPE."""
+  window = read.size("sliding_window", None)
+  if not read.flag("use_sliding_window", False):
+    window = None
+  ropes = fields["ropes"]
+  slides = [window is not None and rope == NOPE for rope in ropes]
+  slides = _layer_types(read, slides)
+  if window is None:
+    slides = [False] * len(slides)  # layer_types alone makes none slide
+  return {"windows": _windows(window, slides, read)}
+
+
+def phi3_window(read: ConfigJson, _: Fields) -> Fields:
+  """Reads Phi-3's sliding window: all layers slide, or none."""
+  return {"windows": (read.size("sliding_window", None),)}
+
+
+def gemma_activation(read: ConfigJson, fields: Fields) -> Fields:
+  """Reads Gemma 1's activation: "gelu" in its files means gelu_tanh."""
+  key = "hidden_activation"
+  if read.take(key, None) is None:
+    key = "hidden_act"
+    if read.take(key, "gelu") == "gelu":
+      return {"activation": "gelu_tanh"}
+  return activation(key, read, fields)
 
 
 def same_window(read: ConfigJson, _: Fields) -> Fields:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from offalign.errors import UserError
+from offalign.files import read_object
 from offalign.models.hf.tensor_files import Tensor, read_header
 
 CONFIG = "config.json"
@@ -116,17 +117,7 @@ def read_config(path: Path) -> dict[str, Any]:
   file = path / CONFIG
   if not file.is_file():
     raise UserError(f"{path} is no model folder: it has no {CONFIG}")
-  return _json(file)
-
-
-def _json(file: Path) -> dict[str, Any]:
-  try:
-    content = json.loads(file.read_text(encoding="utf-8"))
-  except (ValueError, RecursionError) as error:
-    raise UserError(f"{file} is not JSON ({error})") from None
-  if not isinstance(content, dict):
-    raise UserError(f"{file} does not hold a JSON object")
-  return content
+  return read_object(file)
 
 
 def _files(path: Path) -> list[Path]:
@@ -151,7 +142,7 @@ def _files(path: Path) -> list[Path]:
 def _read_index(path: Path) -> dict[str, str]:
   """Reads {tensor: file} from the index of a checkpoint in several files."""
   file = path / INDEX
-  names = _json(file).get("weight_map")
+  names = read_object(file).get("weight_map")
   if not isinstance(names, dict) or not names:
     raise UserError(f"{file} has no 'weight_map' of tensors to files")
   for tensor, name in names.items():

@@ -13,6 +13,7 @@ import numpy as np
 from offalign.errors import UserError, option
 from offalign.models.base import Model
 from offalign.models.hf import checkpoint as hf
+from offalign.models.hf import classifier
 from offalign.models.hf.read_leaves import flatten
 from offalign.models.hf.tensor_files import Writer
 from offalign.models.hf.weight_layout import Source
@@ -32,6 +33,7 @@ def write_adapter(
   adapters: Params,
   *,
   base: str,
+  kernel: np.ndarray | None = None,
   dtype: str = "float32",
 ) -> None:
   """Writes adapter_config.json and adapter_model.safetensors.
@@ -43,11 +45,14 @@ def write_adapter(
     lora: the config of the adapters.
     adapters: trained adapters, in the layout of `lora.init`.
     base: name of the model that the adapters belong to, for peft.
+    kernel: the head of a reward model, [d], which becomes the saved module
+      of a classifier of one label; None for a policy.
     dtype: dtype of the tensors.
 
   Raises:
     UserError: if an adapted map shares its tensor in the checkpoint with
-      other maps, since `peft` has one adapter for a tensor.
+      other maps, since `peft` has one adapter for a tensor; for a reward
+      model, see `classifier.class_of`.
   """
   tied = "head" not in hf.shapes_of(model)
   sources = hf.sources_of(config, tied=tied)
@@ -68,11 +73,15 @@ def write_adapter(
       adapted.add(where)
       key = f"base_model.model.{where}.lora_{name.upper()}{_WEIGHT}"
       tensors[key] = layer.T
+  task = "SEQ_2_SEQ_LM" if config.get("is_encoder_decoder") else "CAUSAL_LM"
+  if kernel is not None:
+    classifier.class_of(config)
+    task = "SEQ_CLS"
+    key = f"base_model.model.{classifier.SCORE}{_WEIGHT}"
+    tensors[key] = np.asarray(kernel)[None]
   about = {
     "peft_type": "LORA",
-    "task_type": (
-      "SEQ_2_SEQ_LM" if config.get("is_encoder_decoder") else "CAUSAL_LM"
-    ),
+    "task_type": task,
     "base_model_name_or_path": base,
     "r": lora.rank,
     "lora_alpha": lora.alpha,
@@ -83,6 +92,8 @@ def write_adapter(
     "fan_in_fan_out": not source.transpose,
     "inference_mode": True,
   }
+  if kernel is not None:
+    about["modules_to_save"] = [classifier.SCORE]
   text = json.dumps(about, indent=2) + "\n"
   (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
   shapes = {name: tensor.shape for name, tensor in tensors.items()}

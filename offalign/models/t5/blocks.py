@@ -86,7 +86,7 @@ class MLP(nnx.Module):
     return x + self.down(act(self.gate(h)) * up if self.gated else act(up))
 
 
-class EncoderBlock(nnx.Module):
+class T5EncoderBlock(nnx.Module):
   """Attention over the prompt, then the MLP."""
 
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
@@ -99,7 +99,7 @@ class EncoderBlock(nnx.Module):
     return self.mlp(x)
 
 
-class DecoderBlock(nnx.Module):
+class T5DecoderBlock(nnx.Module):
   """Attention over the past, attention over the prompt, then the MLP."""
 
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):

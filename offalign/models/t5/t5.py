@@ -20,7 +20,12 @@ from offalign.distributed.sharding import Split
 from offalign.models import layers, tensor_parallel
 from offalign.models import packed as packing
 from offalign.models.base import Hidden
-from offalign.models.t5.blocks import DecoderBlock, EncoderBlock, Tower, attend
+from offalign.models.t5.blocks import (
+  T5DecoderBlock,
+  T5EncoderBlock,
+  Tower,
+  attend,
+)
 from offalign.models.t5.config import T5Config
 from offalign.types import Array, Packed
 
@@ -53,10 +58,10 @@ class T5(nnx.Module):
     self.scale = d**-0.5 if config.scaled else 1.0
     self.embedding = layers.Embedding(v, d, 1.0, rngs=rngs)
     self.encoder = Tower(
-      EncoderBlock, config, config.layers, bidirectional=True, rngs=rngs
+      T5EncoderBlock, config, config.layers, bidirectional=True, rngs=rngs
     )
     self.decoder = Tower(
-      DecoderBlock, config, config.depth, bidirectional=False, rngs=rngs
+      T5DecoderBlock, config, config.depth, bidirectional=False, rngs=rngs
     )
     self.tied = config.tied
     if not config.tied:
@@ -185,7 +190,7 @@ class T5(nnx.Module):
       own = layers.write(past, (k, v), cache.slot)
       return attend(q, *own, seen, bias=bias).mixed, own
 
-    def step(block: DecoderBlock, x: Array, past: Any) -> Any:
+    def step(block: T5DecoderBlock, x: Array, past: Any) -> Any:
       own, memory = past
       real = cache.prompt_mask[:, None, None]
       return block(x, attention, memory, real, own)
@@ -215,7 +220,7 @@ class T5(nnx.Module):
       [B, S, d].
     """
 
-    def step(block: DecoderBlock, x: Array, _: Any) -> Any:
+    def step(block: T5DecoderBlock, x: Array, _: Any) -> Any:
       memory = block.cross.keys_values(encoded)
       return block(x, attention, memory, mask, None)
 
@@ -234,7 +239,7 @@ class T5(nnx.Module):
     def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
       return attend(q, k, v, mask, bias=bias).mixed, None
 
-    def step(block: EncoderBlock, x: Array, _: Any) -> Any:
+    def step(block: T5EncoderBlock, x: Array, _: Any) -> Any:
       return block(x, attention), None
 
     return self.encoder(self._embed(prompts), step)[0]

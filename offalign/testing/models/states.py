@@ -12,7 +12,7 @@ from offalign.data.batches.packing.shape import fit
 from offalign.learner import forward
 from offalign.models import logps
 from offalign.models.base import Model
-from offalign.testing.base import require
+from offalign.testing.losses.inputs import require
 from offalign.testing.models.case import B, Case, K, P, T, V, close
 from offalign.types import Batch, Params
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from offalign.testing.base import require
+from offalign.testing.losses.inputs import require
 from offalign.testing.models.case import B, Case
 from offalign.types import Params
 

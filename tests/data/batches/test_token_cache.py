@@ -9,6 +9,7 @@ import pytest
 from offalign import data
 from offalign.data import Message, Tokenizer
 from offalign.data.batches import token_cache
+from offalign.data.reading.whole_message import WholeMessage
 from offalign.errors import UserError
 from offalign.types import Kind
 
@@ -165,3 +166,23 @@ def test_vanished_completions_are_remembered(tmp_path):
   same(*kept)
   assert kept[0].sources == (("f:0",),)
   assert dataclasses.replace(kept[0], summary=()).weight.tolist() == [1.0]
+
+
+def test_a_whole_message_and_a_text_of_its_letters_are_kept_apart(tmp_path):
+  chat_cases.write(tmp_path / "t", chat_cases.THINKING)
+  tokenizer = Tokenizer.load(tmp_path / "t")
+  whole = WholeMessage.of("a", {"reasoning_content": "b"})
+  ask = (Message("user", "x"),)
+  turns = [
+    (ask, whole),
+    (ask, str(whole)),
+    ((*ask, Message("assistant", whole), *ask), "y"),
+    ((*ask, Message("assistant", str(whole)), *ask), "y"),
+  ]
+  for rows in ([turn] for turn in turns):
+    fresh = tokenize(None, rows, tokenizer)
+    same(fresh, tokenize(tmp_path / "cache", rows, tokenizer))
+    same(fresh, tokenize(tmp_path / "cache", rows, tokenizer))
+  assert len(files(tmp_path / "cache")) == len(turns)
+  both = tokenize(None, turns[:2], tokenizer)
+  assert len(both.completions) == 2

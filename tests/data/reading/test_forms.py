@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from offalign import data
@@ -43,6 +45,8 @@ def test_label_sft_and_groups(write):
   [
     ("chosen_reward", "rejected_reward"),
     ("score_chosen", "score_rejected"),
+    ("chosen_rating", "rejected_rating"),
+    ("chosen-rating", "rejected-rating"),
   ],
 )
 def test_pairs(write, names):
@@ -52,6 +56,46 @@ def test_pairs(write, names):
   assert (record.completions, record.rewards) == (("a", "b"), None)
   record = one(write, {**row, names[0]: 1, names[1]: 3})
   assert record.rewards == (1.0, 3.0)
+
+
+def test_margins_of_pairs(write):
+  row = {"prompt": "x", "chosen": "a", "rejected": "b"}
+  assert one(write, row).margin is None
+  for margin in (2, -1.5, 0):
+    record = one(write, {**row, "margin": margin})
+    assert (record.margin, record.rewards) == (margin, None)
+  assert one(write, {**row, "margin": None}).margin is None
+  # Of other forms it is a column like any other.
+  table = data.load(write([{"prompt": "x", "completion": "a", "margin": 1}]))
+  assert "columns not read: margin" in str(table.summary)
+
+
+@pytest.mark.parametrize(
+  ("margin", "why"),
+  [
+    ("1.0", "write numbers without quotes"),
+    ("slightly better", "where a number belongs"),
+    (True, "the boolean true"),
+    (1e39, "too large"),
+    ([1.0], "a list where a number belongs"),
+  ],
+)
+def test_a_margin_that_is_no_number_is_refused(write, margin, why):
+  row = {"prompt": "x", "chosen": "a", "rejected": "b", "margin": margin}
+  with pytest.raises(UserError, match=why) as error:
+    one(write, row)
+  assert "row 0, column 'margin'" in str(error.value)
+  assert "rename a column of another meaning" in str(error.value)
+
+
+def test_margins_that_are_missing_are_counted(write):
+  row = {"prompt": "x", "chosen": "a", "rejected": "b"}
+  rows = [{**row, "margin": margin} for margin in (1.0, None, -2.0)]
+  said = str(data.load(write(rows)).summary)
+  assert "1 pair without a margin" in said
+  assert "1 pair with a margin below 0 (kept in this order)" in said
+  table = data.load(write([{**row, "margin": None}] * 2))
+  assert "columns not read: margin" in str(table.summary)
 
 
 def test_both_names_of_pair_rewards_read_one_and_say_so(write):
@@ -90,7 +134,7 @@ def test_extra_keys_of_a_message_count_only_if_they_hold_something(write):
   row = {"prompt": [quiet], "completion": [reply("a")]}
   assert one(write, row).prompt == (Message("user", "u"),)
   row["prompt"] = [{**user("u"), "tool_calls": [1]}]
-  with pytest.raises(UserError, match="'tool_calls', which is not supported"):
+  with pytest.raises(UserError, match="'tool_calls', which only messages of"):
     data.load(write([row]))
 
 
@@ -131,13 +175,27 @@ def test_a_developer_message_is_read(write):
   )
 
 
-def test_conversations_with_tools_are_refused_and_notes_about_tools_not(write):
+@pytest.mark.parametrize("as_text", [False, True])
+def test_tools_come_before_the_conversation(write, as_text):
   row = {"prompt": [user("u")], "completion": [reply("a")]}
-  assert one(write, {**row, "tools": []}).completions == ("a",)
-  with pytest.raises(UserError, match=r"'tools': .*tools are not supported"):
-    data.load(write([row, {**row, "tools": [{"name": "f"}]}]))
+  tools = [{"name": "f", "description": "é"}]
+  row["tools"] = json.dumps(tools) if as_text else tools
+  table = data.load(write([row]))
+  (record,) = table.records
+  assert record.prompt == (
+    Message("tools", '[{"name": "f", "description": "é"}]'),
+    Message("user", "u"),
+  )
+  assert "not read" not in str(table.summary)
+  assert one(write, {**row, "tools": []}).prompt == record.prompt[1:]
+  assert one(write, {**row, "tools": "null"}).prompt == record.prompt[1:]
+
+
+def test_tools_of_plain_text_are_a_column_like_any_other(write):
   plain = {"prompt": "u", "completion": "a", "tools": "hammer"}
-  assert one(write, plain).prompt == "u"
+  table = data.load(write([plain]))
+  assert table.records[0].prompt == "u"
+  assert "columns not read: tools" in str(table.summary)
 
 
 def test_implicit_prompt_of_conversations(write):

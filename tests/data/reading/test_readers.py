@@ -3,6 +3,7 @@ import json
 import os
 
 import datasets
+import feedback_files
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +29,16 @@ def test_formats_agree(write, name):
   assert [r.source for r in table.records] == [f"{path}:{i}" for i in range(5)]
   assert table.summary.form == "traj"
   assert table.problems == ()
+
+
+def test_every_kind_of_file_holds_the_same_rows(tmp_path):
+  rows = [*ROWS, {"prompt": "a,\t'\"", "completion": "\n;", "reward": -1.0}]
+  for path in feedback_files.every_kind(rows, tmp_path):
+    table = data.load(path)
+    assert texts(table) == [tuple(row.values()) for row in rows], path
+    assert [int(r.source.rpartition(":")[2]) for r in table.records] == [
+      *range(6)
+    ]
 
 
 def test_folder_glob_and_list_read_every_file_once_in_order(write, tmp_path):
@@ -67,9 +78,9 @@ def test_nothing_there(tmp_path):
 
 
 def test_unreadable_kinds_of_file(tmp_path):
-  (tmp_path / "rows.csv").write_text("a,b\n")
-  with pytest.raises(UserError, match=r"rows\.csv is none of \.parquet"):
-    data.load(tmp_path / "rows.csv")
+  (tmp_path / "rows.xlsx").write_text("a,b\n")
+  with pytest.raises(UserError, match=r"rows\.xlsx is none of \.parquet"):
+    data.load(tmp_path / "rows.xlsx")
   with pytest.raises(UserError, match=r"holds no \.parquet"):
     data.load(tmp_path)
 

@@ -67,7 +67,7 @@ CASES = [
   (CHAT, "prompt", "x", None),
   (CHAT, "prompt", [], "an empty list where messages"),
   (CHAT, "prompt", [{"role": "human", "content": "x"}], "role 'human'"),
-  (CHAT, "prompt", [{"role": "tool", "content": "x"}], "with tools are not su"),
+  (CHAT, "prompt", [{"role": "function", "content": "x"}], "call it 'tool'"),
   (CHAT, "prompt", [{"role": "User", "content": "x"}], "mean 'user'"),
   (CHAT, "prompt", [{"from": "user", "value": "x"}], "'from', 'value' where"),
   (CHAT, "prompt", [{"role": "user", "content": None}], "has 'role' where"),

@@ -9,6 +9,7 @@ import tokenizers
 
 from offalign import data
 from offalign.data import Message, Tokenizer
+from offalign.data.reading.whole_message import WholeMessage
 from offalign.errors import UserError
 from offalign.types import Kind
 
@@ -187,19 +188,192 @@ def test_tokens_without_text_have_vanished(qwen):
   assert any("1 completion of no text" in s for s in found.summary)
 
 
-def test_a_limit_that_leaves_only_what_the_template_writes(qwen):
-  header = len(one(qwen, ASK, "sat")[1]) - len(one(qwen, "", "sat")[1])
+def test_a_limit_that_leaves_only_what_the_template_writes(make):
+  channels = make(chat_cases.CHANNELS, added=chat_cases.CHANNEL_TOKENS)
+  header = len(one(channels, ASK, "sat")[1]) - len(one(channels, "", "sat")[1])
   rows = view([(ASK, f"sat {i}") for i in range(7)] + [("x", "y")])
   with pytest.raises(UserError, match=r"7 rows .*\(f:0, f:1, .*f:4, \.\.\.\)"):
-    data.tokenize(rows, qwen, max_completion=header)
-  found = data.tokenize(rows, qwen, max_completion=header, vanished="drop")
+    data.tokenize(rows, channels, max_completion=header)
+  found = data.tokenize(rows, channels, max_completion=header, vanished="drop")
   assert found.sources == (("f:7",),)
-  found = data.tokenize(rows, qwen, max_completion=header + 1)
+  found = data.tokenize(rows, channels, max_completion=header + 1)
   assert len(found) == 8
   with pytest.raises(UserError, match="no other row remains"):
     data.tokenize(
-      view([(ASK, "sat")]), qwen, max_completion=header, vanished="drop"
+      view([(ASK, "sat")]), channels, max_completion=header, vanished="drop"
     )
+
+
+def test_an_empty_block_of_thinking_is_in_the_prompt(make):
+  tokenizer = make(chat_cases.THINKING, added=chat_cases.THINKING_TOKENS)
+  asked = tokenizer.encode_prompts([ASK])[0][0].tolist()
+  prompt, completion, found = one(tokenizer, ASK, "sat")
+  assert spelled(tokenizer, prompt[len(asked) :]) == "<think>\n\n</think>\n\n"
+  assert spelled(tokenizer, completion) == "sat<|im_end|>"
+  assert "it is part of the prompt and not trained on" in found.sentences[0]
+  thought = "<think>\nthe mat\n</think>\n\nsat"
+  prompt, completion, found = one(tokenizer, ASK, thought)
+  assert prompt == asked
+  assert spelled(tokenizer, completion) == f"{thought}<|im_end|>"
+  assert not any("thinking" in sentence for sentence in found.sentences)
+
+
+def test_replies_with_and_without_thoughts_share_their_prompt(make):
+  tokenizer = make(chat_cases.THINKING, added=chat_cases.THINKING_TOKENS)
+  asked = tokenizer.encode_prompts([ASK])[0][0].tolist()
+  thought = "<think>\nthe mat\n</think>\n\nsat"
+  found = tokenizer.encode_rows([ASK], [(0, thought), (0, "on")])
+  assert found.prompts[0].tolist() == asked
+  assert [spelled(tokenizer, y.tolist()) for y in found.completions] == [
+    f"{thought}<|im_end|>",
+    "<think>\n\n</think>\n\non<|im_end|>",
+  ]
+  assert "as the choice not to think" in found.sentences[0]
+
+
+def test_a_block_that_the_prompt_opens_is_closed_in_the_prompt(make):
+  opens = chat_cases.THINKING.replace(
+    "{%- if enable_thinking is defined and enable_thinking is false %}",
+    "{{- '<think>\\n' }}{%- if false %}",
+  )
+  tokenizer = make(opens, added=chat_cases.THINKING_TOKENS)
+  prompt, completion, _ = one(tokenizer, ASK, "sat")
+  assert spelled(tokenizer, prompt).endswith("<think>\n\n</think>\n\n")
+  assert spelled(tokenizer, completion) == "sat<|im_end|>"
+  thought = "<think>\nthe mat\n</think>\n\nsat"
+  prompt, completion, _ = one(tokenizer, ASK, thought)
+  assert spelled(tokenizer, prompt).endswith("<think>\n")
+  assert spelled(tokenizer, completion) == (
+    "the mat\n</think>\n\nsat<|im_end|>"
+  )
+
+
+def test_a_header_that_is_long_or_no_block_stays_in_the_completion(make):
+  slow = chat_cases.CHATML.replace(
+    "m['content']",
+    "(' ' * 300000 * (m.role == 'assistant') ~ '<b>' ~ m.content)",
+  )
+  assert not make(slow)._layout.chat.writes_blocks
+  channels = make(chat_cases.CHANNELS, added=chat_cases.CHANNEL_TOKENS)
+  _, completion, _ = one(channels, ASK, "sat")
+  assert spelled(channels, completion) == (
+    "<|channel|>final<|message|>sat<|return|>"
+  )
+
+
+def test_rows_that_a_template_has_no_place_for_are_named(make):
+  llama = make(chat_cases.LLAMA)
+  called = WholeMessage.of("", {"tool_calls": [chat_cases.CALL]})
+  rows = [(ASK, "sat"), (ASK, called), ((*ASK, *ASK), "on"), (ASK[:0], "y")]
+  rows += [(ASK, WholeMessage.of("x", {"thinking": str(i)})) for i in range(3)]
+  error = (
+    r"^f:1: the conversation has tool calls of the assistant, which the "
+    r"tokenizer's chat template does not write; take a tokenizer whose .* or "
+    r"remove them; likewise f:4, f:5, f:6$"
+  )
+  with pytest.raises(UserError, match=error):
+    data.tokenize(view(rows), llama)
+
+
+@pytest.mark.parametrize(
+  ("prompt", "reply"),
+  [
+    ((Message("tools", json.dumps([chat_cases.TOOL])), *ASK), "y"),
+    ((*ASK, Message("tool", "3")), "y"),
+    (ASK, WholeMessage.of("x", {"reasoning_content": "why"})),
+  ],
+)
+def test_the_tokenizers_of_our_own_have_no_tools(prompt, reply):
+  with pytest.raises(UserError, match="has no chat template to write them"):
+    one(Tokenizer.byte(), prompt, reply)
+
+
+def test_what_tools_and_calls_spell_is_text(make):
+  tokenizer = make(chat_cases.THINKING, added=chat_cases.THINKING_TOKENS)
+  evil = "a<|im_end|>b"
+  tool = {"name": evil, "description": evil, "parameters": {evil: evil}}
+  call = {"name": evil, "arguments": {evil: [evil]}}
+  more = {"reasoning_content": evil, "tool_calls": [call]}
+  prompt = (
+    Message("tools", json.dumps([tool])),
+    *ASK,
+    Message("assistant", WholeMessage.of(evil, more)),
+    Message("tool", WholeMessage.of(evil, {"name": evil})),
+  )
+  plain = json.loads(json.dumps([tool, call]).replace(evil, "ab"))
+  quiet = (
+    Message("tools", json.dumps([plain[0]])),
+    *ASK,
+    Message(
+      "assistant",
+      WholeMessage.of(
+        "ab", {"reasoning_content": "ab", "tool_calls": [plain[1]]}
+      ),
+    ),
+    Message("tool", WholeMessage.of("ab", {"name": "ab"})),
+  )
+  end = tokenizer.end_ids[-1]
+  ids, completion, _ = one(tokenizer, prompt, WholeMessage.of(evil, more))
+  calm, _, _ = one(tokenizer, quiet, "x")
+  assert ids.count(end) == calm.count(end) == 4
+  assert completion.count(end) == 1
+  assert spelled(tokenizer, completion).count(evil) == 5
+
+
+def test_a_template_that_escapes_what_is_spelled_is_refused(make):
+  shows = chat_cases.CHATML + "{{ tools }}"
+  tokenizer = make(shows)
+  tool = {"name": "f", "description": "a</s>b"}
+  prompt = (Message("tools", json.dumps([tool])), *ASK)
+  with pytest.raises(UserError, match="spells a special token, and the chat"):
+    one(tokenizer, prompt, "x")
+
+
+def test_part_of_a_turn_that_a_template_leaves_out_is_refused(make):
+  silent = chat_cases.CHANNELS.replace(
+    "message.thinking and not later.found", "false"
+  )
+  tokenizer = make(silent, added=chat_cases.CHANNEL_TOKENS)
+  more = {"thinking": "because", "tool_calls": [chat_cases.CALL]}
+  with pytest.raises(UserError, match="leaves out the reasoning of the assist"):
+    one(tokenizer, ASK, WholeMessage.of("", more))
+
+
+def test_a_reply_after_thoughts_that_it_makes_a_template_drop(make):
+  tokenizer = make(chat_cases.CHANNELS, added=chat_cases.CHANNEL_TOKENS)
+  called = {"thinking": "to know", "tool_calls": [chat_cases.CALL]}
+  prompt = (
+    *ASK,
+    Message("assistant", WholeMessage.of("", called)),
+    Message("tool", "3"),
+  )
+  reply = WholeMessage.of("sat", {"thinking": "<|start|>assistant 3"})
+  ids, completion, found = one(tokenizer, prompt, reply)
+  assert "to know" in spelled(tokenizer, ids)
+  assert spelled(tokenizer, completion) == (
+    "<|channel|>analysis<|message|><|start|>assistant 3<|end|>"
+    "<|start|>assistant<|channel|>final<|message|>sat<|return|>"
+  )
+  assert "does not write the conversation as its prompt" in found.sentences[0]
+
+
+def test_a_second_call_that_a_template_leaves_out_is_refused(make):
+  tokenizer = make(chat_cases.CHANNELS, added=chat_cases.CHANNEL_TOKENS)
+  more = {"tool_calls": [chat_cases.CALL] * 2}
+  with pytest.raises(UserError, match="leaves out the call of 'weather'"):
+    one(tokenizer, ASK, WholeMessage.of("", more))
+
+
+def test_reasoning_of_earlier_turns_is_left_out_and_said(make):
+  tokenizer = make(chat_cases.THINKING, added=chat_cases.THINKING_TOKENS)
+  said = WholeMessage.of("on", {"reasoning_content": "the mat"})
+  prompt, _, found = one(
+    tokenizer, (*ASK, Message("assistant", said), *ASK), "sat"
+  )
+  assert "the mat" not in spelled(tokenizer, prompt)
+  assert any(
+    "leaves out reasoning of earlier turns" in s for s in found.sentences
+  )
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,18 @@ DOUBLED = (
     "{{ ('x ' * 4000000)|wordwrap(1)|length }}",
     "{{ ['x'] * 1000000000 }}",
     "{{ lipsum(n=10000000) }}",
+    "{{ '%(a)1000000000d' % {'a': 1} }}",
+    "{{ '%.1000000000f' % 1.5 }}",
+    "{{ '%(a(b))1000000000d' % {'a(b)': 1} }}",
+    "{{ '{:x<1000000000}'.format(1) }}",
+    "{{ ('{0}' * 100000).format('x' * 100000)|length }}",
+    "{{ ('{0[0]}' * 100000).format(['x' * 100000])|length }}",
+    "{{ ('{a}' * 100000).format_map({'a': 'x' * 100000})|length }}",
+    "{{ (('%(a)s' * 100000) % {'a': 'x' * 100000})|length }}",
+    "{{ ('%(a)s' * 100000)|format(a='x' * 100000)|length }}",
+    "{{ 7|round(-1000000000) }}",
+    "{{ ('a ' * 4000000)|title|length }}",
+    "{{ ('\N{GRINNING FACE}' * 15000000)|length }}",
   ],
 )
 def test_memory_is_bounded(source, monkeypatch):
@@ -53,6 +65,45 @@ def test_memory_is_bounded(source, monkeypatch):
     render(source)
   grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
   assert grown < 300_000  # kB
+
+
+ENTANGLED = (
+  "{% set ns = namespace(x=@, y=@) %}{% for i in range(40) %}"
+  "{% set ns.x = # %}{% set ns.y = $ %}{% endfor %}"
+)
+LISTS = ENTANGLED.replace("@", "[1]").replace("#", "[ns.x, ns.x]")
+LISTS = LISTS.replace("$", "[ns.y, ns.y]")
+TUPLES = ENTANGLED.replace("@", "(1,)").replace("#", "(ns.x, ns.x)")
+TUPLES = TUPLES.replace("$", "(ns.y, ns.y)")
+
+
+@pytest.mark.parametrize(
+  "source",
+  [
+    *(LISTS + end for end in ("{{ ns.x == ns.y }}", "{{ ns.x in [ns.y] }}")),
+    *(LISTS + end for end in ("{{ ns.x is eq ns.y }}", "{{ [ns.x]|sort }}")),
+    LISTS + "{{ [ns.x].index(ns.y) }}",
+    TUPLES + "{{ ns.x < ns.y }}",
+    TUPLES + "{{ {ns.x: 1}|length }}",
+    TUPLES + "{{ {1: 2}[ns.x] }}",
+    TUPLES + "{{ {1: 2}.get(ns.x) }}",
+  ],
+)
+def test_what_holds_itself_forty_times_over_is_not_compared(source):
+  with pytest.raises(UserError, match="chat template"):
+    render(source)
+
+
+def test_whole_numbers_do_not_grow_without_end():
+  grown = DOUBLED.replace("'xxxxxxxxxx'", "7").replace("@", "ns.x * ns.x")
+  with pytest.raises(UserError, match="chat template"):
+    render(grown)
+
+
+def test_a_large_number_is_no_width():
+  assert render("{{ 123456|tojson }} {{ 123456.78|round(1) }}") == (
+    "123456 123456.8"
+  )
 
 
 def test_time_is_bounded(monkeypatch):

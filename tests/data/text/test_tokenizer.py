@@ -272,7 +272,7 @@ def test_unusable_tokenizers(words, tmp_path):
   with pytest.raises(UserError, match=r"'<end>' is not in its vocabulary"):
     words({"tokenizer_config.json": {"eos_token": "<end>"}})
   (tmp_path / "tokenizer_config.json").write_text("{")
-  with pytest.raises(UserError, match=r"tokenizer_config\.json is not valid"):
+  with pytest.raises(UserError, match=r"tokenizer_config\.json is not JSON"):
     Tokenizer.load(tmp_path)
   (tmp_path / "tokenizer_config.json").write_text("[]")
   with pytest.raises(UserError, match="does not hold a JSON object"):
@@ -320,5 +320,5 @@ def test_settings_of_a_wrong_type(words, change, what):
 def test_a_number_of_thousands_of_digits(words, tmp_path):
   words(EOS).save(tmp_path)
   (tmp_path / "tokenizer_config.json").write_text('{"x": ' + "9" * 5000 + "}")
-  with pytest.raises(UserError, match=r"tokenizer_config.json is not valid"):
+  with pytest.raises(UserError, match=r"tokenizer_config.json is not JSON"):
     Tokenizer.load(tmp_path)

@@ -14,12 +14,6 @@ def test_pairs_as_they_are():
   ]
   assert view.rows[1].sources == ("f:1[0]", "f:1[1]")
   assert view.rows[0].rewards is None
-  view = make(PAIRS, "rebel")
-  assert {row.rewards for row in view.rows} == {(1.0, 0.0)}
-  assert "1 for chosen, 0 for rejected" in str(view.summary)
-  # A text does not beat itself by 1.
-  view = make([*PAIRS, pair("z", "a", "a", row=4)], "rebel")
-  assert {row.prompt for row in view.rows} == {"x", "y"}
 
 
 def test_pairs_keep_logged_rewards_and_their_order():

@@ -98,6 +98,7 @@ def test_both_orders_are_asked_with_the_papers_words(server, judge):
     "malformed": 0,
     "identical": 1,
     "disagreed": 0,
+    "cut_answers": 0,
     "cached": 2,
     "calls": 2,
     "retried": 0,
@@ -250,6 +251,14 @@ def test_a_bill_of_any_length_is_kept(server, judge, tmp_path):
   said = compare(judge(tmp_path))
   assert said.counts["calls"] == 2
   assert not np.isnan(said.preferences).any()
+
+
+@pytest.mark.parametrize("count", ["1e23", "-5", "1000000001", "null"])
+def test_a_count_that_can_be_none_is_not_added_up(server, judge, count):
+  server.plan["prompt 0"] = [usage(count)]
+  counts = compare(judge()).counts
+  assert counts["calls"] == 2
+  assert counts["prompt_tokens"] == 7  # of the other order
 
 
 def test_an_endpoint_that_is_down_is_given_up(server, judge):

@@ -206,6 +206,30 @@ def test_control_characters_in_names_stay_harmless(row, tmp_path):
   assert "\x1b" not in source
 
 
+def test_markdown_makes_nothing_of_what_a_name_says(row, tmp_path):
+  label = "a<img src=x>\x1b[2J\u202e [b](http://c) `|"
+  rows = (
+    row(label, loss="``x`<b>|"),
+    row("dpo", metrics={}, status="failed", error="line\n<script>x</script>"),
+  )
+  for made in rows:
+    append(tmp_path / "rows.jsonl", made)
+  meta = {"title": "T<b>", "notes": ["<i>"], "command": "a\n```\n<u>"}
+  (tmp_path / "meta.json").write_text(json.dumps(meta))
+  write(load(tmp_path), tmp_path)
+  text = (tmp_path / "report.md").read_text(encoding="utf-8")
+  cell = r"a&lt;img src=x>\x1b[2J\u202e [b]\(http://c) `\|"
+  assert f"| {cell} |" in text
+  assert "| ``` ``x`<b>\\| ``` |" in text  # code, where HTML is text
+  assert "| line &lt;script>x&lt;/script> |" in text
+  assert "# T&lt;b>" in text
+  assert "- &lt;i>" in text
+  assert "````\na\n```\n<u>\n" in text
+  page = (tmp_path / "report.html").read_text(encoding="utf-8")
+  assert "\u202e" not in page + text
+  html_checks.check(page)
+
+
 def test_an_infinite_curve_and_metric_do_not_stop_the_report(row, tmp_path):
   bad = {"win_vs_sft": 0.5, "reward_gain": math.inf, "kl": math.nan}
   curve = {"win_vs_sft": [[0, 0.5], [10, math.nan]]}
@@ -271,7 +295,7 @@ def test_a_bad_meta_file_is_one_sentence(row, tmp_path):
     '{"oracle": {"ops": 3}}': "meta.json: 'oracle.ops' is not a list of",
     '{"oracle": [{"kl": "x"}]}': "a point is a table of numbers",
     "{": "meta.json is not JSON",
-    "[]": "meta.json is not a JSON object",
+    "[]": "meta.json does not hold a JSON object",
   }
   for text, sentence in cases.items():
     (tmp_path / "meta.json").write_text(text)
@@ -296,6 +320,9 @@ def test_the_command_prints_the_table_without_jax(row, tmp_path):
   assert done.returncode == 0, done.stderr
   assert "Sorted by win vs SFT, lowest first." in done.stdout
   assert "Wrote report.md, report.json, report.html and 0 plots." in done.stdout
+  done = command(tmp_path, "--sort=win_vs_sft:down")
+  assert done.returncode == 2
+  assert done.stderr.startswith("--sort=win_vs_sft:down: write metric")
   code = "import sys, offalign.leaderboard; print('jax' in sys.modules)"
   seen = subprocess.check_output([sys.executable, "-c", code], text=True)
   assert seen.strip() == "False"

@@ -1,4 +1,4 @@
-"""The tokens of a batch, end to end in rows of a chosen shape."""
+"""Fill packed rows: a batch's tokens, end to end, in a given shape."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from offalign.types import Batch, Packed
 
 
 def lengths(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-  """The room that the rows of a batch take.
+  """Lengths of prompts and completions, as the room that they take.
 
   A row of weight 0 counts for nothing, so it is cut to one token of the
   prompt and of each completion. An empty completion takes room for one.
@@ -48,7 +48,7 @@ def members(size: int, shards: int, microbatches: int) -> np.ndarray:
 def pack(
   batch: Batch, shape: Shape, *, shards: int = 1, microbatches: int = 1
 ) -> Packed:
-  """The tokens of a batch in rows.
+  """Packs the tokens of a batch into rows.
 
   Args:
     batch: numpy; B prompts with K completions.
@@ -116,12 +116,12 @@ class _Place(NamedTuple):
   """Where a prompt and its completions go.
 
   Attributes:
-    b: which of the batch.
-    group: its group.
-    number: its number there.
-    row: its row there.
-    prompt: its place in the row's prompt tokens.
-    completions: those in the row's completion tokens.
+    b: the prompt's number in the batch.
+    group: the group that it is in.
+    number: the prompt's number in the group.
+    row: the packed row of the group.
+    prompt: where its tokens lie among the row's prompt tokens.
+    completions: where its completions lie among the row's completion tokens.
   """
 
   b: int

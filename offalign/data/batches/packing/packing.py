@@ -14,7 +14,7 @@ from offalign.types import Batch
 
 @dataclasses.dataclass(frozen=True)
 class Cut:
-  """How batches are cut, and for which model.
+  """How batches are cut over devices and microbatches.
 
   Attributes:
     shards: parts that the devices of all processes cut a batch into.
@@ -32,8 +32,8 @@ class Packing:
 
   Attributes:
     shape: of the rows of a group, see `Packed`.
-    mismatched_shape: likewise, for prompts with the completions of other
-      rows; None where they are not wanted.
+    mismatched_shape: of the rows that hold prompts with the completions of
+      other rows; None where they are not wanted.
     pays: whether packed rows are cheaper; if not, batches are left alone.
     processed: tokens that a model processes for each useful one, which are
       those of each prompt once and of its completions.
@@ -53,7 +53,7 @@ class Packing:
     Args:
       rows: the data.
       batches: rows [B] and weights [B] of every batch to come.
-      cut: how they are cut.
+      cut: how batches are cut.
       mismatched: whether a loss estimates a KL term from prompts with the
         completions of other rows.
     """
@@ -118,8 +118,8 @@ class Packing:
 
     Args:
       host: the rows `mine` of it.
-      picked: int [B], which rows of the data it has.
-      weight: [B], theirs.
+      picked: int [B], the rows of the batch.
+      weight: [B], the weights of those rows.
       mine: int, whole shards of it.
     """
     if not self.pays:
@@ -145,7 +145,7 @@ class Packing:
     )
 
   def __str__(self) -> str:
-    """What was chosen, in words."""
+    """Describes the choice in a sentence."""
     shape, cut = self.shape, self._cut
     groups = cut.shards * cut.microbatches
     ratios = (

@@ -22,7 +22,7 @@ _CHUNK = 4096  # groups that are dealt at one time
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-  """The rows of a group.
+  """Shape of a group's packed rows.
 
   Attributes:
     rows: R.
@@ -40,21 +40,21 @@ class Shape:
     return self.rows * (self.prompt + self.completion)
 
   def cost(self, width: int) -> float:
-    """What a layer costs, see `cost`, for a group."""
+    """Cost of a layer for a group; see `cost`."""
     p, c = self.prompt, self.completion
     return cost(width, self.tokens, self.rows * (p * p + c * (p + c)))
 
 
 def cost(width: int, tokens: int, pairs: int) -> float:
-  """Multiplications of a layer, in units of those of a pair that attends.
+  """Cost of a layer in multiplications, in units of one pair in attention.
 
-  A token's products with the weights of a layer are some 6 times the width of
-  as many as two tokens take that are compared: 12 d^2 to 2 d.
+  A token takes some 12 d^2 multiplications with the weights of a layer, and a
+  pair of tokens 2 d in attention: a token costs as much as 6 d pairs.
 
   Args:
     width: d of the model.
     tokens: that are processed.
-    pairs: of tokens that are compared, also where a mask then parts them.
+    pairs: of tokens in attention, those that a mask parts included.
   """
   return 6.0 * width * tokens + pairs
 
@@ -62,7 +62,7 @@ def cost(width: int, tokens: int, pairs: int) -> float:
 def deal(
   prompts: np.ndarray, completions: np.ndarray, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Deals the prompts of groups to rows.
+  """Deals the prompts of groups to rows, the longest first.
 
   Args:
     prompts: int [S, E], their tokens, in each of S groups.
@@ -90,7 +90,7 @@ def deal(
 
 
 def fit(prompts: np.ndarray, completions: np.ndarray, rows: int) -> Shape:
-  """The least room in which every group finds a place.
+  """Finds the least room in which every group fits.
 
   Args:
     prompts: see `deal`.
@@ -107,7 +107,7 @@ def fit(prompts: np.ndarray, completions: np.ndarray, rows: int) -> Shape:
 
 
 def choose(prompts: np.ndarray, completions: np.ndarray, width: int) -> Shape:
-  """The cheapest rows that hold every group.
+  """Chooses the cheapest shape that holds every group.
 
   Fewer, longer rows have less padding, and more pairs of tokens to mask.
 
@@ -126,7 +126,7 @@ def choose(prompts: np.ndarray, completions: np.ndarray, width: int) -> Shape:
 
 
 def _candidates(most: int) -> list[int]:
-  """Numbers of rows: all up to 16, then about a tenth apart."""
+  """Numbers of rows to try: all up to 16, then about a tenth apart."""
   found = [1]
   while found[-1] < most:
     found.append(min(max(found[-1] + 1, round(found[-1] * 1.1)), most))

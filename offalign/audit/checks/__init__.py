@@ -1,0 +1,1 @@
+"""What the audit looks for in data; each check returns findings."""

@@ -1,0 +1,1 @@
+"""Reading data for the audit: every row once, an entry a completion."""

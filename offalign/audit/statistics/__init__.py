@@ -1,0 +1,1 @@
+"""Statistics of a data set: distributions, sums by prompt, facts."""

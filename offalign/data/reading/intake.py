@@ -1,0 +1,335 @@
+"""One file's rows into records, for a run and for the audit alike.
+
+Columns are renamed by a `ColumnMap`, text becomes numbers, booleans and lists
+in files that have none, and what does not fit is said with its cure.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from offalign.data.reading import columns as columns_lib
+from offalign.data.reading import forms, proposals
+from offalign.data.reading.columns import ColumnMap, flag
+from offalign.data.reading.parsing import Fault, as_number
+from offalign.data.reading.records import Problem, Record, count, quote
+from offalign.errors import Sentence, UserError, marked, option, suggest
+
+Sample = Callable[[], Sequence[dict[str, Any]]]
+"""Gives some rows of the file, as they are in it."""
+
+_BOOLEANS = {"true": True, "false": False}
+_INT_LABELS = ("0", "1")  # of which `int_labels` is the cure
+
+
+class Intake:
+  """Makes records of the rows of one file.
+
+  Attributes:
+    form: of the file.
+    used: columns of the form that are read, by the form's names.
+    unrated: rows that nobody rated, which are left out.
+    set_aside: see `forms.RowParser`.
+    metadata: see `forms.RowParser`.
+    overlooked: columns that are not read and look like feedback.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    columns: tuple[str, ...],
+    sample: Sample,
+    *,
+    form: str | None = None,
+    int_labels: bool = False,
+    mapped: ColumnMap | None = None,
+    typed: bool = True,
+    nested: bool = True,
+  ):
+    """Tells the form of a file.
+
+    Args:
+      name: of the file.
+      columns: what it has.
+      sample: gives some of its rows.
+      form: see `forms.detect`.
+      int_labels: take the numbers 0 and 1 for labels.
+      mapped: columns that are read by other names.
+      typed: see `stream.Stream`.
+      nested: see `stream.Stream`.
+
+    Raises:
+      UserError: where the columns make no form, or a column that is mapped is
+        not there.
+    """
+    self._name = name
+    self._map = mapped or ColumnMap()
+    self._typed, self._nested = typed, nested
+    self._int_labels = int_labels
+    self._texts = 0  # numbers that were text
+    self._met: set[str] = set()
+    self.unrated = 0
+    self._check_sources(columns, sample)
+    names = self._map.names(columns)
+    try:
+      self.form = forms.detect(name, names, form)
+    except UserError as error:
+      cure = proposals.cure(columns, sample())
+      raise UserError(marked(error) + cure) from None
+    self._parser = forms.RowParser(
+      name, self.form, names, int_labels=int_labels
+    )
+    self.used = self._parser.used
+    self.metadata = self._parser.metadata
+    self._check_targets()
+    sources = self._map.sources(columns)
+    read = {sources.get(used, used) for used in self.used}
+    self._sources = {e.target: e.source for e in self._map.entries}
+    self._hidden = tuple(
+      c for c in columns if c in sources and c not in sources.values()
+    )
+    self._taken = set(sources.values())
+    self._unread = tuple(
+      c for c in columns if c not in read or c in self._hidden
+    )
+    self._margin = sources.get(forms.MARGIN, forms.MARGIN)
+    self._has_margins = False
+    self._columns = columns
+    self._sample = sample
+    self.overlooked = proposals.overlooked(self._unread, sample)
+
+  @property
+  def reads_tools(self) -> bool:
+    """Whether a row had tools, which no form names among its columns."""
+    return self._parser.tools
+
+  @property
+  def unused(self) -> tuple[str, ...]:
+    """Columns of the file that are not read, as far as is known by now."""
+    unread = set(self._unread) - ({"tools"} if self.reads_tools else set())
+    if forms.MARGIN in self.used and not self._has_margins:
+      unread.add(self._margin)  # null in every row
+    return tuple(c for c in self._columns if c in unread)
+
+  @property
+  def set_aside(self) -> int:
+    """Rows whose prompt column was not used."""
+    return self._parser.set_aside
+
+  def _check_sources(self, columns: tuple[str, ...], sample: Sample) -> None:
+    sources = self._map.sources(columns)
+    for entry in self._map.entries:
+      if sources[entry.target] in columns:
+        continue
+      known = ", ".join(proposals.shown(columns))
+      hint = suggest(entry.column, columns[:1000])
+      raise UserError(
+        f"{self._name} has no column {quote(entry.column)}, which "
+        f"{option('columns')} reads as {entry.target!r}{hint} (its columns: "
+        f"{known})"
+      )
+
+  def _check_targets(self) -> None:
+    for entry in self._map.entries:
+      if entry.target not in self.used:
+        raise UserError(
+          f"{option('columns')} reads {quote(entry.source)} of {self._name} as "
+          f"{entry.target!r}, which form {self.form.name!r} does not have; "
+          "leave it out"
+        )
+
+  def parse(
+    self, number: int, row: dict[str, Any]
+  ) -> Record | list[Problem] | None:
+    """The record of a row, what is wrong with it, or None: nobody rated it."""
+    made, faults = self._mapped(row)
+    if faults:
+      return [
+        Problem(self._name, number, column, Sentence(what))
+        for column, what in faults.items()
+      ]
+    if made is None:
+      self.unrated += 1
+      return None
+    if not self._typed or not self._nested:
+      made = self._converted(made)
+    parsed = self._parser.parse(number, made)
+    if isinstance(parsed, Record):
+      self._has_margins |= parsed.margin is not None
+      return parsed
+    return [self._explained(problem, made) for problem in parsed]
+
+  def _mapped(
+    self, row: dict[str, Any]
+  ) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """The row by the names of the form; None: not rated. And its faults."""
+    if not self._map.entries:
+      return row, {}
+    hidden = self._taken.union(self._sources)
+    made = {c: value for c, value in row.items() if c not in hidden}
+    faults: dict[str, str] = {}
+    rated = True
+    for entry in self._map.entries:
+      found = entry.find(row)
+      absent = found is columns_lib.ABSENT
+      if not absent:
+        self._met.add(entry.target)
+      value = None if absent else found
+      try:
+        read = entry.read(value, self._int_labels)
+      except Fault as fault:
+        faults[entry.source] = str(fault)
+        continue
+      if read is None and entry.target in columns_lib.FEEDBACK:
+        rated = False
+      if isinstance(value, str) and isinstance(read, float) and not entry.good:
+        self._texts += 1
+      if not absent:
+        made[entry.target] = read
+    return (made if rated else None), faults
+
+  def _converted(self, row: dict[str, Any]) -> dict[str, Any]:
+    """Cells of text as what the form has in their columns."""
+    made = dict(row)
+    for column in self.used:
+      cell = made.get(column)
+      if not isinstance(cell, str):
+        continue
+      if column in columns_lib.LISTS or (
+        column == "behaviour_logps" and self.form.name == "groups"
+      ):
+        made[column] = columns_lib.from_json(cell)
+      elif column in columns_lib.TEXTS and '"role"' in cell:
+        made[column] = _conversation(cell)
+      elif not self._typed and column in columns_lib.NUMBERS:
+        made[column] = as_number(cell)
+      elif not self._typed and column in columns_lib.LABELS:
+        made[column] = _label(cell)
+    return made
+
+  def _explained(self, problem: Problem, row: dict[str, Any]) -> Problem:
+    """A problem by the name of the file's column, with its cure."""
+    column = problem.column
+    if column is None:
+      return problem
+    what = marked(problem.what)
+    if column in columns_lib.FEEDBACK and column not in self._sources:
+      what += _cure(column, row.get(column))
+    named = self._sources.get(column, column)
+    return Problem(problem.file, problem.row, named, Sentence(what))
+
+  def finish(self) -> None:
+    """Checks, after the last row, that what is mapped was there.
+
+    Raises:
+      UserError: naming a key that no row has.
+    """
+    for entry in self._map.entries:
+      if entry.target not in self._met:
+        raise UserError(
+          f"no row of {self._name} has {quote(entry.source)}, which "
+          f"{option('columns')} reads as {entry.target!r} (its columns: "
+          f"{', '.join(proposals.shown(self._columns))})"
+        )
+
+  def sentences(self) -> Iterator[str]:
+    """What was made of the columns, for people."""
+    for entry in self._map.entries:
+      if entry.good:
+        one, other = ("true", "false")
+        if entry.target not in columns_lib.LABELS:
+          one, other = "1", "0"
+        good, bad = (
+          " or ".join(map(quote, v)) for v in (entry.good, entry.bad)
+        )
+        yield (
+          f"column {entry.target!r} is read from {quote(entry.source)}: {good} "
+          f"is {one}, {bad} is {other}"
+        )
+      elif entry.source != entry.target:
+        yield f"column {entry.target!r} is read from {quote(entry.source)}"
+    if self._hidden:
+      yield (
+        f"columns of these names are not read: {', '.join(self._hidden)}, "
+        f"since {option('columns')} reads others for them"
+      )
+    if self._texts:
+      yield f"{count(self._texts, 'number')} read from text"
+    if self.form.name == "alpaca" and "input" in self.used:
+      yield (
+        "the prompt is column 'instruction', and, where there is one, 'input' "
+        "after an empty line"
+      )
+    texts = [
+      c
+      for c in self.used
+      if c in columns_lib.NUMBERS and c not in self._sources
+    ]
+    if not self._typed and texts:
+      yield (
+        f"{self._name} is a file of text: {', '.join(texts)} read as numbers"
+      )
+
+  def warnings(self) -> Iterator[str]:
+    """What is not read and should be looked at, for people."""
+    if self.overlooked:
+      names = ", ".join(map(quote, self.overlooked))
+      entry = proposals.for_feedback(self.overlooked, self._sample())
+      how = f"; {flag(entry)} reads it" if entry else ""
+      yield (
+        f"warning: not read, though by the name it is feedback: {names}{how}"
+      )
+    if self.form.name == "pairs" and "prompt" not in self.used:
+      found = proposals.like("prompt", self._unread)
+      if found:
+        yield (
+          f"warning: chosen and rejected are taken to begin with the prompt, "
+          f"and column {quote(found)} is not read; if it is the prompt, give "
+          f"{flag(f'prompt={found}')}"
+        )
+
+  def unrated_sentence(self) -> str:
+    """How many rows nobody rated; "" for none."""
+    if not self.unrated:
+      return ""
+    sources = [
+      quote(e.source)
+      for e in self._map.entries
+      if e.target in columns_lib.FEEDBACK
+    ]
+    return (
+      f"{count(self.unrated, 'row')} left out as not rated: no value in "
+      f"{' or '.join(sources)}"
+    )
+
+
+def _cure(column: str, value: Any) -> str:
+  same = flag(f"{column}={column}")
+  if value is None:
+    return f'; if it means "not rated", leave such rows out with {same}'
+  numeric = isinstance(value, str) and not isinstance(as_number(value), str)
+  if numeric and column in columns_lib.NUMBERS:
+    return f", or read them with {same}"
+  odd = isinstance(value, str | int) and str(value) not in _INT_LABELS
+  if column in columns_lib.LABELS and odd:
+    if str(value).strip().lower() in _BOOLEANS:
+      return f"; read text as such with {same}"
+    values = proposals.good_bad(value) or "GOOD/BAD"
+    example = flag(f"{column}={column}:{values}")
+    return f"; say which value is good with {example}"
+  return ""
+
+
+def _conversation(cell: str) -> Any:
+  """A conversation that is written as JSON text; else the text."""
+  found = columns_lib.from_json(cell)
+  if not isinstance(found, list) or not found:
+    return cell
+  whole = all(isinstance(item, dict) and "role" in item for item in found)
+  return found if whole else cell
+
+
+def _label(cell: str) -> Any:
+  word = cell.strip().lower()
+  if word in _BOOLEANS:
+    return _BOOLEANS[word]
+  return int(word) if word in _INT_LABELS else cell

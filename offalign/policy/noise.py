@@ -1,0 +1,36 @@
+"""What orbax's and tensorstore's threads print of errors that are raised too.
+
+A checkpoint that cannot be written or read is one sentence of ours. Their
+threads print the same error once more each, as pages of Python's stack.
+"""
+
+import functools
+import logging
+import sys
+from typing import Any
+
+from absl import logging as absl_logging
+
+
+@functools.cache
+def silence() -> None:
+  """Drops these from now on, and nothing else."""
+  absl_logging.get_absl_logger().addFilter(_is_news)
+  logging.getLogger("asyncio").addFilter(_is_news)
+  before: Any = sys.unraisablehook
+
+  def hook(said: "sys.UnraisableHookArgs") -> None:
+    # Of tensorstore's threads, after a read that has failed.
+    error = said.exc_value
+    if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
+      return
+    before(said)
+
+  sys.unraisablehook = hook
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+  """Whether a line is to be logged: not orbax's of an error that it raises."""
+  text = record.pathname + record.getMessage()
+  told = record.exc_info or "Metadata file" in text
+  return not (told and "orbax" in text)

@@ -1,0 +1,1 @@
+"""Contracts of losses, and a loss on plain arrays."""
