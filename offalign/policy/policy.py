@@ -15,6 +15,7 @@ import numpy as np
 from offalign import losses
 from offalign.data import Tokenizer
 from offalign.data import load as load_data
+from offalign.data.batches.vocabulary import check_tokens
 from offalign.data.reading.memory import Source
 from offalign.distributed import hosts, sharding
 from offalign.errors import UserError
@@ -33,8 +34,8 @@ from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.policy import export as exporting
 from offalign.policy import limit as limits
+from offalign.policy import pretrained, scoring, start
 from offalign.policy import row as board_row
-from offalign.policy import scoring, start
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import TOKENIZER, held_out_metrics, read_run
 from offalign.policy.trained_rewards import refuse_as_policy
@@ -213,8 +214,8 @@ class Policy:
       raise UserError(f"temperature must be 0 or above, not {temperature}")
     if samples > 1 and temperature == 0:
       raise UserError(
-        f"samples={samples} at temperature 0 are all the same completion; raise "
-        "the temperature, or leave samples out"
+        f"samples={samples} at temperature 0 are all the same completion: "
+        "raise the temperature, or leave samples out"
       )
     encoded, cut = encode(self.tokenizer, asked, config.get("data.max_prompt"))
     width = int(encoded.lengths.max())
@@ -283,9 +284,7 @@ class Policy:
     refuse_as_policy(self.folder, self.about, "complete a prompt")
     encoded, _ = encode(self.tokenizer, conversations([prompt]), None)
     tokens = encoded[0]
-    check_tokens(
-      tokens, self.tokenizer, self.model.vocab_size, self.model.spec
-    )
+    check_tokens(tokens, self.tokenizer, self.model.vocab_size, self.model.spec)
     pieces = stream(
       self.model,
       self.params,

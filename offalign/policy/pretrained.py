@@ -38,8 +38,8 @@ def about(name: str | pathlib.Path, step: str | int) -> dict[str, Any]:
   """
   if step != "newest":
     raise UserError(
-      f"{option('step', step)} is of a run's checkpoints, and {name} is a model "
-      "folder; leave it out"
+      f"{option('step', step)} is of a run's checkpoints, and {name} is a "
+      "model folder; leave it out"
     )
   hub.find_folder(str(name))
   return {KEY: str(name), "model": origin.spec(str(name)), "config": {}}

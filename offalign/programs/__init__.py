@@ -14,6 +14,8 @@ from offalign.errors import suggest
 PROGRAMS = {
   "train": "trains a policy on a log of feedback",
   "generate": "completes prompts with the policy of a run",
+  "chat": "talks with the policy of a run, or with a model folder",
+  "serve": "answers over HTTP, as OpenAI's chat completions do",
   "judge": "says how often one run's completions are preferred to another's",
   "export": "writes the policy of a run as a Hugging Face model folder",
   "plan": "says what a training step takes on TPUs, before paying for them",

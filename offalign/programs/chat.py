@@ -10,6 +10,7 @@ A policy of plain text, which has no chat template, gets what you type as a
 prompt and forgets it.
 """
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
@@ -33,6 +34,7 @@ def talk(
   system: str | None = None,
   max_new_tokens: int | None = None,
   temperature: float = 1.0,
+  top_k: int | None = None,
   top_p: float | None = None,
   seed: int = 0,
 ) -> None:
@@ -45,6 +47,7 @@ def talk(
     system: a system message before all others.
     max_new_tokens: of an answer, see `Policy.generate`.
     temperature: of the sampling.
+    top_k: see `Policy.stream`.
     top_p: see `Policy.stream`.
     seed: of the first answer; each has random numbers of its own.
 
@@ -79,6 +82,7 @@ def talk(
         tuple(said) if chats else text,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
+        top_k=top_k,
         top_p=top_p,
         seed=seed,
       ).pieces,
@@ -109,10 +113,12 @@ def main(argv: Sequence[str]) -> int:
   """Talks; returns the exit status."""
   logging.set_verbosity(logging.WARNING)
   values = flags.FLAGS
+  # Ctrl-C ends an answer, or the talk, and is no signal to stop at once.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   try:
     flags_lib.require(argv, ("run",), "--run")
     user_code.load_all(values.imports)
-    policy = Policy.open(values.run, values.step)
+    policy = Policy.load(values.run, values.step)
     talk(
       policy,
       sys.stdin,
@@ -120,6 +126,7 @@ def main(argv: Sequence[str]) -> int:
       system=values.system,
       max_new_tokens=values.max_new_tokens,
       temperature=values.temperature,
+      top_k=values.top_k,
       top_p=values.top_p,
       seed=values.seed,
     )
@@ -133,14 +140,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _flags() -> None:
   flags_lib.define_policy()
+  flags_lib.define_drawing()
   flags.DEFINE_string("system", None, "a system message before all others")
-  flags.DEFINE_float(
-    "temperature", 1.0, "0 takes the likeliest tokens", lower_bound=0.0
-  )
-  flags.DEFINE_float(
-    "top_p", None, "share of the probability to draw tokens from"
-  )
-  flags.DEFINE_integer("seed", 0, "of the answers")
 
 
 def run() -> None:

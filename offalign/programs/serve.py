@@ -10,6 +10,7 @@ for no key, so put a proxy that does in front of it before others can reach it.
 Needs the extra `offalign[serve]`.
 """
 
+import pathlib
 import socket
 from collections.abc import Sequence
 
@@ -63,27 +64,28 @@ def main(argv: Sequence[str]) -> int:
         f"serving needs {error.name}: pip install 'offalign[serve]'"
       ) from None
     user_code.load_all(values.imports)
-    policy = Policy.open(values.run, values.step)
+    policy = Policy.load(values.run, values.step)
     if not policy.tokenizer.chats:
       raise UserError(
         f"{values.run} has no chat template, so a conversation cannot be "
         "written for it; `offalign generate` completes plain text"
       )
     completer = PolicyCompleter(policy, values.max_new_tokens)
-    completer.warm_up()
     bound = listen(values.host, values.port)
+    name = pathlib.Path(values.run).name
+    completer.warm_up()
   except UserError as error:
     flags_lib.complain("offalign.serve", error)
     return 2
   host, port = bound.getsockname()[:2]
   where = f"[{host}]" if ":" in host else host
-  flags_lib.say(f"serving {policy.name} on http://{where}:{port}/v1")
+  flags_lib.say(f"serving {name} on http://{where}:{port}/v1")
   if values.host not in _LOOPBACK:
     flags_lib.say(
       "note: whoever reaches this address can use it; no key is asked for"
     )
   config = uvicorn.Config(
-    app.make(completer, policy.name),
+    app.make(completer, name),
     log_level="warning",
   )
   with bound:

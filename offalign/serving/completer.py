@@ -11,7 +11,7 @@ class PolicyCompleter:
   """Completes requests with a policy; one at a time, see `app.Completer`."""
 
   def __init__(self, policy: Policy, max_new_tokens: int | None = None):
-    """Loads the policy's weights, and compiles what the first answer takes.
+    """Takes the policy.
 
     Args:
       policy: a policy.
@@ -20,6 +20,18 @@ class PolicyCompleter:
     """
     self._policy = policy
     self._most = max_new_tokens
+
+  def warm_up(self) -> None:
+    """Loads the weights and compiles, so that the first answer comes soon.
+
+    Raises:
+      UserError: where the weights cannot be read.
+    """
+    for temperature in (0.0, 1.0):
+      streamed = self._policy.stream(
+        (("user", "Hi"),), max_new_tokens=1, temperature=temperature
+      )
+      list(streamed.pieces)
 
   def start(self, request: Request) -> tuple[int, Iterator[Piece]]:
     """See `app.Completer`."""

@@ -10,7 +10,8 @@ import json
 import secrets
 from typing import Any
 
-from offalign.data.reading.records import Prompt, messages_of
+from offalign.data.reading.parsing import messages_of
+from offalign.data.reading.records import Prompt
 from offalign.errors import UserError, printable
 
 MOST_MESSAGES = 1_000
