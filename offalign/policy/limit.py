@@ -64,8 +64,8 @@ def of_model(name: str) -> Limit:
   return Limit(
     FALLBACK,
     f"{FALLBACK:,} tokens at most, since {name} is a model folder, which does "
-    f"not say how long completions are; {option('max_new_tokens')} sets another "
-    "limit",
+    f"not say how long completions are; {option('max_new_tokens')} sets "
+    "another limit",
   )
 
 

@@ -25,7 +25,7 @@ from offalign.data.reading.records import count
 from offalign.errors import UserError, printable, speaking
 from offalign.files import write_atomically
 from offalign.generation import completions
-from offalign.generation.completing import Completed
+from offalign.generation.completing import Completed, unfinished
 from offalign.generation.completions import Prompt
 from offalign.policy.policy import BATCH, Policy
 from offalign.programs import flags as flags_lib
@@ -135,11 +135,14 @@ def main(argv: Sequence[str]) -> int:
     if values.prompts and not values.out:
       raise UserError("--out is missing: name the file to write")
     user_code.load_all(values.imports)
-    drawing = {name: values[name].value for name in _DRAWING}
+    drawing: dict[str, Any] = {name: values[name].value for name in _DRAWING}
     policy = Policy.load(values.run, values.step)
     asked = _asked(policy, values)
     if values.out is None:
-      _print(asked, policy.generate(asked, verbose=False, **drawing))
+      done = policy.generate(asked, verbose=False, **drawing)
+      _print(asked, done)
+      if said := unfinished(done):
+        flags_lib.complain("offalign.generate", said)
       return 0
     done = _write(policy, asked, values.out, drawing)
   except UserError as error:
