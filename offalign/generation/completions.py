@@ -224,9 +224,10 @@ def _rows(path: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
   rows = []
   for number, row in json_rows.stream(path).items:
     if isinstance(row, Problem):
-      what = row.what.replace("not a JSON object", "no JSON object")
-      what = what.replace("not valid JSON", "not JSON")
-      raise UserError(f"{path}, row {number} is {what}")
+      what = f"is {row.what}".replace("not valid JSON", "not JSON")
+      if what.startswith("is not a JSON object but"):
+        what = f"does not hold a JSON object{what[20:]}"
+      raise UserError(f"{path}, row {number} {what}")
     if row is not None:
       rows.append((f"{path}, row {number}", row))
   return rows

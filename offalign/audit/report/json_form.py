@@ -8,6 +8,7 @@ from offalign.audit.checks.duplicates import Repeats
 from offalign.audit.report.tables import TOKEN_HEAD, token_rows
 from offalign.audit.run import Report
 from offalign.audit.statistics.measures import Measures
+from offalign.errors import spoken
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def as_json(report: Report) -> dict[str, Any]:
     "rows": met.rows,
     "bad_rows": met.bad,
     "unrated_rows": met.unrated,
-    "how": list(met.said),
+    "how": [spoken(sentence) for sentence in met.said],
     "blank_lines": met.blank,
     "conversations": seen.conversations,
     "completions": seen.completions,

@@ -5,6 +5,7 @@ from offalign.audit.run import Report
 from offalign.audit.scan.files import described
 from offalign.data.reading import proposals
 from offalign.data.reading.records import count
+from offalign.errors import spoken
 
 FEW_SIZES = 4
 """So many different numbers of completions are named one by one."""
@@ -26,7 +27,7 @@ def overview(report: Report) -> list[tuple[str, str]]:
     lines.append(("columns not read", names))
   if met.unrated:
     lines.append(("not rated, left out", f"{met.unrated:,}"))
-  lines += [("how", sentence) for sentence in met.said]
+  lines += [("how", spoken(sentence)) for sentence in met.said]
   if measures is None or report.facts is None:
     return lines
   if seen.conversations:

@@ -312,12 +312,9 @@ _SPEAKERS = {
   "ai": "assistant",
   "bard": "assistant",
   "system": "system",
-  "function_call": "tool",
-  "observation": "tool",
-  "function": "tool",
-  "tool": "tool",
 }
 """What data sets in ShareGPT's form call those who speak."""
+_TOOLS_OF_SHAREGPT = ("function_call", "observation", "function", "tool")
 
 
 def sharegpt(value: Any, system: Any = None) -> tuple[tuple[Message, ...], str]:
@@ -334,6 +331,11 @@ def sharegpt(value: Any, system: Any = None) -> tuple[tuple[Message, ...], str]:
     if isinstance(item, dict) and item.get("from") is not None:
       others = {k: v for k, v in item.items() if k not in ("from", "value")}
       speaker = str(item["from"])
+      if speaker.lower() in _TOOLS_OF_SHAREGPT:
+        raise Fault(
+          f"message {i} is from {quote(speaker)}: tools are not read in this "
+          "form; write 'messages' with 'tool_calls' and the role 'tool'"
+        )
       if speaker.lower() not in _SPEAKERS:
         raise Fault(
           f"message {i} is from {quote(speaker)}, who is not known (human or "

@@ -2,10 +2,10 @@ import json
 import sqlite3
 
 import pytest
-from offalign.audit.console import text
-from offalign.audit.page import page
 
 from offalign.audit import AuditConfig, audit
+from offalign.audit.report.console import text
+from offalign.audit.report.page import page
 
 
 def rows(n=8):

@@ -17,7 +17,7 @@ from offalign.data.reading.faults import Fault, describe, is_empty, text
     (False, False, "the boolean false"),
     ("x", False, "the text 'x'"),
     ([None], False, "a list"),
-    (b"x", False, "a value of type bytes"),
+    (b"x", False, "bytes"),
   ],
 )
 def test_what_a_value_is(value, empty, words):

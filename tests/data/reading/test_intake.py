@@ -38,7 +38,11 @@ def test_sharegpt(write):
   rows[0]["system"] = "s"
   assert data.load(write(rows)).records[0].prompt[0] == ("system", "s")
   for turn, said in (
-    ({"from": "observation", "value": "z"}, "tools are not supported"),
+    ({"from": "observation", "value": "z"}, "tools are not read in this form"),
+    (
+      {"from": "function_call", "value": "z"},
+      "tools are not read in this form",
+    ),
     ({"from": "narrator", "value": "z"}, "from 'narrator', who is not known"),
     ({"from": "human"}, "has no 'value'"),
     ({"from": "human", "value": 3}, "the number 3 where text belongs"),
