@@ -30,7 +30,7 @@ LAYERS = [
   "entries",
   "programs",
   "training",
-  "judges",
+  "judges serving",
   "policy",
   "audit planning config reference testing leaderboard",
   "generation learner",

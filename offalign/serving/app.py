@@ -101,7 +101,7 @@ def make(completer: Completer, name: str) -> Starlette:
     except _Error as error:
       return _refusal(error.status, str(error))
     if asked.stream:
-      return await _streamed(turn, asked, name)
+      return await _streamed(http, turn, name)
     return await _whole(http, turn, name)
 
   return Starlette(
@@ -225,10 +225,9 @@ def _usage(turn: _Turn, tokens: int) -> dict[str, int]:
   }
 
 
-async def _whole(http: HttpRequest, turn: _Turn, name: str) -> Response:
-  """Answers with the whole completion."""
-  texts = []
-  last = _Chunk("", "length", 0)
+@contextlib.asynccontextmanager
+async def _watched(http: HttpRequest, turn: _Turn) -> AsyncIterator[None]:
+  """Ends a completion where its client leaves before there is an answer."""
 
   async def watch() -> None:
     while not await http.is_disconnected():
@@ -238,14 +237,25 @@ async def _whole(http: HttpRequest, turn: _Turn, name: str) -> Response:
 
   watching = asyncio.create_task(watch())
   try:
-    async for chunk in turn.chunks():
-      texts.append(chunk.text)
-      last = chunk
+    yield
+  except BaseException:
+    turn.left.set()
+    raise
+  finally:
+    watching.cancel()
+
+
+async def _whole(http: HttpRequest, turn: _Turn, name: str) -> Response:
+  """Answers with the whole completion."""
+  texts = []
+  last = _Chunk("", "length", 0)
+  try:
+    async with _watched(http, turn):
+      async for chunk in turn.chunks():
+        texts.append(chunk.text)
+        last = chunk
   except _Error as error:
     return _refusal(error.status, str(error))
-  finally:
-    turn.left.set()
-    watching.cancel()
   message = {"role": "assistant", "content": "".join(texts)}
   choice = {"index": 0, "message": message, "finish_reason": last.reason}
   return JSONResponse(
@@ -264,18 +274,16 @@ def _about(name: str, kind: str) -> dict[str, Any]:
   }
 
 
-async def _streamed(turn: _Turn, asked: Request, name: str) -> Response:
+async def _streamed(http: HttpRequest, turn: _Turn, name: str) -> Response:
   """Answers with events, one a chunk."""
   chunks = turn.chunks()
   # What is wrong with a request is known before the first chunk, and is then
   # an answer with a status of its own.
   try:
-    first = await anext(chunks)
+    async with _watched(http, turn):
+      first = await anext(chunks)
   except _Error as error:
     return _refusal(error.status, str(error))
-  except BaseException:
-    turn.left.set()
-    raise
   about = _about(name, "chat.completion.chunk")
 
   def event(**more: Any) -> str:
@@ -293,7 +301,7 @@ async def _streamed(turn: _Turn, asked: Request, name: str) -> Response:
       async for chunk in chunks:
         last = chunk
         yield delta(chunk)
-      if asked.usage:
+      if turn.asked.usage:
         yield event(choices=[], usage=_usage(turn, last.tokens))
       yield "data: [DONE]\n\n"
     except _Error as error:
