@@ -368,6 +368,7 @@ class Policy:
       UserError: where the run has not recorded what it cost, or a value is
         not as `Row` wants it.
     """
+    pretrained.refuse(self.about, "row of a leaderboard")
     return board_row.make(
       self.folder,
       self.about,
@@ -411,6 +412,7 @@ class Policy:
         an adapter to be written that was not trained; where it is a reward
         model that no classifier of `transformers` computes.
     """
+    pretrained.refuse(self.about, "training to export")
     said = exporting.write(
       self.folder,
       self.about,

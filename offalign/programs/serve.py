@@ -35,6 +35,8 @@ def listen(host: str, port: int) -> socket.socket:
     UserError: where it cannot be opened.
   """
   try:
+    if port > 65_535:
+      raise OverflowError("ports end at 65535")
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     family, kind, protocol, _, address = found[0]
     made = socket.socket(family, kind, protocol)
