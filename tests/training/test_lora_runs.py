@@ -251,6 +251,7 @@ def test_maps_that_share_a_tensor_are_refused(
   cure = said.rpartition("--cfg.lora.targets=")[2]
   assert sorted(cure.split(",")) == sorted(alone.split(","))
   write(cure)
+  (tmp_path / peft_adapter.ADAPTER).unlink()
   write("out")
   about = json.loads((tmp_path / "adapter_config.json").read_text())
   assert about["target_modules"] == modules
