@@ -31,7 +31,7 @@ LAYERS = [
   "entries",
   "programs",
   "training compare",
-  "judges",
+  "judges serving",
   "policy",
   "audit planning config reference testing leaderboard",
   "generation learner",

@@ -92,6 +92,11 @@ def unfinished(done: Sequence[Completed], name: str = "max_new_tokens") -> str:
   )
 
 
+def first_seed(stream: str) -> int:
+  """The seed of the first prompt of a random stream; the next are its heirs."""
+  return zlib.crc32(stream.encode()) % 2**30
+
+
 def complete(
   model: Model,
   params: Params,
@@ -102,6 +107,8 @@ def complete(
   max_new_tokens: int,
   batch_size: int,
   temperature: float = 1.0,
+  top_k: int | None = None,
+  top_p: float | None = None,
   after_batch: Callable[[], None] = lambda: None,
 ) -> list[Completed]:
   """Generates one completion of each prompt.
@@ -116,6 +123,8 @@ def complete(
     max_new_tokens: longest completion in tokens.
     batch_size: prompts completed at a time.
     temperature: see `sample`.
+    top_k: see `sample`.
+    top_p: see `sample`.
     after_batch: called between batches.
 
   Raises:
@@ -125,7 +134,7 @@ def complete(
     prompts.tokens, tokenizer, model.vocab_size, model.spec
   )
   n, width = len(prompts), int(prompts.lengths.max())
-  first = zlib.crc32(stream.encode()) % 2**30
+  first = first_seed(stream)
   ends = np.array(tokenizer.end_ids)
   done: list[Completed] = []
   for begin in range(0, n, batch_size):
@@ -142,6 +151,8 @@ def complete(
         max_new_tokens=max_new_tokens,
         eos_id=list(tokenizer.end_ids),
         temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
       )
     )
     for k in range(min(batch_size, n - begin)):

@@ -31,10 +31,15 @@ class Samples(NamedTuple):
   logps: Array
 
 
-class _Choice(NamedTuple):
+class Choice(NamedTuple):
   """How tokens are drawn; None where an option is off.
 
   Which options are on decides what is compiled; their values do not.
+
+  Attributes:
+    temperature: float32 []; None takes the likeliest token.
+    top_k: int32 [].
+    top_p: float32 [].
   """
 
   temperature: Array | None
@@ -84,7 +89,7 @@ def sample(
     UserError: for an argument out of range, or one without effect.
   """
   ends = list(eos_id) if isinstance(eos_id, Sequence) else [eos_id]
-  _check(model, max_new_tokens, ends, temperature, top_k, top_p)
+  check(model, max_new_tokens, ends, temperature, top_k, top_p)
   seeds = jnp.asarray(seeds)
   if not jnp.issubdtype(seeds.dtype, jnp.integer):
     raise UserError(f"seeds must be whole numbers, not {seeds.dtype}")
@@ -93,11 +98,6 @@ def sample(
       f"seeds have shape {seeds.shape}, but {prompts.shape[0]} prompts need "
       "one each"
     )
-  choice = _Choice(
-    None if temperature == 0 else jnp.asarray(temperature, jnp.float32),
-    None if top_k is None else jnp.asarray(top_k, jnp.int32),
-    None if top_p is None else jnp.asarray(top_p, jnp.float32),
-  )
   return _sample(
     model,
     max_new_tokens,
@@ -106,11 +106,22 @@ def sample(
     prompt_mask,
     seeds,
     jnp.asarray(ends, jnp.int32),
-    choice,
+    choose(temperature, top_k, top_p),
   )
 
 
-def _check(
+def choose(
+  temperature: float, top_k: int | None, top_p: float | None
+) -> Choice:
+  """Makes a `Choice`; the arguments are those of `sample`."""
+  return Choice(
+    None if temperature == 0 else jnp.asarray(temperature, jnp.float32),
+    None if top_k is None else jnp.asarray(top_k, jnp.int32),
+    None if top_p is None else jnp.asarray(top_p, jnp.float32),
+  )
+
+
+def check(
   model: Model,
   max_new_tokens: int,
   ends: list[int],
@@ -118,6 +129,11 @@ def _check(
   top_k: int | None,
   top_p: float | None,
 ) -> None:
+  """Checks the options of `sample`.
+
+  Raises:
+    UserError: for one out of range, or one without effect.
+  """
   if max_new_tokens < 1:
     raise UserError(f"max_new_tokens must be at least 1, not {max_new_tokens}")
   if not ends:
@@ -156,7 +172,7 @@ def _sample(
   prompt_mask: Array,
   seeds: Array,
   ends: Array,
-  choice: _Choice,
+  choice: Choice,
 ) -> Samples:
   unembedding = model.unembedding(params)
   keys = jax.vmap(jax.random.key)(seeds)
@@ -168,9 +184,8 @@ def _sample(
 
   def advance(carry: Any) -> Any:
     step, cache, state, done, drawn = carry
-    logits = jnp.matmul(state, unembedding, preferred_element_type=jnp.float32)
-    logits = soft_cap(logits, model.softcap)
-    tokens = jnp.where(done, ends[0], _draw(logits, keys, step, choice))
+    logits = logits_of(model, unembedding, state)
+    tokens = jnp.where(done, ends[0], draw(logits, keys, step, choice))
     chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
     logps = chosen - jax.nn.logsumexp(logits, axis=-1)
     drawn = Samples(
@@ -193,8 +208,21 @@ def _sample(
   return jax.lax.while_loop(unfinished, advance, start)[-1]
 
 
-def _draw(logits: Array, keys: Array, step: Array, choice: _Choice) -> Array:
-  """Draws one token a row, int32 [B], from logits [B, V]."""
+def logits_of(model: Model, unembedding: Array, state: Array) -> Array:
+  """Logits float32 [B, V] of hidden states [B, d]."""
+  logits = jnp.matmul(state, unembedding, preferred_element_type=jnp.float32)
+  return soft_cap(logits, model.softcap)
+
+
+def draw(logits: Array, keys: Array, step: Array, choice: Choice) -> Array:
+  """Draws one token a row, int32 [B], from logits [B, V].
+
+  Args:
+    logits: float32 [B, V].
+    keys: a random key a row, [B].
+    step: int [], number of the token; each has random numbers of its own.
+    choice: how.
+  """
   if choice.temperature is None:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = logits / choice.temperature

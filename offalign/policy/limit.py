@@ -59,6 +59,16 @@ def of_run(about: dict[str, Any]) -> Limit:
   )
 
 
+def of_model(name: str) -> Limit:
+  """The limit of a model that no run trained."""
+  return Limit(
+    FALLBACK,
+    f"{FALLBACK:,} tokens at most, since {name} is a model folder, which does "
+    f"not say how long completions are; {option('max_new_tokens')} sets "
+    "another limit",
+  )
+
+
 def bounded(
   limit: Limit, model: Model, prompt: int, name: str = "max_new_tokens"
 ) -> Limit:

@@ -7,7 +7,7 @@ users hold after training.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from offalign import losses
 from offalign.data import Tokenizer
 from offalign.data import load as load_data
+from offalign.data.batches.vocabulary import check_tokens
 from offalign.data.reading.memory import Source
 from offalign.distributed import hosts, sharding
 from offalign.errors import UserError
@@ -22,17 +23,19 @@ from offalign.generation.completing import (
   Completed,
   complete,
   encode,
+  first_seed,
   unfinished,
   which_cut,
 )
 from offalign.generation.completions import Prompt
+from offalign.generation.streaming import Piece, stream
 from offalign.leaderboard.rows import Row
 from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.policy import export as exporting
 from offalign.policy import limit as limits
+from offalign.policy import pretrained, scoring, start
 from offalign.policy import row as board_row
-from offalign.policy import scoring, start
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import TOKENIZER, held_out_metrics, read_run
 from offalign.policy.trained_rewards import refuse_as_policy
@@ -41,15 +44,29 @@ from offalign.types import Params
 BATCH = 32
 
 
+@dataclasses.dataclass(frozen=True)
+class Streamed:
+  """A completion that grows.
+
+  Attributes:
+    prompt_tokens: tokens of the prompt.
+    pieces: of the completion, as they come; see
+      `offalign.generation.streaming.Piece`.
+  """
+
+  prompt_tokens: int
+  pieces: Iterator[Piece]
+
+
 class Policy:
-  """A policy, opened from a run folder.
+  """A policy, opened from a run folder or a model folder.
 
   `load` reads run.json; weights and tokenizer are read when first used.
 
   Attributes:
-    folder: the run folder.
-    about: its run.json.
-    step: of the checkpoint that the weights are from.
+    folder: the run folder, or the model folder.
+    about: its run.json, or what stands for it.
+    step: of the checkpoint that the weights are from; 0 for a model folder.
   """
 
   def __init__(
@@ -70,16 +87,19 @@ class Policy:
   def load(
     cls, folder: str | pathlib.Path, step: str | int = "newest"
   ) -> "Policy":
-    """Opens the policy of a run.
+    """Opens the policy of a run, or a pretrained one.
 
     Args:
-      folder: the run folder.
+      folder: the run folder; or a Hugging Face model folder, or a name on its
+        hub (org/name; uses the network).
       step: of the checkpoint: "newest", "best" (see `Config.keep_best`) or a
         number.
 
     Raises:
-      UserError: where it is no run folder, or has no such checkpoint.
+      UserError: where it is neither, or has no such checkpoint.
     """
+    if pretrained.is_one(folder):
+      return cls(folder, pretrained.about(folder, step), 0)
     folder = pathlib.Path(folder)
     about = read_run(folder)
     with Checkpoints(folder) as checkpoints:
@@ -95,23 +115,44 @@ class Policy:
   @functools.cached_property
   def loss(self) -> Loss:
     """The loss that trained it."""
+    pretrained.refuse(self.about, "loss")
     return losses.get(self.about["loss"])
 
   @functools.cached_property
   def model(self) -> Model:
     """Its model, without weights."""
+    if pretrained.KEY in self.about:
+      return self._pretrained[0]
     return start.model_of(self.folder, self.about)
 
   @functools.cached_property
   def tokenizer(self) -> Tokenizer:
     """Its tokenizer."""
+    if pretrained.KEY in self.about:
+      return pretrained.tokenizer(self.about)
     return Tokenizer.load(self.folder / TOKENIZER)
 
   @functools.cached_property
   def params(self) -> Params:
     """Its weights in float32, adapters merged; on the first device."""
+    if pretrained.KEY in self.about:
+      return self._pretrained[1]
     mesh = sharding.one_device()
     return start.restore(self.folder, self.model, mesh, self.step)
+
+  @functools.cached_property
+  def _pretrained(self) -> tuple[Model, Params]:
+    return pretrained.load(self.about)
+
+  def _limit(self, max_new_tokens: int | None, width: int) -> limits.Limit:
+    """The most tokens of a completion after a prompt of `width` tokens."""
+    if max_new_tokens is not None:
+      why = limits.passes(max_new_tokens, self.model, width)
+      return limits.Limit(max_new_tokens, why)
+    most = limits.of_run(self.about)
+    if pretrained.KEY in self.about:
+      most = limits.of_model(self.about[pretrained.KEY])
+    return limits.bounded(most, self.model, width)
 
   def generate(
     self,
@@ -119,11 +160,14 @@ class Policy:
     *,
     max_new_tokens: int | None = None,
     temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    samples: int = 1,
     seed: int = 0,
     batch_size: int = BATCH,
     verbose: bool = True,
   ) -> list[Completed]:
-    """Completes prompts, each once.
+    """Completes prompts, each once or several times.
 
     The random numbers are the seed's and the run folder's name's, so that two
     runs do not draw alike; the same call gives the same texts.
@@ -136,6 +180,11 @@ class Policy:
         run was given another than the default, and no more than the model
         has positions for.
       temperature: of the sampling; 0 takes the likeliest tokens.
+      top_k: draw from the k likeliest tokens; None = from all.
+      top_p: draw from the likeliest tokens that have this share of the
+        probability; None = from all.
+      samples: completions of each prompt, with random numbers of their own;
+        the first is the same however many there are.
       seed: of the samples.
       batch_size: prompts at a time.
       verbose: says how many prompts were cut to their end, how many
@@ -143,8 +192,9 @@ class Policy:
         the run's.
 
     Returns:
-      A completion of each prompt, in order; `finished` is False where it did
-      not end within the limit.
+      The completions of each prompt, in the order of the prompts: of prompt i,
+      those from i * samples on. `finished` is False where one did not end
+      within the limit.
 
     Raises:
       UserError: for no prompt, or one that cannot be encoded; or for an
@@ -155,43 +205,98 @@ class Policy:
     config = self.about["config"]
     for name, size in (
       ("max_new_tokens", max_new_tokens),
+      ("samples", samples),
       ("batch_size", batch_size),
     ):
       if size is not None and size < 1:
         raise UserError(f"{name} must be at least 1, not {size}")
     if temperature < 0:
       raise UserError(f"temperature must be 0 or above, not {temperature}")
+    if samples > 1 and temperature == 0:
+      raise UserError(
+        f"samples={samples} at temperature 0 are all the same completion: "
+        "raise the temperature, or leave samples out"
+      )
     encoded, cut = encode(self.tokenizer, asked, config.get("data.max_prompt"))
     width = int(encoded.lengths.max())
-    if max_new_tokens is None:
-      limit = limits.bounded(limits.of_run(self.about), self.model, width)
-    else:
-      why = limits.passes(max_new_tokens, self.model, width)
-      limit = limits.Limit(max_new_tokens, why)
+    limit = self._limit(max_new_tokens, width)
     said = [limit.why]
     if cut:
       said.append(
         f"{cut} of {len(asked)} prompts are cut to their end, as in training"
       )
     _say(said, verbose)
-    done = complete(
-      self.model,
-      self.params,
-      self.tokenizer,
-      encoded,
-      stream=f"{seed}/{self.folder.resolve().name}",
-      max_new_tokens=limit.tokens,
-      batch_size=min(batch_size, len(asked)),
-      temperature=temperature,
-    )
+    each = [
+      complete(
+        self.model,
+        self.params,
+        self.tokenizer,
+        encoded,
+        stream=self._stream(seed) + (f"/{k}" if k else ""),
+        max_new_tokens=limit.tokens,
+        batch_size=min(batch_size, len(asked)),
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+      )
+      for k in range(samples)
+    ]
+    done = [x for of_prompt in zip(*each, strict=True) for x in of_prompt]
     _say([unfinished(done)], verbose)
     if cut:
-      flags = which_cut(self.tokenizer, asked, encoded)
+      flags = which_cut(self.tokenizer, asked, encoded).repeat(samples)
       done = [
         dataclasses.replace(x, prompt_cut=bool(flag))
         for x, flag in zip(done, flags, strict=True)
       ]
     return done
+
+  def _stream(self, seed: int) -> str:
+    """Name of the random stream of a seed."""
+    return f"{seed}/{self.folder.resolve().name}"
+
+  def stream(
+    self,
+    prompt: Any,
+    *,
+    max_new_tokens: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+  ) -> Streamed:
+    """Completes one prompt, and gives the text as it grows.
+
+    The text is that which `generate` gives the prompt alone, for the same
+    options; but the prompt is never cut.
+
+    Args:
+      prompt: a text or a conversation; see `generate`.
+      max_new_tokens: see `generate`.
+      temperature: see `generate`.
+      top_k: see `generate`.
+      top_p: see `generate`.
+      seed: see `generate`.
+
+    Raises:
+      UserError: as `generate`.
+    """
+    refuse_as_policy(self.folder, self.about, "complete a prompt")
+    encoded, _ = encode(self.tokenizer, conversations([prompt]), None)
+    tokens = encoded[0]
+    check_tokens(tokens, self.tokenizer, self.model.vocab_size, self.model.spec)
+    pieces = stream(
+      self.model,
+      self.params,
+      self.tokenizer,
+      tokens,
+      seed=first_seed(self._stream(seed)),
+      max_new_tokens=self._limit(max_new_tokens, len(tokens)).tokens,
+      temperature=temperature,
+      top_k=top_k,
+      top_p=top_p,
+    )
+    return Streamed(len(tokens), pieces)
 
   def logps(
     self, rows: Source, *, batch_size: int = BATCH, **options: Any
@@ -263,6 +368,7 @@ class Policy:
       UserError: where the run has not recorded what it cost, or a value is
         not as `Row` wants it.
     """
+    pretrained.refuse(self.about, "row of a leaderboard")
     return board_row.make(
       self.folder,
       self.about,
@@ -306,6 +412,7 @@ class Policy:
         an adapter to be written that was not trained; where it is a reward
         model that no classifier of `transformers` computes.
     """
+    pretrained.refuse(self.about, "training to export")
     said = exporting.write(
       self.folder,
       self.about,

@@ -135,8 +135,9 @@ def _tokenizer(
   own = "bpe"
   if config.model is not None and origin.is_named(config.model):
     own = str(hub.find_folder(config.model))
+  given = "tokenizer" if config.tokenizer or own == "bpe" else "model"
   with (
-    concerning(option("tokenizer")),
+    concerning(option(given)),
     within(vocab_size="tokenizer_vocab"),
   ):
     return make_tokenizer(

@@ -14,6 +14,8 @@ from offalign.errors import suggest
 PROGRAMS = {
   "train": "trains a policy on a log of feedback",
   "generate": "completes prompts with the policy of a run",
+  "chat": "talks with the policy of a run, or with a model folder",
+  "serve": "answers over HTTP, as OpenAI's chat completions do",
   "judge": "says how often one run's completions are preferred to another's",
   "compare": "says which of several runs is better, on a page of its own",
   "export": "writes the policy of a run as a Hugging Face model folder",

@@ -146,6 +146,44 @@ def start(
   app.run(ending, flags_parser=lambda argv: parse(argv, complaining, expand))
 
 
+def define_policy() -> None:
+  """Defines the flags of a program that opens one policy."""
+  flags.DEFINE_string(
+    "run", None, "the run folder; or a Hugging Face model folder or name"
+  )
+  flags.DEFINE_string(
+    "step",
+    "newest",
+    "of the checkpoint: newest, best (see --cfg.keep_best) or a number",
+  )
+  flags.DEFINE_integer(
+    "max_new_tokens",
+    None,
+    "tokens at most; default: as many as the longest completion of the run's "
+    "training",
+    lower_bound=1,
+  )
+  define_imports()
+
+
+def define_drawing(temperature: float = 1.0) -> None:
+  """Defines the flags of how tokens are drawn.
+
+  Args:
+    temperature: the default.
+  """
+  flags.DEFINE_float(
+    "temperature", temperature, "0 takes the likeliest tokens", lower_bound=0.0
+  )
+  flags.DEFINE_integer(
+    "top_k", None, "draw from so many of the likeliest tokens", lower_bound=1
+  )
+  flags.DEFINE_float(
+    "top_p", None, "draw from the likeliest tokens with this share of the odds"
+  )
+  flags.DEFINE_integer("seed", 0, "of the samples")
+
+
 def define_imports() -> None:
   """Defines --imports of a program that opens run folders."""
   flags.DEFINE_string(

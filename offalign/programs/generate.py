@@ -1,12 +1,20 @@
-"""python -m offalign.generate --run=RUN --prompts=FILE --out=FILE
+"""offalign generate --run=RUN --prompts=FILE --out=FILE
 
 Completes the prompts of a file of JSON lines ("prompt": text, or a list of
-role and content) with the policy of a run, and writes "prompt", "completion",
-"tokens" and "finished" for each, which is false where the completion did not
-end within --max_new_tokens. `offalign.judge` compares such files.
+role and content) with the policy of a run, or of a Hugging Face model folder,
+and writes "prompt", "completion", "tokens" and "finished" for each, which is
+false where the completion did not end within --max_new_tokens. With
+--samples=K each prompt has K such lines. `offalign judge` compares such files.
+
+  offalign generate --run=RUN --prompt="What is the capital of France?"
+  echo "What is the capital of France?" | offalign generate --run=RUN
+
+complete what is typed, each line of it, and print; where the policy has a chat
+template, a line is what a user says (--nochat: a plain text).
 """
 
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,14 +22,23 @@ from absl import flags, logging
 
 from offalign import user_code
 from offalign.data.reading.records import count
-from offalign.errors import UserError, speaking
+from offalign.errors import UserError, printable, speaking
 from offalign.files import write_atomically
 from offalign.generation import completions
-from offalign.generation.completing import Completed
+from offalign.generation.completing import Completed, unfinished
+from offalign.generation.completions import Prompt
 from offalign.policy.policy import BATCH, Policy
 from offalign.programs import flags as flags_lib
 
-_DRAWING = ("max_new_tokens", "temperature", "seed", "batch_size")
+_DRAWING = (
+  "max_new_tokens",
+  "temperature",
+  "top_k",
+  "top_p",
+  "samples",
+  "seed",
+  "batch_size",
+)
 
 
 def generate(
@@ -30,22 +47,16 @@ def generate(
   out: str | pathlib.Path,
   *,
   step: str = "newest",
-  max_new_tokens: int | None = None,
-  temperature: float = 1.0,
-  seed: int = 0,
-  batch_size: int = BATCH,
+  **drawing: Any,
 ) -> int:
-  """Completes each distinct prompt of a file once, and writes a file.
+  """Completes each distinct prompt of a file, and writes a file.
 
   Args:
-    run: the run folder.
+    run: the run folder, or a model folder.
     prompts: JSON lines with "prompt".
     out: the file to write; it is there whole or not at all.
     step: of the checkpoint: "newest", "best" or a number.
-    max_new_tokens: see `Policy.generate`.
-    temperature: see `Policy.generate`.
-    seed: see `Policy.generate`.
-    batch_size: prompts at a time.
+    drawing: options of `Policy.generate`.
 
   Returns:
     The checkpoint's step.
@@ -53,32 +64,65 @@ def generate(
   Raises:
     UserError: for no checkpoint, or prompts that cannot be encoded.
   """
-  drawing = {
-    "max_new_tokens": max_new_tokens,
-    "temperature": temperature,
-    "seed": seed,
-    "batch_size": batch_size,
-  }
-  return _write(Policy.load(run, step), prompts, out, drawing)[0]
+  policy = Policy.load(run, step)
+  _write(policy, completions.read_prompts(prompts), out, drawing)
+  return policy.step
 
 
 def _write(
   policy: Policy,
-  prompts: str | pathlib.Path,
+  asked: Sequence[Prompt],
   out: str | pathlib.Path,
   drawing: dict[str, Any],
-) -> tuple[int, list[Completed]]:
-  """The checkpoint's step, and the completions that were written."""
-  asked = completions.read_prompts(prompts)
+) -> list[Completed]:
+  """Writes completions to a file; returns them."""
   done = policy.generate(asked, **drawing)
+  each = len(done) // len(asked)
   lines = [
-    completions.line(prompt, x.text, **completions.about(x))
-    for prompt, x in zip(asked, done, strict=True)
+    completions.line(asked[i // each], x.text, **completions.about(x))
+    for i, x in enumerate(done)
   ]
   out = pathlib.Path(out)
   out.parent.mkdir(parents=True, exist_ok=True)
   write_atomically(out, "".join(f"{line}\n" for line in lines))
-  return policy.step, done
+  return done
+
+
+def _asked(policy: Policy, values: flags.FlagValues) -> Sequence[Prompt]:
+  """The prompts of --prompts, of --prompt, or of the standard input."""
+  typed = list(values.prompt or ())
+  if values.prompts:
+    if typed:
+      raise UserError("--prompt is set beside --prompts; leave one of them out")
+    if values["chat"].present:
+      raise UserError(
+        "--chat is for prompts that are typed: a file says by its prompts what "
+        "is a conversation; leave it out"
+      )
+    return completions.read_prompts(values.prompts)
+  if not typed:
+    if sys.stdin is None or sys.stdin.isatty():
+      raise UserError(
+        "there is no prompt: give --prompts=FILE, --prompt='TEXT', or lines on "
+        "the standard input"
+      )
+    typed = [line.strip() for line in sys.stdin]
+  typed = [text for text in typed if text.strip()]
+  if not typed:
+    raise UserError("there is no prompt: what was given is empty")
+  chat = policy.tokenizer.chats if values.chat is None else values.chat
+  return [(("user", text),) if chat else text for text in typed]
+
+
+def _print(asked: Sequence[Prompt], done: Sequence[Completed]) -> None:
+  """Prints completions; under their prompts, where there are several."""
+  each = len(done) // len(asked)
+  for i, x in enumerate(done):
+    prompt = asked[i // each]
+    if len(asked) > 1 and i % each == 0:
+      said = prompt if isinstance(prompt, str) else prompt[-1][1]
+      print(f"> {printable(said)}")
+    print(printable(x.text))
 
 
 @speaking(flags_lib.of_program)
@@ -87,52 +131,55 @@ def main(argv: Sequence[str]) -> int:
   logging.set_verbosity(logging.WARNING)
   values = flags.FLAGS
   try:
-    needed = ("run", "prompts", "out")
-    flags_lib.require(argv, needed, "--run, --prompts and --out")
+    flags_lib.require(argv, ("run",), "--run, --prompts and --out")
+    if values.prompts and not values.out:
+      raise UserError("--out is missing: name the file to write")
     user_code.load_all(values.imports)
-    drawing = {name: values[name].value for name in _DRAWING}
+    drawing: dict[str, Any] = {name: values[name].value for name in _DRAWING}
     policy = Policy.load(values.run, values.step)
-    step, done = _write(policy, values.prompts, values.out, drawing)
+    asked = _asked(policy, values)
+    if values.out is None:
+      done = policy.generate(asked, verbose=False, **drawing)
+      _print(asked, done)
+      if said := unfinished(done):
+        flags_lib.complain("offalign.generate", said)
+      return 0
+    done = _write(policy, asked, values.out, drawing)
   except UserError as error:
     flags_lib.complain("offalign.generate", error)
     return 2
   cut = sum(not x.finished for x in done)
   flags_lib.say(
-    f"wrote {count(len(done), 'completion')} of {values.run} at step {step} to "
-    f"{values.out}" + (f", {cut:,} of them unfinished" if cut else "")
+    f"wrote {count(len(done), 'completion')} of {values.run} at step "
+    f"{policy.step} to {values.out}"
+    + (f", {cut:,} of them unfinished" if cut else "")
   )
   return 0
 
 
 def _flags() -> None:
-  for name, default, meaning in (
-    ("run", None, "the run folder"),
-    ("prompts", None, 'JSON lines with "prompt"'),
-    ("out", None, "the file to write"),
-    ("step", "newest", "of the checkpoint: newest, best or a number"),
-  ):
-    flags.DEFINE_string(name, default, meaning)
-  flags.DEFINE_integer(
-    "max_new_tokens",
+  flags_lib.define_policy()
+  flags_lib.define_drawing()
+  flags.DEFINE_string("prompts", None, 'JSON lines with "prompt"')
+  flags.DEFINE_multi_string(
+    "prompt", None, "a text to complete; may be given several times"
+  )
+  flags.DEFINE_bool(
+    "chat",
     None,
-    "tokens at most; default: as many as the longest completion of the run's "
-    "training",
-    lower_bound=1,
+    "whether --prompt is what a user says, and not plain text; default: where "
+    "the policy has a chat template",
   )
-  flags.DEFINE_float(
-    "temperature",
-    1.0,
-    "0 takes the likeliest tokens",
-    lower_bound=0.0,
+  flags.DEFINE_string("out", None, "the file to write; default: print")
+  flags.DEFINE_integer(
+    "samples", 1, "completions of each prompt", lower_bound=1
   )
-  flags.DEFINE_integer("seed", 0, "of the samples")
   flags.DEFINE_integer(
     "batch_size",
     BATCH,
     "prompts at a time",
     lower_bound=1,
   )
-  flags_lib.define_imports()
 
 
 def run() -> None:

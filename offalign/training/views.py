@@ -91,9 +91,11 @@ def judged(sources: Sequence[Source], say: Say) -> View | None:
     if not each.held:
       continue
     rule: PairRule | None = None if each.held[0].ranked else "adjacent"
+    # Which is better is all that is judged by: margins are the loss's matter.
+    records = [dataclasses.replace(r, margin=None) for r in each.held]
     try:
       with within("data"):
-        view = data.view(each.held, Kind.PAIR, options=ViewOptions(pairs=rule))
+        view = data.view(records, Kind.PAIR, options=ViewOptions(pairs=rule))
     except UserError as error:
       what = each.label("held out")
       say(what, [f"no reward accuracy, since {marked(error)}"])

@@ -87,23 +87,29 @@ def command(*args):
 
 
 def judge_command(*args):
-  """The exit status of the binary, in this process."""
+  """The exit status of `offalign judge`, in this process."""
+  return program(judge_lib, *args)
+
+
+def program(library, *args):
+  """The exit status of a program, in this process."""
   values = absl_flags.FlagValues()
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(absl_flags, "FLAGS", values)
-    patch.setattr(sys, "argv", ["judge", *args])
+    patch.setattr(sys, "argv", ["program", *args])
     patch.setattr(sys.modules["__main__"], "__doc__", None)
     patch.setattr(
       flags_lib.app,
       "run",
       lambda main, flags_parser: sys.exit(main(flags_parser(sys.argv))),
     )
-    for kind in ("string", "list", "integer", "float"):
+    kinds = ("string", "multi_string", "list", "integer", "float", "bool")
+    for kind in kinds:
       define = getattr(absl_flags, f"DEFINE_{kind}")
       known = functools.partial(define, flag_values=values)
       patch.setattr(absl_flags, f"DEFINE_{kind}", known)
     with pytest.raises(SystemExit) as end:
-      judge_lib.run()
+      library.run()
   return end.value.code
 
 

@@ -1,5 +1,6 @@
 import numpy as np
-from offalign.testing.arrays import evaluate
+
+from offalign.testing.losses.arrays import evaluate
 
 MARGINS = np.array([0.0, 1.0, 11.0, -2.5])
 

@@ -20,6 +20,7 @@ TABLE = {
   "lengths": np.array([[2, 4], [5, 2], [3, 3]]),
   "rewards": np.array([[1.0, 0.5], [0.0, 2.0], [1.0, 1.0]]),
   "labels": np.array([[True, False], [False, True], [True, True]]),
+  "margins": np.array([1.0, -0.5, 0.0]),
   "values": np.zeros((3, 2)),
   "kl": 0.0,
 }

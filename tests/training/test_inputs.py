@@ -24,8 +24,9 @@ DATA = [
   (
     "null reward",
     lambda row: {**row, "reward": None},
-    "row 5, column 'reward': null\ncorrect them, or leave them out with "
-    '--cfg.data.bad_rows="skip"',
+    "row 5, column 'reward': null; if it means \"not rated\", leave such rows "
+    "out with --cfg.data.columns='reward=reward'\ncorrect them, or leave them "
+    'out with --cfg.data.bad_rows="skip"',
   ),
   (
     "text for a reward",
@@ -175,3 +176,21 @@ def test_a_loss_that_is_no_number_stops_the_run(log, tmp_path):
   steps = {step.name for step in (out / "checkpoints").iterdir()}
   assert steps == {"1", "2"}
   assert [x["step"] for x in runs.metrics(out) if "loss" in x] == [1, 2]
+
+
+@pytest.mark.parametrize("loss", ["bradley_terry(margin=1.0)", "rebel", "dpo"])
+def test_margins_that_a_loss_reads_are_not_called_unread(loss, tmp_path):
+  rows = [
+    {"prompt": f"q {i}", "chosen": "yes", "rejected": "no", "margin": i + 1}
+    for i in range(20)
+  ]
+  path = write(tmp_path / "pairs.jsonl", rows)
+  found = inputs.read(
+    DataConfig(path=str(path)),
+    losses.get(loss),
+    lambda texts: data.make_tokenizer("byte", texts),
+    seed=0,
+  )
+  said = found.sentences
+  unread = [each for each in said if "are not read by this loss" in each]
+  assert len(unread) == (2 if loss == "dpo" else 0)  # training, held out

@@ -39,6 +39,18 @@ GPT2 = {
   "n_positions": 16,
   "activation_function": "gelu_new",
 }
+PHI3 = {
+  "architectures": ["Phi3ForCausalLM"],
+  "model_type": "phi3",
+  "vocab_size": 41,
+  "hidden_size": 8,
+  "num_hidden_layers": 2,
+  "num_attention_heads": 2,
+  "num_key_value_heads": 1,
+  "intermediate_size": 16,
+  "max_position_embeddings": 16,
+  "hidden_act": "silu",
+}
 
 
 @pytest.fixture(scope="module")
@@ -210,8 +222,17 @@ def test_an_adapter_of_a_run_is_refused(t5_folder, tmp_path):
     export._write_adapter(tmp_path, t5_folder, about, {}, None, "float32", 1)
 
 
-def test_maps_that_share_a_tensor_are_refused(tmp_path):
-  model = hf.describe(GPT2, spec="gpt2", tied=True)
+@pytest.mark.parametrize(
+  ("raw", "shared", "alone", "modules"),
+  [
+    (GPT2, "h.0.attn.c_attn", "out,up,down", ["attn.c_proj"]),
+    (PHI3, "layers.0.self_attn.qkv_proj", "out,down", ["o_proj"]),
+  ],
+)
+def test_maps_that_share_a_tensor_are_refused(
+  tmp_path, raw, shared, alone, modules
+):
+  model = hf.describe(raw, spec="x", tied=raw is GPT2)
 
   def write(targets):
     config = LoraConfig(rank=2, targets=targets)
@@ -221,13 +242,17 @@ def test_maps_that_share_a_tensor_are_refused(tmp_path):
         lambda: lora.init(config, jax.random.key(0), hf.shapes_of(model))
       ),
     )
-    peft_adapter.write_adapter(
-      tmp_path, GPT2, model, config, adapters, base="x"
-    )
+    peft_adapter.write_adapter(tmp_path, raw, model, config, adapters, base="x")
 
-  with pytest.raises(UserError, match=r"h.0.attn.c_attn.weight of this model"):
-    write("all")
+  with pytest.raises(UserError) as error:
+    write("query")
+  said = runs.in_flags(error.value)
+  assert f"{shared}.weight of this model" in said
+  cure = said.rpartition("--cfg.lora.targets=")[2]
+  assert sorted(cure.split(",")) == sorted(alone.split(","))
+  write(cure)
+  (tmp_path / peft_adapter.ADAPTER).unlink()
   write("out")
   about = json.loads((tmp_path / "adapter_config.json").read_text())
-  assert about["target_modules"] == ["attn.c_proj"]
-  assert about["fan_in_fan_out"] is True
+  assert about["target_modules"] == modules
+  assert about["fan_in_fan_out"] is (raw is GPT2)

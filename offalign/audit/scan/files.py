@@ -175,8 +175,10 @@ def _conclude(
   """Takes over what a file's intake counted and has to say."""
   result.set_aside += intake.set_aside
   result.unrated += intake.unrated
-  if intake.reads_tools:
-    result.unused.pop("tools", None)
+  unread = intake.unused
+  for column in [*result.unused]:
+    if column in intake.columns and column not in unread:
+      del result.unused[column]  # such as a margin, once a row has one
   said = [*stream.notes, *intake.sentences()]
   if intake.unrated:
     said.append(intake.unrated_sentence())

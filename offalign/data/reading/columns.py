@@ -22,15 +22,16 @@ from offalign.data.reading.parsing import (
   describe,
   is_empty,
 )
-from offalign.data.reading.records import quote
+from offalign.data.reading.records import TOOLS, quote
 from offalign.errors import UserError, option, suggest
 
-TARGETS = tuple(
-  dict.fromkeys(
+TARGETS = (
+  *dict.fromkeys(
     name for form in FORMS.values() for name in (*form.needed, *form.optional)
-  )
+  ),
+  TOOLS,
 )
-"""The columns that the forms have."""
+"""The columns that the forms have, and that of a conversation's tools."""
 LABELS = ("label",)
 """Columns of true and false."""
 LISTS = ("messages", "conversations", "completions", "rewards")
@@ -45,6 +46,7 @@ _NOT_NUMBERS = (
   "input",
   "output",
   "system",
+  TOOLS,
 )
 NUMBERS = tuple(name for name in TARGETS if name not in _NOT_NUMBERS)
 """Columns of numbers."""

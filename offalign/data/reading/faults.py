@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import math
 from typing import Any
 
 from offalign.data.reading.arrow_rows import Unreadable
@@ -29,10 +30,23 @@ def text(value: Any) -> str:
 
 
 def is_empty(value: Any) -> bool:
-  """Whether a value says as little as null; 0 and False do not."""
+  """Whether a value says as little as null; 0 and False do not.
+
+  NaN does: pandas writes it for what a row lacks. Of a cell that holds text,
+  ask `is_blank`.
+  """
   if isinstance(value, str):
     return value.strip() in ("", "null", "[]", "{}")
-  return value is None or (isinstance(value, list | dict) and not value)
+  if isinstance(value, list | dict):
+    return not value
+  return is_blank(value)
+
+
+def is_blank(value: Any) -> bool:
+  """Whether a cell of text is null, NaN or white space; "[]" is a text."""
+  if isinstance(value, str):
+    return not value.strip()
+  return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def describe(value: Any) -> str:

@@ -228,7 +228,7 @@ class RowParser:
       prompt, completion = whole or ("", "")
     elif self.form.name == "alpaca":
       prompt = cells.read("instruction", parsing.text)
-      if not parsing.is_empty(cells.row.get("input")):
+      if not parsing.is_blank(cells.row.get("input")):
         more = cells.read("input", parsing.text)
         prompt = f"{prompt}\n\n{more}"
       completion = cells.read("output", parsing.text)

@@ -11,13 +11,20 @@ from offalign.data.reading import columns as columns_lib
 from offalign.data.reading import forms, proposals
 from offalign.data.reading.columns import ColumnMap, flag
 from offalign.data.reading.parsing import Fault, as_number
-from offalign.data.reading.records import Problem, Record, count, quote
+from offalign.data.reading.records import (
+  TOOLS,
+  Problem,
+  Record,
+  count,
+  quote,
+)
 from offalign.errors import Sentence, UserError, marked, option, suggest
 
 Sample = Callable[[], Sequence[dict[str, Any]]]
 """Gives some rows of the file, as they are in it."""
 
 _BOOLEANS = {"true": True, "false": False}
+_TEXT_ALONE = ("ultrafeedback", "alpaca")  # forms without conversations
 _INT_LABELS = ("0", "1")  # of which `int_labels` is the cure
 
 
@@ -31,6 +38,7 @@ class Intake:
     set_aside: see `forms.RowParser`.
     metadata: see `forms.RowParser`.
     overlooked: columns that are not read and look like feedback.
+    columns: of the file.
   """
 
   def __init__(
@@ -92,8 +100,9 @@ class Intake:
       c for c in columns if c not in read or c in self._hidden
     )
     self._margin = sources.get(forms.MARGIN, forms.MARGIN)
+    self._tools = sources.get(TOOLS, TOOLS)
     self._has_margins = False
-    self._columns = columns
+    self.columns = columns
     self._sample = sample
     self.overlooked = proposals.overlooked(self._unread, sample)
 
@@ -105,10 +114,10 @@ class Intake:
   @property
   def unused(self) -> tuple[str, ...]:
     """Columns of the file that are not read, as far as is known by now."""
-    unread = set(self._unread) - ({"tools"} if self.reads_tools else set())
+    unread = set(self._unread) - ({self._tools} if self.reads_tools else set())
     if forms.MARGIN in self.used and not self._has_margins:
       unread.add(self._margin)  # null in every row
-    return tuple(c for c in self._columns if c in unread)
+    return tuple(c for c in self.columns if c in unread)
 
   @property
   def set_aside(self) -> int:
@@ -129,8 +138,11 @@ class Intake:
       )
 
   def _check_targets(self) -> None:
+    talks = self.form.name not in _TEXT_ALONE
     for entry in self._map.entries:
-      if entry.target not in self.used:
+      if entry.target not in self.used and not (
+        talks and entry.target == TOOLS
+      ):
         raise UserError(
           f"{option('columns')} reads {quote(entry.source)} of {self._name} as "
           f"{entry.target!r}, which form {self.form.name!r} does not have; "
@@ -228,12 +240,14 @@ class Intake:
         raise UserError(
           f"no row of {self._name} has {quote(entry.source)}, which "
           f"{option('columns')} reads as {entry.target!r} (its columns: "
-          f"{', '.join(proposals.shown(self._columns))})"
+          f"{', '.join(proposals.shown(self.columns))})"
         )
 
   def sentences(self) -> Iterator[str]:
     """What was made of the columns, for people."""
     for entry in self._map.entries:
+      if entry.target == TOOLS and not self.reads_tools:
+        continue  # no row has any, or all are plain text: it is not read
       if entry.good:
         one, other = ("true", "false")
         if entry.target not in columns_lib.LABELS:

@@ -12,7 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from offalign.data.reading import message_parts
-from offalign.data.reading.faults import Fault, describe, is_empty, text
+from offalign.data.reading.faults import (
+  Fault,
+  describe,
+  is_blank,
+  is_empty,
+  text,
+)
 from offalign.data.reading.records import (
   READ_ROLES,
   TOOLS,
@@ -260,6 +266,8 @@ def _message(i: int, item: Any) -> Message | None:
   keys = sorted(str(k) for k, v in item.items() if v is not None)
   role = item.get("role")
   more = message_parts.more(item, where) if "role" in keys else {}
+  if "content" in item and role in ("system", "developer"):
+    keys.append("content")  # a null one is an empty one
   if "role" not in keys or not ("content" in keys or more):
     raise Fault(
       f"{where} has {', '.join(map(quote, keys)) or 'no keys'} where 'role' "
@@ -346,7 +354,7 @@ def sharegpt(value: Any, system: Any = None) -> tuple[tuple[Message, ...], str]:
       if item["content"] is None:
         raise Fault(f"message {i} has no 'value'")
     turns.append(item)
-  if not is_empty(system):
+  if not is_blank(system):
     if any(isinstance(t, dict) and t.get("role") == "system" for t in turns):
       raise Fault(
         "a system message, and another in the column 'system'; keep one"

@@ -6,6 +6,7 @@ do is bounded, see `offalign.data.text.sandbox`.
 """
 
 import functools
+import gc
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -225,6 +226,7 @@ class ChatTemplate:
     pieces: list[str] = []
     written = 0
     self._environment.begin()
+    failure = ""
     try:
       for piece in template.generate(
         messages=turns,
@@ -238,11 +240,15 @@ class ChatTemplate:
           raise sandbox.TooLong
         pieces.append(piece)
     except Exception as error:  # whatever untrusted code may raise
+      failure = _short(error)
+    if failure:
+      # All that the template made hangs on its error, by a cycle of jinja2's.
+      gc.collect(1)
       roles = ", ".join(turn["role"] for turn in turns)
       raise UserError(
         f"the tokenizer's chat template fails on a conversation of {roles}: "
-        f"{_short(error)}"
-      ) from error
+        f"{failure}"
+      )
     return "".join(pieces)
 
 

@@ -345,7 +345,7 @@ def _refused(
     try:
       work([items[i]])
     except UserError as error:
-      found.append((i, error))
+      found.append((i, error.with_traceback(None)))  # which holds the texts
     late = time.monotonic() > until
     if len(found) == _NAMED or (found and late):
       break

@@ -210,6 +210,11 @@ class Tokenizer:
     """Tokens of each text, int32, with no special token added."""
     return self._layout.texts.plain.encode(texts)
 
+  @property
+  def chats(self) -> bool:
+    """Whether conversations can be encoded, by a template or role markers."""
+    return self._layout.chat is not None or bool(self._layout.texts.markers)
+
   def name_of(self, token: int) -> str:
     """The vocabulary's entry of a token; "" where it has none."""
     return self._backend.id_to_token(token) or ""

@@ -191,6 +191,21 @@ class ConfigJson:
       implemented = " or ".join(repr(v) for v in values) or "null"
       self.refuse(key, value, f"is not implemented, only {implemented} is")
 
+  def architectures(self, *names: str) -> None:
+    """Requires the classes of transformers to be one of `names`, if given."""
+    held = self.take("architectures", None)
+    if isinstance(held, list) and any(
+      str(each).endswith("ForSequenceClassification") for each in held
+    ):
+      self.refuse(
+        "architectures",
+        held,
+        "is a classifier, such as an exported reward model, and has no head "
+        "for tokens: name the language model that it was made from, or the run "
+        f"that trained it, {option('init')}",
+      )
+    self.only("architectures", *([name] for name in names))
+
   def refuse(self, key: str, value: Any, why: str) -> None:
     """Raises UserError about the value of a key."""
     raise UserError(f"{self.where}: {key}={value!r} {why}")

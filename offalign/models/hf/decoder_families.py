@@ -287,7 +287,7 @@ def from_hf(config: dict[str, Any]) -> DecoderConfig:
   read = ConfigJson(config)
   name = read.choice("model_type", {name: name for name in KINDS})
   kind = KINDS[name]
-  read.only("architectures", [kind.architecture])
+  read.architectures(kind.architecture)
   if _is_own_code(config.get("auto_map"), kind.architecture):
     read.take("auto_map")
   read.only("is_encoder_decoder", False)

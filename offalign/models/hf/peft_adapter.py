@@ -62,11 +62,12 @@ def write_adapter(
     module, _, name = path.rpartition("/")
     source = sources[f"{module}/kernel"]
     if source.rows is not None:
+      what = "policy" if kernel is None else "reward model"
       raise UserError(
         f"{source.names[0]} of this model holds several maps, {module!r} is "
         "one of them, and an adapter of peft's is for all: export the merged "
-        "policy instead, or train with "
-        f"{option('lora.targets', 'out,up,down')}"
+        f"{what} instead, or train with "
+        f"{option('lora.targets', ','.join(_alone(sources)))}"
       )
     for weight, layer in zip(source.names, np.asarray(leaf), strict=True):
       where = weight.removesuffix(_WEIGHT)
@@ -103,6 +104,18 @@ def write_adapter(
       writer.write(name, tensor, None, 0)
   finally:
     writer.close()
+
+
+def _alone(sources: dict[str, Source]) -> list[str]:
+  """Names of the maps of layers that have a tensor of their own."""
+  shared = {path for path, source in sources.items() if source.rows is not None}
+  return list(
+    dict.fromkeys(
+      path.split("/")[-2]
+      for path, source in sources.items()
+      if path.endswith("/kernel") and source.stacked and path not in shared
+    )
+  )
 
 
 def _suffixes(adapted: set[str], sources: dict[str, Source]) -> list[str]:

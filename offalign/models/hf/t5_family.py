@@ -46,7 +46,7 @@ def from_hf(config: dict[str, Any]) -> T5Config:
   """
   read = ConfigJson(config)
   read.only("model_type", "t5")
-  read.only("architectures", *([name] for name in ARCHITECTURES))
+  read.architectures(*ARCHITECTURES)
   read.only("is_encoder_decoder", True)
   read.only("is_decoder", False)
   sizes = {

@@ -1,6 +1,8 @@
+import json
+
 import pytest
 
-from offalign import data
+from offalign import audit, data
 from offalign.data.reading import columns
 from offalign.errors import UserError
 
@@ -175,3 +177,48 @@ def test_maps_that_are_none(text, said):
 def test_maps_are_written_as_they_are_read(text):
   assert str(columns.parse(text)) == text
   assert columns.parse(str(columns.parse(text))) == columns.parse(text)
+
+
+YES = [{"role": "assistant", "content": "y"}]
+NO = [{"role": "assistant", "content": "z"}]
+TOOL = {"type": "function", "function": {"name": "look_up"}}
+
+
+@pytest.mark.parametrize("source", ["functions", "meta.functions"])
+def test_tools_are_mapped_beside_margins(write, source):
+  talk = {"q": [{"role": "user", "content": "x"}], "good": YES, "bad": NO}
+  held = {"functions": [TOOL]}
+  more = held if source == "functions" else {"meta": held}
+  rows = [{**talk, "gap": 2.0, "tools": "old", **more}]
+  path = write(rows)
+  mapped = f"prompt=q,chosen=good,rejected=bad,margin=gap,tools={source}"
+  table = data.load(path, columns=mapped)
+  (record,) = table.records
+  assert [m.role for m in record.prompt] == ["tools", "user"]
+  assert json.loads(record.prompt[0].content) == [TOOL]
+  assert record.margin == 2.0
+  said = str(table.summary)
+  assert f"column 'tools' is read from '{source}'" in said
+  assert "columns not read: tools" in said
+  report = audit.audit(str(path), audit.AuditConfig(columns=mapped))
+  assert [*report.scan.unused] == ["tools"]
+
+
+def test_a_margin_that_is_read_is_not_listed_as_unread(write):
+  pair = {"prompt": "x", "chosen": "y", "rejected": "z"}
+  path = write([{**pair, "margin": None}, {**pair, "margin": 1.0}])
+  assert not audit.audit(str(path)).scan.unused
+  path = write([{**pair, "margin": None}])
+  assert [*audit.audit(str(path)).scan.unused] == ["margin"]
+
+
+def test_tools_of_plain_text_are_not_read(write):
+  path = write([{**ROW, "functions": [TOOL]}])
+  table = data.load(path, columns="completion=response, tools=functions")
+  assert table.records[0].prompt == "x"
+  said = str(table.summary)
+  assert "is read from 'functions'" not in said
+  assert "columns not read: functions" in said
+  alpaca = write([{"instruction": "x", "output": "y", "functions": [TOOL]}])
+  with pytest.raises(UserError, match="form 'alpaca' does not have"):
+    data.load(alpaca, columns="tools=functions")

@@ -1,5 +1,7 @@
 """What a cell holds, in words."""
 
+import math
+
 import pytest
 
 from offalign.data.reading.faults import Fault, describe, is_empty, text
@@ -18,6 +20,7 @@ from offalign.data.reading.faults import Fault, describe, is_empty, text
     ("x", False, "the text 'x'"),
     ([None], False, "a list"),
     (b"x", False, "bytes"),
+    (math.nan, True, "the number nan"),
   ],
 )
 def test_what_a_value_is(value, empty, words):

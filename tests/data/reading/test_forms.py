@@ -1,4 +1,6 @@
+import itertools
 import json
+import math
 
 import pytest
 
@@ -150,8 +152,8 @@ def test_what_is_empty_is_absent(write, key, empty):
 
 
 def test_an_empty_system_message_is_absent(write):
-  for role in ("system", "developer"):
-    turns = [{"role": role, "content": ""}, user("u"), reply("a")]
+  for role, empty in itertools.product(("system", "developer"), ("", None)):
+    turns = [{"role": role, "content": empty}, user("u"), reply("a")]
     assert one(write, {"messages": turns}).prompt == (Message("user", "u"),)
   with pytest.raises(UserError, match="no message that says anything"):
     data.load(
@@ -382,3 +384,22 @@ def test_bad_rows_of_ultrafeedback(write, completions, said):
   row = {"instruction": "why?", "completions": completions}
   with pytest.raises(UserError, match=said):
     data.load(write([row]))
+
+
+def test_a_text_that_spells_something_empty_is_a_text(write):
+  row = {"instruction": "Sort this list.", "output": "[]"}
+  for said in ("[]", "{}", "null"):
+    found = one(write, {**row, "input": said})
+    assert found.prompt == f"Sort this list.\n\n{said}"
+  talk = [{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]
+  found = one(write, {"conversations": talk, "system": "{}"})
+  assert found.prompt[0] == Message("system", "{}")
+
+
+def test_what_pandas_leaves_in_place_of_nothing_is_absent():
+  said = {"instruction": "x", "output": "y", "input": math.nan}
+  assert data.load([said]).records[0].prompt == "x"
+  turns = [user("u"), reply("a")]
+  for lacking in ({"tools": math.nan}, {"tools": None}):
+    (record,) = data.load([{"messages": turns, **lacking}]).records
+    assert record.prompt == (Message("user", "u"),)

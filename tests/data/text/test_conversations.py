@@ -1,6 +1,7 @@
 """Conversations and plain text on a tokenizer with a chat template."""
 
 import json
+import tracemalloc
 
 import chat_cases
 import numpy as np
@@ -10,6 +11,7 @@ import tokenizers
 from offalign import data
 from offalign.data import Message, Tokenizer
 from offalign.data.reading.whole_message import WholeMessage
+from offalign.data.text import sandbox
 from offalign.errors import UserError
 from offalign.types import Kind
 
@@ -273,6 +275,26 @@ def test_rows_that_a_template_has_no_place_for_are_named(make):
   )
   with pytest.raises(UserError, match=error):
     data.tokenize(view(rows), llama)
+
+
+def test_refused_rows_keep_none_of_what_a_template_made(make, monkeypatch):
+  monkeypatch.setattr(sandbox, "MAX_WORK", 8_000_000)
+  doubles = make(
+    "{% set ns = namespace(x=messages[0].content) %}{% for i in range(60) %}"
+    "{% set ns.x = ns.x + ns.x %}{% endfor %}"
+  )
+
+  def peak(count):
+    asked = [(Message("user", f"{i:04}"),) for i in range(count)]
+    tracemalloc.start()
+    with pytest.raises(UserError, match="handles more than"):
+      doubles.encode_rows(asked, [(i, "x") for i in range(count)])
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
+
+  peak(1)
+  assert peak(10) < 2 * peak(1)
 
 
 @pytest.mark.parametrize(

@@ -554,3 +554,18 @@ def test_a_folder_loads_and_saves_with_a_key_left_out(t5_folder, tmp_path):
   hf.save(tmp_path / "out", model, params, source=t5_folder)
   again, _ = hf.load(tmp_path / "out")
   assert hf.shapes_of(again) == hf.shapes_of(model)
+
+
+@pytest.mark.parametrize("family", ["Llama", "T5"])
+def test_a_reward_model_is_no_language_model(family):
+  kind = {"model_type": family.lower()}
+  raw = {
+    **_LLAMA,
+    **kind,
+    "architectures": [f"{family}ForSequenceClassification"],
+  }
+  with pytest.raises(UserError) as error:
+    find_family(raw, "x").from_hf(raw)
+  said = str(error.value)
+  assert "is a classifier" in said
+  assert "the run that trained it, init" in said

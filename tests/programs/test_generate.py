@@ -1,0 +1,80 @@
+"""Prompts of a file, of the command line and of the standard input."""
+
+import io
+import json
+import sys
+
+import pytest
+import runs
+import talkers
+
+from offalign.policy.policy import Policy
+from offalign.programs import generate
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return talkers.write(tmp_path_factory.mktemp("t") / "model")
+
+
+@pytest.fixture
+def run(folder, monkeypatch):
+  """Runs the program; returns its status."""
+
+  def started(*arguments, typed=""):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    given = (f"--run={folder}", "--max_new_tokens=5", *arguments)
+    return runs.program(generate, *given)
+
+  return started
+
+
+def test_a_prompt_of_the_command_line(run, folder, capsys):
+  assert run("--prompt=hi", "--temperature=0") == 0
+  policy = Policy.load(folder)
+  options = {"temperature": 0, "max_new_tokens": 5, "verbose": False}
+  (chat,) = policy.generate([(("user", "hi"),)], **options)
+  shown = capsys.readouterr()
+  assert shown.out.strip() == chat.text.strip()
+  assert "1 of 1 completions did not end within 5 tokens" in shown.err
+  assert run("--prompt=hi", "--temperature=0", "--nochat") == 0
+  (plain,) = policy.generate(["hi"], **options)
+  assert capsys.readouterr().out.strip() == plain.text.strip()
+  assert plain.text != chat.text
+
+
+def test_lines_of_the_standard_input(run, capsys):
+  assert run("--samples=2", typed="one\n\ntwo\n") == 0
+  lines = capsys.readouterr().out.split("\n")
+  assert [line for line in lines if line.startswith("> ")] == ["> one", "> two"]
+
+
+def test_a_file_of_several_samples(run, tmp_path, capsys):
+  asked = tmp_path / "p.jsonl"
+  asked.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+  out = tmp_path / "out.jsonl"
+  assert run(f"--prompts={asked}", f"--out={out}", "--samples=3") == 0
+  rows = [json.loads(line) for line in out.read_text().splitlines()]
+  assert [row["prompt"] for row in rows] == ["a"] * 3 + ["b"] * 3
+  assert "wrote 6 completions" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("arguments", "error"),
+  [
+    ((), "there is no prompt: what was given is empty"),
+    (("--prompt= ",), "there is no prompt: what was given is empty"),
+    (("--prompts=x.jsonl",), "--out is missing"),
+    (
+      ("--prompts=x.jsonl", "--prompt=hi", "--out=y"),
+      "--prompt is set beside --prompts",
+    ),
+    (("--prompts=x.jsonl", "--chat", "--out=y"), "--chat is for prompts that"),
+    (("--prompt=a", "--top_k=3", "--temperature=0"), "no effect at temperatur"),
+  ],
+)
+def test_mistakes_are_sentences(run, arguments, error, capsys):
+  assert run(*arguments) == 2
+  said = capsys.readouterr().err
+  assert error in said
+  assert said.count("\n") == 1
