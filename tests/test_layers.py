@@ -21,7 +21,6 @@ ENTRIES = {
     "export",
     "plan",
     "audit.__main__",
-    "compare.__main__",
     "leaderboard.__main__",
   )
 }

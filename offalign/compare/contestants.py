@@ -82,7 +82,7 @@ def open_all(
   """Opens the policies, the baseline first.
 
   Args:
-    paths: run folders; model folders where `Policy.load` opens them.
+    paths: run folders, model folders or what else `Policy.load` opens.
     baseline: with which the others are compared; one of `paths` or another.
       Default: the first of them.
     step: of the runs' checkpoints: "newest", "best" or a number.

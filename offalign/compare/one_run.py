@@ -21,6 +21,7 @@ from offalign.files import write_atomically
 from offalign.generation.completions import Completions, Prompt
 from offalign.judges.base import as_text
 from offalign.pages import Section
+from offalign.policy import pretrained
 from offalign.policy.folder import curves, read_metrics
 from offalign.policy.log_ratios import nats
 from offalign.policy.start import digest
@@ -117,7 +118,7 @@ def _before(one: Contestant, said: list[str]) -> Contestant | None:
       if digest(found.policy.params) != parent[3]:
         raise UserError(f"{name} has been trained anew since")
       found = open_one(str(name), parent[2])  # without its weights
-    elif name and _is_folder(name):
+    elif name and pretrained.is_one(name):
       found = open_one(str(name), "newest")
     else:
       said.append("the run began with random weights, so there is no before")
@@ -129,11 +130,6 @@ def _before(one: Contestant, said: list[str]) -> Contestant | None:
     )
     return None
   return found
-
-
-def _is_folder(name: str) -> bool:
-  """Whether a model was read from a folder or the hub, and not made."""
-  return "(" not in name and ("/" in name or pathlib.Path(name).is_dir())
 
 
 def page(

@@ -43,7 +43,7 @@ def compare_runs(
   """Compares trained policies on held-out prompts, and writes a report.
 
   Args:
-    runs: run folders; model folders where `Policy.load` opens them.
+    runs: run folders, model folders or what else `Policy.load` opens.
     judge: a function (prompt's text, completion) -> a number, higher is
       better; a spec that `judges.make` reads, such as "my_file.py:score"; or
       a judge.

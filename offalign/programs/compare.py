@@ -1,4 +1,4 @@
-"""python -m offalign.compare RUN RUN ... --judge=SPEC --out=DIR
+"""offalign compare RUN RUN ... --judge=SPEC --out=DIR
 
 Says which of several trained policies is better: each completes the prompts
 that all runs held out, and a judge compares every one with the first (or with
@@ -7,8 +7,8 @@ that all runs held out, and a judge compares every one with the first (or with
 page of its own, DIR/run.html: its curves, and six prompts before and after. For
 example:
 
-  python -m offalign.compare runs/sft runs/dro runs/kto \\
-    --judge=my_file.py:score --out=compared
+  offalign compare runs/sft runs/dro runs/kto --judge=my_file.py:score \\
+    --out=compared
 """
 
 import pathlib

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import talkers
 
 from offalign import leaderboard
 from offalign.compare.run import compare_runs
@@ -78,6 +79,23 @@ def test_rows_pages_and_win_rates_agree(world, tmp_path, capsys):
   )
   assert "completes" not in capsys.readouterr().out
   assert again.baseline.written.texts == read[0].texts
+
+
+def test_a_model_folder_may_be_the_baseline(world, tmp_path):
+  folder = talkers.write(tmp_path / "model")
+  found = compare_runs(
+    [world / "dro"],
+    baseline=folder,
+    judge=f"{world / 'my_score.py'}:score",
+    prompts=world / "test.jsonl",
+    out=tmp_path / "out",
+    verbose=False,
+  )
+  assert [entry.name for entry in found.entries] == ["model", "dro"]
+  assert found.baseline.row is None
+  assert "no row of a leaderboard for model" in found.said[1]
+  assert found.drawing["max_new_tokens"] == 8  # the run's, for both
+  assert len(leaderboard.read(tmp_path / "out")[0]) == 1
 
 
 def test_mistakes_are_found_before_anything_is_written(world, tmp_path):

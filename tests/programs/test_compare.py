@@ -13,7 +13,7 @@ from offalign.programs import compare
 
 def said(*arguments):
   done = subprocess.run(
-    [sys.executable, "-m", "offalign.compare", *arguments],
+    [sys.executable, "-m", "offalign", "compare", *arguments],
     capture_output=True,
     text=True,
     check=False,
