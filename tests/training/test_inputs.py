@@ -24,8 +24,9 @@ DATA = [
   (
     "null reward",
     lambda row: {**row, "reward": None},
-    "row 5, column 'reward': null\ncorrect them, or leave them out with "
-    '--cfg.data.bad_rows="skip"',
+    "row 5, column 'reward': null; if it means \"not rated\", leave such rows "
+    "out with --cfg.data.columns='reward=reward'\ncorrect them, or leave them "
+    'out with --cfg.data.bad_rows="skip"',
   ),
   (
     "text for a reward",
