@@ -12,11 +12,12 @@ from offalign.audit.checks.duplicates import Repeats
 from offalign.audit.checks.equal_tokens import EqualRows, Place, leaks
 from offalign.audit.checks.leakage import Leakage
 from offalign.audit.checks.odd_texts import OddTexts
+from offalign.audit.checks.outlying_margins import OutlyingMargins
 from offalign.audit.checks.token_entries import TokenEntries
 from offalign.audit.checks.tokens import Tokens
 from offalign.audit.findings import SEVERITIES, Finding
 from offalign.audit.methods_that_fit import Fit
-from offalign.audit.scan.collector import Collector
+from offalign.audit.scan.collector import Check, Collector
 from offalign.audit.scan.entries import Spill, file_and_row, place
 from offalign.audit.scan.excerpts import with_texts
 from offalign.audit.scan.files import Scan, scan
@@ -158,12 +159,14 @@ def _audit(
   folder: pathlib.Path,
 ) -> Report:
   entries, texts = Spill(folder / "data"), OddTexts()
+  gaps = OutlyingMargins()
   in_tokens = Spill(folder / "data-tokens")
   tokens = equal = None
   if tokenizer is not None:
     tokens = _tokens(tokenizer, config, in_tokens)
   names: list[str] = []
-  seen = Collector(names, entries, [texts, *([tokens] if tokens else [])])
+  checks: list[Check] = [texts, gaps, *([tokens] if tokens else [])]
+  seen = Collector(names, entries, checks)
   mapped = columns_lib.parse(config.columns)
   met = scan(path, config.form, config.int_labels, seen.see, names, mapped)
   if config.int_labels and met.form and "label" not in met.columns:
@@ -172,7 +175,7 @@ def _audit(
       "read; leave it out"
     )
   entries.close()
-  findings = [*met.findings, *texts.findings()]
+  findings = [*met.findings, *texts.findings(), *gaps.findings()]
   if tokens is not None:
     tokens.flush()
     findings += tokens.findings()

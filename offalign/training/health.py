@@ -26,7 +26,7 @@ import json
 import math
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -194,18 +194,28 @@ def idle(
   )
 
 
-def outlying(rows: TokenRows) -> str | None:
-  """Whether some rewards, as logged, are so far off that only they count."""
-  if rows.rewards is None:
+def outlying(
+  rows: TokenRows, what: Literal["reward", "margin"] = "reward"
+) -> str | None:
+  """Whether some rewards, as logged, are so far off that only they count.
+
+  Args:
+    rows: what is trained on.
+    what: which of their columns is looked at.
+  """
+  values = rows.rewards
+  if what == "margin":
+    values = None if rows.margins is None else rows.margins[:, None]
+  if values is None:
     return None
-  low, high = outliers.bounds(rows.rewards.ravel())
-  far_off = np.argwhere((rows.rewards < low) | (rows.rewards > high))
+  low, high = outliers.bounds(values.ravel())
+  far_off = np.argwhere((values < low) | (values > high))
   if not len(far_off):
     return None
-  named = [f"{rows.sources[i][k]}: {rows.rewards[i, k]:g}" for i, k in far_off]
+  named = [f"{rows.sources[i][k]}: {values[i, k]:g}" for i, k in far_off]
   more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
   return (
-    f"{count(len(named), 'reward')} ({', '.join(named[:_NAMED])}{more}) more "
+    f"{count(len(named), what)} ({', '.join(named[:_NAMED])}{more}) more "
     f"than {outliers.FAR:,.0f} standard deviations from all others, so that "
     "the others count for nothing: correct these rows, or leave them out"
   )

@@ -100,6 +100,8 @@ def read(
   mixture = _mixture(found, source_of, train, say)
   viewed = (*view.rows, *(held_view.rows if held_view else ()))
   apart = health.outlying(train) if rewards.reads_rewards(loss) else None
+  if "margins" in loss.needs:
+    apart = health.outlying(train, "margin")
   if apart is not None:
     said.append(f"warning: {apart}")
   if rewards.is_wanted(config, loss, viewed):

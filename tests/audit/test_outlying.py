@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from offalign.audit.report import audit
+from offalign.audit import audit
 
 
 def findings(path, rewards):

@@ -124,6 +124,11 @@ def test_an_outlying_reward_is_named():
   assert health.outlying(rows([0, 1, 2, 3, 4, 5])) is None
   said = health.outlying(rows([0, 1, 2, 3, 1e30, 5]))
   assert said.startswith("1 reward (a.jsonl, row 4: 1e+30) more than 1,000")
+  gaps = rows([0, 1, 2, 3])
+  gaps.margins = np.array([1, 2, 1e30, 3], np.float32)
+  assert health.outlying(gaps) is None
+  said = health.outlying(gaps, "margin")
+  assert said.startswith("1 margin (a.jsonl, row 2: 1e+30) more than 1,000")
   many = health.outlying(rows([*np.linspace(0, 1, 1000), *[1e9] * 7]))
   assert "7 rewards" in many
   assert "and 2 more" in many

@@ -127,6 +127,7 @@ class OddTexts:
   def __init__(self) -> None:
     self._places = {kind: Places() for kind in _KINDS}
     self._has_margins = False
+    self._pairs = 0
 
   def see(self, record: Record, where: str, at: int) -> None:
     """Checks a record; see `Check`."""
@@ -183,6 +184,7 @@ class OddTexts:
   def pair(self, record: Record, where: str) -> None:
     """Checks the two sides of a pair together."""
     chosen, rejected = record.completions
+    self._pairs += 1
     if chosen == rejected:
       self._places["equal_pairs"].add(where)
     if record.rewards and record.rewards[0] < record.rewards[1]:
@@ -210,5 +212,7 @@ class OddTexts:
     for kind, (severity, noun, what, remedy) in _KINDS.items():
       if kind == "missing_margins" and not self._has_margins:
         continue
+      if kind == "equal_pairs" and self.count(kind) == self._pairs:
+        severity = "error"  # a run that compares has no row left
       found += self._places[kind].finding(severity, kind, noun, what, remedy)
     return found

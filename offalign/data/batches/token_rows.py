@@ -284,8 +284,8 @@ def _without_vanished(
   )
   if choice == "error":
     raise UserError(
-      f"{what}: the tokenizer makes none of it, or max_completion leaves room "
-      "for none; raise that, or drop such rows "
+      f"{what}: the tokenizer makes none of it, or {option('max_completion')} "
+      "leaves room for none; raise that, or drop such rows "
       f"({option('vanished', 'drop')})"
     )
   if hit.all():
