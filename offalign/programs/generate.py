@@ -1,7 +1,8 @@
 """python -m offalign.generate --run=RUN --prompts=FILE --out=FILE
 
 Completes the prompts of a file of JSON lines ("prompt": text, or a list of
-role and content) with the policy of a run, and writes "prompt", "completion",
+role and content), or those that the run holds out (--prompts=heldout), with
+the policy of a run, and writes "prompt", "completion",
 "tokens" and "finished" for each, which is false where the completion did not
 end within --max_new_tokens. `offalign.judge` compares such files.
 """
@@ -18,6 +19,7 @@ from offalign.errors import UserError, speaking
 from offalign.files import write_atomically
 from offalign.generation import completions
 from offalign.generation.completing import Completed
+from offalign.policy import held_out
 from offalign.policy.policy import BATCH, Policy
 from offalign.programs import flags as flags_lib
 
@@ -39,7 +41,8 @@ def generate(
 
   Args:
     run: the run folder.
-    prompts: JSON lines with "prompt".
+    prompts: JSON lines with "prompt"; or "heldout", those that the run
+      holds out.
     out: the file to write; it is there whole or not at all.
     step: of the checkpoint: "newest", "best" or a number.
     max_new_tokens: see `Policy.generate`.
@@ -69,7 +72,7 @@ def _write(
   drawing: dict[str, Any],
 ) -> tuple[int, list[Completed]]:
   """The checkpoint's step, and the completions that were written."""
-  asked = completions.read_prompts(prompts)
+  asked = held_out.asked(policy.folder, prompts)
   done = policy.generate(asked, **drawing)
   lines = [
     completions.line(prompt, x.text, **completions.about(x))
@@ -107,7 +110,11 @@ def main(argv: Sequence[str]) -> int:
 def _flags() -> None:
   for name, default, meaning in (
     ("run", None, "the run folder"),
-    ("prompts", None, 'JSON lines with "prompt"'),
+    (
+      "prompts",
+      None,
+      'JSON lines with "prompt"; or heldout, those that the run holds out',
+    ),
     ("out", None, "the file to write"),
     ("step", "newest", "of the checkpoint: newest, best or a number"),
   ):
