@@ -11,9 +11,8 @@ from offalign.data.reading.records import count
 from offalign.errors import UserError, option
 from offalign.generation import completions
 from offalign.generation.completions import Prompt
+from offalign.policy import held_out
 
-HELD_OUT = "held_out.jsonl"
-"""The file of a run folder that lists its held-out rows."""
 AT_MOST = 256
 """Held-out prompts that are compared, where nothing else is said."""
 
@@ -76,10 +75,10 @@ def _shared(
   for one in contestants:
     if not one.is_run:
       continue  # a model folder was trained on none of this
-    path = pathlib.Path(one.path) / HELD_OUT
+    path = pathlib.Path(one.path) / held_out.FILE
     if not path.exists():
       raise UserError(
-        f"{one.path} has no {HELD_OUT}, so it is not known which prompts it "
+        f"{one.path} has no {held_out.FILE}, so it is not known which prompts it "
         f"was not trained on: name prompts with {option('prompts', 'FILE')}"
       )
     each[one.name] = completions.read_prompts(path)

@@ -1,6 +1,7 @@
 """The configuration of a training run; every field is a flag."""
 
 import dataclasses
+import math
 import pathlib
 from typing import Any, Literal
 
@@ -18,8 +19,12 @@ from offalign.models.lora import LoraConfig
 COMPILING = 2
 """First steps of a process, which compile and are left out of traces."""
 
+STEPS = 1000
+"""Updates of a run where neither steps nor epochs are given."""
+
 CHANGEABLE = {
   "steps",
+  "epochs",
   "keep",
   "keep_best",
   "eval_every",
@@ -64,7 +69,8 @@ class Config:
       keep_best).
     out: required; the run folder. A run found there with the same
       configuration goes on where it stopped.
-    steps: updates to make.
+    steps: updates to make; default 1000, unless epochs are given.
+    epochs: the same as passes over the training rows, in place of steps.
     batch_size: prompts in an update (the global batch).
     microbatches: pieces that a batch is cut into to save memory; changes
       nothing else.
@@ -104,7 +110,8 @@ class Config:
   init: str | None = None
   init_step: str | None = None
   out: str = ""
-  steps: int = 1000
+  steps: int | None = None
+  epochs: float | None = None
   batch_size: int = 32
   microbatches: int = 1
   packing: bool = False
@@ -137,6 +144,11 @@ class Config:
     """
     spec.check_fields("", self)
 
+  @property
+  def last_step(self) -> int:
+    """Its steps; where neither steps nor epochs are given, `STEPS`."""
+    return STEPS if self.steps is None else self.steps
+
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
   """Flattens a config: dotted field -> value, for files and comparisons.
@@ -163,10 +175,19 @@ def check(config: Config) -> None:
   if not config.out:
     raise UserError(f"{option('out')} is missing: name the folder of the run")
   for name in ("steps", "batch_size", "microbatches", "log_every", "keep"):
-    if getattr(config, name) < 1:
-      raise UserError(
-        f"{option(name)} must be at least 1, not {getattr(config, name)}"
-      )
+    value = getattr(config, name)
+    if value is not None and value < 1:
+      raise UserError(f"{option(name)} must be at least 1, not {value}")
+  epochs = config.epochs
+  if epochs is not None and not 0 < epochs < math.inf:
+    raise UserError(
+      f"{option('epochs')} must be a number above 0, not {epochs}"
+    )
+  if epochs is not None and config.steps is not None:
+    raise UserError(
+      f"{option('epochs', f'{epochs:g}')} is set beside "
+      f"{option('steps', config.steps)}; give one"
+    )
   if config.data.eval_rows < 1:
     raise UserError(
       f"{option('data.eval_rows')} must be at least 1, not "
@@ -175,18 +196,37 @@ def check(config: Config) -> None:
     )
   if config.seed < 0:
     raise UserError(f"{option('seed')} must be 0 or more, not {config.seed}")
+  split_seed = config.data.split_seed
+  if split_seed is not None and split_seed < 0:
+    raise UserError(
+      f"{option('data.split_seed')} must be 0 or more, not {split_seed}"
+    )
   for name in ("eval_every", "save_every"):
     value = getattr(config, name)
     if value is not None and value < 1:
       raise UserError(f"{option(name)} must be at least 1, not {value}")
+  if epochs is None:
+    check_steps(config, config.last_step)
+
+
+def check_steps(config: Config, steps: int) -> None:
+  """Checks the options that depend on how many steps there are.
+
+  Args:
+    config: the options.
+    steps: of the whole run.
+
+  Raises:
+    UserError: naming the option.
+  """
   traced = config.profile
-  if traced is not None and not 1 <= traced <= config.steps - COMPILING:
+  if traced is not None and not 1 <= traced <= steps - COMPILING:
     raise UserError(
       f"{option('profile', traced)} cannot be traced: it is of the "
-      f"{max(config.steps - COMPILING, 0)} steps after the first {COMPILING}, "
-      f"which compile, of {option('steps', config.steps)}"
+      f"{max(steps - COMPILING, 0)} steps after the first {COMPILING}, "
+      f"which compile, of {option('steps', steps)}"
     )
-  check_warmup(config.optimizer, config.steps)
+  check_warmup(config.optimizer, steps)
 
 
 def refuse_changes(
@@ -199,9 +239,12 @@ def refuse_changes(
   """
   if known is None:
     return
-  before, now = known["config"], flat(config)
+  # A version that had no such option took the run's seed for it.
+  before = {"data.split_seed": known["config"]["seed"], **known["config"]}
+  now = flat(config)
   fixed = set(CHANGEABLE)
-  if now.get("optimizer.schedule") == "cosine":
+  if now.get("optimizer.schedule") == "cosine" and config.epochs is None:
+    now["steps"] = config.last_step
     fixed.discard("steps")  # the learning rate depends on it
   changed = [
     f"{option(k)} was {before.get(k)!r}, is {now.get(k)!r}"

@@ -27,7 +27,10 @@ class DataConfig(ViewOptions):
     eval_path: held-out feedback, in the same forms.
     eval_fraction: share of the prompts to hold out where there is no
       eval_path; default 0.1, 0 for none.
-    eval_rows: held-out rows used at each evaluation, drawn by the seed.
+    eval_rows: held-out rows used at each evaluation, drawn by split_seed.
+    split_seed: chooses the held-out prompts, apart from `seed`, so that runs
+      of several seeds share one test set; default: that of the run that init
+      names, with what that one holds out, else 0.
     form: what the columns hold: "traj" (prompt, completion, reward), "label",
       "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt" or
       "alpaca"; default: recognised by the names of the columns.
@@ -62,6 +65,7 @@ class DataConfig(ViewOptions):
   eval_path: str | None = None
   eval_fraction: float | None = None
   eval_rows: int = 512
+  split_seed: int | None = None
   form: FormName | None = None
   columns: str | None = None
   int_labels: bool = False

@@ -149,7 +149,7 @@ class Learner:
 
   def learning_rate(self, step: int) -> float:
     """The policy's learning rate for the update that follows `step`."""
-    peak = self._optimizer.learning_rate
+    peak = optim.peak(self._optimizer)
     return float(optim.schedule(self._optimizer, peak, self._steps)(step))
 
   def fresh(self, policy: Params, seed: int = 0) -> TrainState:

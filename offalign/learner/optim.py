@@ -20,9 +20,11 @@ class OptimizerConfig:
     name: "adam", or "adafactor" with the DRO paper's decay of 0.8
       (arXiv:2405.19107, section 4).
     learning_rate: learning rate of the policy, and of the value function
-      unless value_learning_rate is given.
-    value_learning_rate: learning rate of the value function; None =
-      `learning_rate`.
+      unless value_learning_rate is given; default: by what is trained, new
+      weights (3e-4), those of a run or a checkpoint (1e-5), LoRA's on them
+      (1e-4), see the docs on training.
+    value_learning_rate: learning rate of the value function; default:
+      `learning_rate` where that is given, else that of new weights.
     warmup_steps: linear warm-up; None = 150 for adafactor (the paper's), 20
       for adam.
     schedule: after the warm-up, "constant", or "cosine" to 0 at the last
@@ -34,7 +36,7 @@ class OptimizerConfig:
   """
 
   name: Literal["adam", "adafactor"] = "adam"
-  learning_rate: float = 3e-4
+  learning_rate: float | None = None
   value_learning_rate: float | None = None
   warmup_steps: int | None = None
   schedule: Literal["constant", "cosine"] = "constant"
@@ -50,6 +52,9 @@ class OptimizerConfig:
           f"{getattr(self, name)}"
         )
 
+
+NEW = 3e-4
+"""The learning rate of new weights, where no other is given."""
 
 WARMUP = {"adam": 20, "adafactor": 150}
 
@@ -67,6 +72,11 @@ def schedule(
     return rise
   fall = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
   return optax.join_schedules([rise, fall], [warmup])
+
+
+def peak(config: OptimizerConfig) -> float:
+  """The policy's highest learning rate; that of new weights if not given."""
+  return NEW if config.learning_rate is None else config.learning_rate
 
 
 def make(
@@ -95,10 +105,10 @@ def make(
       f"{option('optimizer.weight_decay')} has no effect with adafactor; leave "
       "it out, or use adam"
     )
-  rates = {"policy": config.learning_rate}
+  own = config.value_learning_rate
+  rates = {"policy": peak(config)}
   if value:
-    own = config.value_learning_rate
-    rates["value"] = config.learning_rate if own is None else own
+    rates["value"] = rates["policy"] if own is None else own
   for name, rate in rates.items():
     if rate < 0:
       own_name = "value_learning_rate" if name == "value" else "learning_rate"

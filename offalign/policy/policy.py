@@ -33,8 +33,8 @@ from offalign.leaderboard.rows import Row
 from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.policy import export as exporting
+from offalign.policy import held_out, pretrained, scoring, start
 from offalign.policy import limit as limits
-from offalign.policy import pretrained, scoring, start
 from offalign.policy import row as board_row
 from offalign.policy.checkpoint import Checkpoints, choose
 from offalign.policy.folder import TOKENIZER, held_out_metrics, read_run
@@ -336,6 +336,14 @@ class Policy:
     )
     grouped = table.summary.form in ("pairs", "groups", "ultrafeedback")
     return found if grouped else found[:, 0]
+
+  def held_out(self) -> list[Prompt]:
+    """The distinct prompts that its run holds out, as `generate` takes them.
+
+    Raises:
+      UserError: where the run held none out.
+    """
+    return list(held_out.prompts(self.folder))
 
   @property
   def metrics(self) -> dict[str, float]:

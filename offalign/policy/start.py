@@ -99,6 +99,12 @@ def find_parent(config: Config) -> Parent | None:
   return Parent(folder, about, step)
 
 
+def is_untrained(config: Config, parent: Parent | None) -> bool:
+  """Whether a run starts from new weights, not from a trained policy."""
+  named = config.model is not None and origin.is_named(config.model)
+  return parent is None and not named
+
+
 def canonical(spec: str) -> str:
   """Spells a model's spec as `Model.spec` does."""
   with concerning(option("model")):

@@ -1,10 +1,11 @@
 """offalign generate --run=RUN --prompts=FILE --out=FILE
 
 Completes the prompts of a file of JSON lines ("prompt": text, or a list of
-role and content) with the policy of a run, or of a Hugging Face model folder,
-and writes "prompt", "completion", "tokens" and "finished" for each, which is
-false where the completion did not end within --max_new_tokens. With
---samples=K each prompt has K such lines. `offalign judge` compares such files.
+role and content), or those that the run holds out (--prompts=heldout), with the
+policy of a run, or of a Hugging Face model folder, and writes
+"prompt", "completion", "tokens" and "finished" for each, which is false where
+the completion did not end within --max_new_tokens. With --samples=K each prompt
+has K such lines. `offalign judge` compares such files.
 
   offalign generate --run=RUN --prompt="What is the capital of France?"
   echo "What is the capital of France?" | offalign generate --run=RUN
@@ -27,6 +28,7 @@ from offalign.files import write_atomically
 from offalign.generation import completions
 from offalign.generation.completing import Completed, unfinished
 from offalign.generation.completions import Prompt
+from offalign.policy import held_out
 from offalign.policy.policy import BATCH, Policy
 from offalign.programs import flags as flags_lib
 
@@ -53,7 +55,8 @@ def generate(
 
   Args:
     run: the run folder, or a model folder.
-    prompts: JSON lines with "prompt".
+    prompts: JSON lines with "prompt"; or "heldout", those that the run
+      holds out.
     out: the file to write; it is there whole or not at all.
     step: of the checkpoint: "newest", "best" or a number.
     drawing: options of `Policy.generate`.
@@ -65,7 +68,7 @@ def generate(
     UserError: for no checkpoint, or prompts that cannot be encoded.
   """
   policy = Policy.load(run, step)
-  _write(policy, completions.read_prompts(prompts), out, drawing)
+  _write(policy, held_out.asked(policy.folder, prompts), out, drawing)
   return policy.step
 
 
@@ -99,7 +102,7 @@ def _asked(policy: Policy, values: flags.FlagValues) -> Sequence[Prompt]:
         "--chat is for prompts that are typed: a file says by its prompts what "
         "is a conversation; leave it out"
       )
-    return completions.read_prompts(values.prompts)
+    return held_out.asked(policy.folder, values.prompts)
   if not typed:
     if sys.stdin is None or sys.stdin.isatty():
       raise UserError(
@@ -160,7 +163,11 @@ def main(argv: Sequence[str]) -> int:
 def _flags() -> None:
   flags_lib.define_policy()
   flags_lib.define_drawing()
-  flags.DEFINE_string("prompts", None, 'JSON lines with "prompt"')
+  flags.DEFINE_string(
+    "prompts",
+    None,
+    'JSON lines with "prompt"; or heldout, those that the run holds out',
+  )
   flags.DEFINE_multi_string(
     "prompt", None, "a text to complete; may be given several times"
   )

@@ -11,6 +11,7 @@ from offalign.data import (
   MixtureSampler,
   Problem,
   Prompt,
+  Record,
   RewardScales,
   Sampler,
   Tokenizer,
@@ -41,7 +42,8 @@ class Batches:
     scales: what the rewards were normalised by, or None.
     mixture: how the training rows of several sources are drawn; None where
       there is one.
-    held_prompts: the distinct prompts that are held out, in order.
+    held: the records that are held out.
+    trained_prompts: the distinct prompts that are trained on, in order.
     problems: bad rows that were left out.
     sentences: what was done, in order.
     mismatched: prompts with the completions of other rows, of "train" and
@@ -53,11 +55,17 @@ class Batches:
   tokenizer: Tokenizer
   scales: RewardScales | None
   mixture: Mixture | None
-  held_prompts: tuple[Prompt, ...]
+  held: tuple[Record, ...]
+  trained_prompts: tuple[Prompt, ...]
   problems: tuple[Problem, ...]
   sentences: tuple[str, ...]
   mismatched: dict[str, Mismatched] = dataclasses.field(default_factory=dict)
   packings: dict[str, Packing] = dataclasses.field(default_factory=dict)
+
+  @property
+  def held_prompts(self) -> tuple[Prompt, ...]:
+    """The distinct prompts that are held out, in order."""
+    return tuple(dict.fromkeys(record.prompt for record in self.held))
 
   @property
   def train(self) -> TokenRows:

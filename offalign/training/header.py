@@ -3,19 +3,23 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 
 import jax
 
+from offalign.data import Problem
 from offalign.distributed import hosts, sharding
+from offalign.errors import option
 from offalign.files import write_atomically
 from offalign.learner import Learner
-from offalign.training.batches import Batches
+from offalign.losses import Loss
 from offalign.types import Params
 
 
 def report(
   folder: pathlib.Path,
-  inputs: Batches,
+  sentences: Sequence[str],
+  problems: Sequence[Problem],
   learner: Learner,
   params: Params,
   begin: int,
@@ -24,17 +28,18 @@ def report(
 
   Args:
     folder: the run folder.
-    inputs: the rows.
+    sentences: what was read, and what was chosen for the run.
+    problems: bad rows that were left out.
     learner: the learner.
     params: the policy's.
     begin: the step that the run goes on after, or 0.
   """
-  for sentence in inputs.sentences:
+  for sentence in sentences:
     hosts.say(sentence)
-  if inputs.problems:
+  if problems:
     path = folder / "bad_rows.jsonl"
-    problems = map(dataclasses.asdict, inputs.problems)
-    lines = [json.dumps(problem) + "\n" for problem in problems]
+    listed = map(dataclasses.asdict, problems)
+    lines = [json.dumps(problem) + "\n" for problem in listed]
     write_atomically(path, "".join(lines))
     hosts.say(f"{len(lines)} problems of rows left out are listed in {path}")
   trained = jax.eval_shape(learner.fresh, params).params
@@ -46,6 +51,18 @@ def report(
     hosts.say(f"mesh: {sentence}")
   if begin:
     hosts.say(f"going on after step {begin} of {folder}")
+
+
+def untrained(loss: Loss) -> list[str]:
+  """Warns where a loss would hold new weights close to themselves."""
+  if not {"ref_logps", "ref_prefix_logps", "kl"} & set(loss.needs):
+    return []
+  return [
+    f"warning: the model is new, and {loss.name} would align its random "
+    "weights against themselves: first train a run with "
+    f"{option('loss', 'sft')} and begin this one with {option('init', 'RUN')}, "
+    f"or begin with a checkpoint, {option('model', 'FOLDER')}"
+  ]
 
 
 def _size(params: Params) -> int:

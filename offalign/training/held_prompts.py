@@ -13,6 +13,7 @@ from offalign.data.reading.records import Prompt
 from offalign.errors import UserError, option, qualify
 from offalign.training import sources
 from offalign.training.sources import Source
+from offalign.training.split import Split
 
 _EXAMPLES = 1000  # prompts whose cause is looked for
 
@@ -59,7 +60,7 @@ def apart(
   found: Sequence[Source],
   config: DataConfig,
   tokenizer: Tokenizer,
-  seed: int,
+  split: Split,
   said: list[str],
 ) -> tuple[Source, ...]:
   """Holds out anew: prompts of the same tokens go to the same side.
@@ -88,7 +89,7 @@ def apart(
       f"{option('data.eval_fraction', 0)}"
     )
   return sources.hold_out(
-    whole_sources, config.eval_fraction, seed, said, alike
+    whole_sources, config.eval_fraction, split, said, alike
   )
 
 

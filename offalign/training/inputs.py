@@ -26,11 +26,13 @@ from offalign.training import (
   held_prompts,
   rewards,
   sources,
+  split,
   views,
 )
 from offalign.training.batches import Batches
 from offalign.training.equal_rows import Part
 from offalign.training.sources import Source
+from offalign.training.split import Split
 from offalign.training.views import Say
 from offalign.types import Kind
 
@@ -41,6 +43,7 @@ def read(
   make_tokenizer: Callable[[list[str]], Tokenizer],
   seed: int,
   known: RewardScales | None = None,
+  held_by: Split | None = None,
 ) -> Batches:
   """Reads the data, makes the views, tokenises, normalises rewards.
 
@@ -48,8 +51,10 @@ def read(
     config: the data flags.
     loss: decides the view.
     make_tokenizer: from the training texts.
-    seed: chooses the held-out prompts and rows, and what views draw.
+    seed: of what views of the training rows draw.
     known: the scales of a run that goes on, to be used again.
+    held_by: chooses the held-out prompts and, by its seed, the rows of them
+      that are evaluated on; default: by `seed`.
 
   Raises:
     UserError: for data that cannot serve the loss, or an unused option.
@@ -59,12 +64,13 @@ def read(
       f"{option('data.path')} is missing: name the feedback to train on"
     )
   said: list[str] = []
+  held_by = held_by or Split(seed)
 
   def say(what: str, sentences: Sequence[str]) -> None:
     said.extend(f"{what}: {marked(sentence)}" for sentence in sentences)
 
-  found = sources.load(config, seed, said)
-  split = len(said) - 1  # where what is held out is said
+  found = sources.load(config, held_by, said)
+  split_said = len(said) - 1  # where what is held out is said
   rewards.check(config, loss, sources.is_mixture(found))
   tokenizer: Tokenizer | None = None
 
@@ -79,7 +85,9 @@ def read(
 
   while True:
     with sources.naming_unread(said):
-      view, held_view, source_of = views.make(found, config, loss, seed, say)
+      view, held_view, source_of = views.make(
+        found, config, loss, (seed, held_by.seed), say
+      )
     if tokenizer is None:
       records = [record for each in found for record in each.train]
       _check_template_vars(config, records)
@@ -90,10 +98,12 @@ def read(
     if not met or config.eval_path is not None:
       break
     # Prompts that differ as text alone were parted.
-    del said[split:]
-    found = held_prompts.apart(found, config, tokenizer, seed, said)
+    del said[split_said:]
+    found = held_prompts.apart(found, config, tokenizer, held_by, said)
   if met:
     said.append(held_prompts.leaks(met, found, config, tokenizer))
+  sides = sources.prompts(found)
+  said += split.leaks(*sides, held_by)
   _compare(view, train, held_view, held_out, tokenizer, config, loss, say)
   if config.selects and not _reads(loss):
     _note_selection(found, tokenizer, config, say)
@@ -117,17 +127,18 @@ def read(
     )
   rows = {"train": train}
   if held_out is not None:
-    rows["held_out"] = _sample(held_out, config, seed, said)
-    judged = _judged(found, config, loss, tokenizer, seed, said, say)
+    drawn = held_by.seed
+    rows["held_out"] = _sample(held_out, config, drawn, said)
+    judged = _judged(found, config, loss, tokenizer, drawn, said, say)
     if judged is not None:
       rows["judged"] = judged
-  held = [record for each in found for record in each.held]
   return Batches(
     rows,
     tokenizer,
     scales,
     mixture,
-    held_prompts=tuple(dict.fromkeys(record.prompt for record in held)),
+    held=tuple(record for each in found for record in each.held),
+    trained_prompts=sides[0],
     problems=tuple(problem for each in found for problem in each.problems),
     sentences=tuple(map(Sentence, said)),
   )

@@ -87,7 +87,7 @@ class Loop:
       if owed:
         with self.stop.saved():
           held = self._evaluate(begin, state)
-      for step in range(begin + 1, config.steps + 1):
+      for step in range(begin + 1, config.last_step + 1):
         # The first step compiles, and there is nothing yet to keep.
         first = step == begin + 1
         with self.stop.saved() if first else contextlib.nullcontext():
@@ -99,7 +99,7 @@ class Loop:
         better = bool(found) and self._is_best(step)
         if better or is_due(step, config.save_every, config):
           self._save(state)
-        if step < config.steps:
+        if step < config.last_step:
           self.stop.check()
       if self.cost is not None:
         self.cost.write()  # with the seconds of the last evaluation
@@ -188,8 +188,8 @@ def is_due(step: int, every: int | None, config: Config) -> bool:
     every: steps from one to the next; None = a fifth of the run.
     config: the flags.
   """
-  every = every or max(config.steps // 5, 1)
-  return step % every == 0 or step == config.steps
+  every = every or max(config.last_step // 5, 1)
+  return step % every == 0 or step == config.last_step
 
 
 def _where(rows: TokenRows, i: int) -> str:

@@ -26,7 +26,7 @@ from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig, TrainState
 from offalign.models.base import Model
-from offalign.policy import limit, start, trained_rewards
+from offalign.policy import held_out, limit, start, trained_rewards
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
@@ -42,8 +42,17 @@ from offalign.policy.folder import (
 from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
 from offalign.reference.store import Shared, Store
-from offalign.training import compile_cache, evaluation, header, inputs, lock
+from offalign.training import (
+  compile_cache,
+  epochs,
+  evaluation,
+  header,
+  inputs,
+  lock,
+  rates,
+)
 from offalign.training import health as health_lib
+from offalign.training import split as split_lib
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
 from offalign.training.health import Health
@@ -113,21 +122,32 @@ class Run:
       sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
     lock.check(self.folder)
     known = read_about(self.folder)
+    config, split, self._said = split_lib.resolve(config, known, parent)
+    config, more = rates.resolve(config, known, parent, loss)
+    self._said += more
+    if start.is_untrained(config, parent):
+      self._said += header.untrained(loss)
     refuse_changes(config, known, self.folder)
+    self._known_prompts = split.known
     self.inputs = inputs.read(
       config.data,
       loss,
       lambda texts: start.tokenizer(config, parent, known is not None, texts),
       config.seed,
       None if known is None else read_scales(self.folder),
+      split,
     )
     model, self._first, self._identity = start.policy(
       config, parent, self.inputs.tokenizer.vocab_size, mesh
     )
     self._check_vocabulary(model)
-    self.learner = Learner(loss, model, _learner_config(config), mesh)
     with concerning(option("batch_size", config.batch_size)):
       self.sampler = self.inputs.sampler(config.batch_size, config.seed)
+    self.config = config = epochs.resolve(config, self.sampler)
+    refuse_changes(config, known, self.folder)  # now that its steps are known
+    self._said.append(epochs.describe(config.last_step, self.sampler))
+    self.learner = Learner(loss, model, _learner_config(config), mesh)
+    with concerning(option("batch_size", config.batch_size)):
       first = batch(self.inputs.train, self.sampler.indices(0))
       ref = np.zeros(first.completions.shape[:2], np.float32)  # comes later
       self.learner.check_batch(dataclasses.replace(first, ref_logps=ref))
@@ -232,7 +252,7 @@ class Run:
         latest = checkpoints.latest or 0
         what = "interrupted" if stopped.interrupted else "asked to stop"
         raise Stopped(
-          f"{what}: step {latest} of {self.config.steps} is kept in "
+          f"{what}: step {latest} of {self.config.last_step} is kept in "
           f"{self.folder}; the same command goes on from there",
           interrupted=stopped.interrupted,
         ) from None
@@ -243,7 +263,7 @@ class Run:
     config, learner = self.config, self.learner
     begin = checkpoints.latest or 0
     owed = self._owes_evaluation(begin)
-    if begin >= config.steps and not owed:
+    if begin >= config.last_step and not owed:
       self._report_finished(begin)
       return begin
     stop.check()
@@ -262,7 +282,11 @@ class Run:
     else:
       state = self._from_reward_model(state)
     if hosts.is_first():
-      header.report(self.folder, self.inputs, learner, self._first, begin)
+      sentences = (*self.inputs.sentences, *self._said)
+      problems = self.inputs.problems
+      header.report(
+        self.folder, sentences, problems, learner, self._first, begin
+      )
       self._begin_folder()
     data = self._with_reference(begin, stop)
     if self._selection is not None:
@@ -273,7 +297,7 @@ class Run:
     logs: Logs = NoLogs()
     cost: Cost | None = None
     if hosts.is_first():
-      logs = Logs(self.folder, begin, config.steps)
+      logs = Logs(self.folder, begin, config.last_step)
       rows = data.rows["train"]
       cost = Cost(self.folder, rows, self.sampler, self._watch, begin)
     health = Health(
@@ -308,7 +332,7 @@ class Run:
     )
     with logs, profile:
       loop.run(state, owed)
-    return config.steps
+    return config.last_step
 
   def _from_reward_model(self, state: TrainState) -> TrainState:
     """The first state; with the parent's head where its rewards go on."""
@@ -331,6 +355,12 @@ class Run:
     if not about.exists():
       self.inputs.tokenizer.save(self.folder / TOKENIZER)
       start.keep(self.config, self._parent, self._first)
+      held_out.write(
+        self.folder,
+        self.inputs.held,
+        self.inputs.trained_prompts,
+        self._known_prompts,
+      )
       kept = self.inputs.scales and self.inputs.scales.file()
       if kept:
         write_atomically(self.folder / reward_scales.FILE, kept)
@@ -345,14 +375,14 @@ class Run:
     due = held and is_due(begin, config.eval_every, config)
     if select is not None:
       due = due or is_due(begin, select.every, config)
-    if not due or begin > config.steps:
+    if not due or begin > config.last_step:
       return False
     return hosts.anywhere(not _was_evaluated(self.folder, begin))
 
   def _report_finished(self, begin: int) -> None:
     hosts.say(
       f"nothing to do: {self.folder} is at step {begin} of "
-      f"{self.config.steps}; a larger {option('steps')} goes on from there"
+      f"{self.config.last_step}; a larger {option('steps')} goes on from there"
     )
 
   @property
@@ -397,7 +427,7 @@ class Run:
     config, mesh = self.config, self.learner.mesh
     data = self.inputs.with_reference(
       self.sampler,
-      range(begin, config.steps),
+      range(begin, config.last_step),
       Scorer(
         store=Store(self.folder / "reference", self._identity, self._shared()),
         learner=self.learner,
@@ -411,7 +441,7 @@ class Run:
     shards = math.prod(mesh.shape[axis] for axis in sharding.BATCH_AXES)
     cut = Cut(shards, config.microbatches, self.learner.model.width)
     return data.packed(
-      self.learner.loss, self.sampler, config.steps, config.batch_size, cut
+      self.learner.loss, self.sampler, config.last_step, config.batch_size, cut
     )
 
 
@@ -420,7 +450,7 @@ def _learner_config(config: Config) -> LearnerConfig:
     value=config.value,
     lora=config.lora,
     optimizer=config.optimizer,
-    steps=config.steps,
+    steps=config.last_step,
     microbatches=config.microbatches,
     remat=config.remat,
     compute_dtype=(

@@ -11,6 +11,7 @@ from offalign.data import Problem, Record, Table
 from offalign.data.batches import mixture
 from offalign.data.reading import columns
 from offalign.data.reading.records import Prompt, count
+from offalign.data.reading.table import by_lot
 from offalign.errors import (
   UserError,
   concerning,
@@ -19,6 +20,7 @@ from offalign.errors import (
   qualify,
   within,
 )
+from offalign.training.split import Split
 
 HELD_OUT = 0.1  # share of the prompts, where nothing else is said
 
@@ -51,12 +53,23 @@ def is_mixture(sources: Sequence[Source]) -> bool:
   return bool(sources[0].name)
 
 
-def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
+def prompts(
+  sources: Sequence[Source],
+) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+  """The distinct prompts that are trained on, and those that are held out."""
+  trained = dict.fromkeys(r.prompt for each in sources for r in each.train)
+  held = dict.fromkeys(r.prompt for each in sources for r in each.held)
+  return tuple(trained), tuple(held)
+
+
+def load(
+  config: DataConfig, split: Split, said: list[str]
+) -> tuple[Source, ...]:
   """Reads all sources, and holds out prompts.
 
   Args:
     config: the data flags.
-    seed: chooses the held-out prompts.
+    split: chooses the held-out prompts.
     said: sentences on what was done are added here.
 
   Returns:
@@ -89,7 +102,7 @@ def load(config: DataConfig, seed: int, said: list[str]) -> tuple[Source, ...]:
     table = read(name or config.path, option("data.path"), "data")
     sources.append(Source(name, weight, table.records, problems=table.problems))
   if config.eval_path is None:
-    return hold_out(sources, config.eval_fraction, seed, said)
+    return hold_out(sources, config.eval_fraction, split, said)
   if config.eval_fraction is not None:
     raise UserError(
       f"{option('data.eval_fraction')} is set beside "
@@ -143,7 +156,7 @@ def _note_leaks(
 def hold_out(
   sources: Sequence[Source],
   fraction: float | None,
-  seed: int,
+  split: Split,
   said: list[str],
   alike: Mapping[Prompt, Prompt] | None = None,
 ) -> tuple[Source, ...]:
@@ -152,7 +165,7 @@ def hold_out(
   Args:
     sources: whose records are all to train on.
     fraction: of the prompts; None = `HELD_OUT`.
-    seed: chooses the prompts.
+    split: chooses the prompts.
     said: gains a sentence on what was done.
     alike: a prompt -> the first that is the same tokens, which stands for it;
       None = all prompts are different tokens.
@@ -167,15 +180,23 @@ def hold_out(
   by_tokens = ", by prompts that differ as tokens" if alike else ""
   with concerning(f"{option('data.eval_fraction')}{by_tokens}"):
     firsts = [r for r in records if not alike or alike[r.prompt] == r.prompt]
-    _, rest = data.split_by_prompt(firsts, fraction, seed=seed)
-  prompts = {record.prompt for record in rest}
+    _, rest = data.split_by_prompt(firsts, fraction, seed=split.seed)
+    lots = by_lot((r.prompt for r in firsts), split.seed)
+    prompts = split.choose(lots, {r.prompt for r in rest}, alike)
+  chosen, inherited = len(prompts), split.inherited(prompts)
   if alike:
     prompts = {prompt for prompt in alike if alike[prompt] in prompts}
   held_rows = sum(record.prompt in prompts for record in records)
   as_tokens = " (those of the same tokens are one)" if alike else ""
+  of = f"{fraction:.0%} of the prompts"
+  if inherited:
+    of = (
+      f"{count(chosen, 'prompt')}, of which {split.parent} holds out "
+      f"{inherited:,}"
+    )
   said.append(
     f"held out {held_rows:,} of {len(records):,} rows, all rows of "
-    f"{fraction:.0%} of the prompts{as_tokens}"
+    f"{of}{as_tokens}"
   )
   out = []
   for each in sources:

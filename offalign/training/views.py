@@ -32,7 +32,7 @@ def make(
   sources: Sequence[Source],
   options: ViewOptions,
   loss: Loss,
-  seed: int,
+  seeds: tuple[int, int],
   say: Say,
 ) -> tuple[View, View | None, dict[tuple[str, ...], str]]:
   """Makes the view of each source by itself, which compares only its own rows.
@@ -41,7 +41,7 @@ def make(
     sources: the records, see `sources.load`.
     options: of the views.
     loss: decides the kind of view.
-    seed: of what views draw.
+    seeds: of what views of training rows draw, and those of held-out rows.
     say: called with sentences on what was done.
 
   Returns:
@@ -51,6 +51,7 @@ def make(
   Raises:
     UserError: for data that cannot serve the loss, or an unused option.
   """
+  seed, held_seed = seeds
   fitted = for_each(
     options,
     [margins.typical(each.train) for each in sources if each.train],
@@ -61,7 +62,7 @@ def make(
   for each, own in zip(sources, fitted, strict=True):
     if not each.train:
       own = _with_threshold(own, each.held, trained)
-      held.append(_view(each, each.held, loss, own, seed, say))
+      held.append(_view(each, each.held, loss, own, held_seed, say))
       continue
     trained.append(_view(each, each.train, loss, own, seed, say))
     if each.held:
@@ -70,7 +71,7 @@ def make(
         k = len(trained[-1][1].rows[0].completions)
         own = dataclasses.replace(own, group_size=k)
       try:
-        held.append(_view(each, each.held, loss, own, seed, say))
+        held.append(_view(each, each.held, loss, own, held_seed, say))
       except UserError as error:
         # A part that chance made is no mistake of the user's.
         what = each.label("held out")

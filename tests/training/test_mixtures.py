@@ -9,7 +9,7 @@ from mixed import write_sources
 
 from offalign import data, losses
 from offalign.config.config import DataConfig
-from offalign.training import inputs, sources
+from offalign.training import inputs, sources, split
 from offalign.training import views as viewing
 from offalign.training.run import Run
 
@@ -68,7 +68,7 @@ def test_every_row_of_a_mixture_knows_its_place(loss):
   names = "ab" if loss == "rebel" else "abp"
   path = ",".join(f"{name}.jsonl:1" for name in names)
   config = DataConfig(path=path)
-  found = sources.load(config, 0, [])
+  found = sources.load(config, split.Split(0), [])
   said = []
   view, held_view, source_of = viewing.make(
     found, config, losses.get(loss), 0, lambda *text: said.append(text)

@@ -103,3 +103,16 @@ def test_a_run_compiles_in_its_first_steps_and_never_again(
   assert 0 < at[0] < at[1]
   # The first line of metrics, at step 2, computes the rate.
   assert len(set(at[2:])) == 1, at
+
+
+def test_a_new_model_aligned_against_itself_is_warned_of(tmp_path):
+  log = runs.write_log(tmp_path / "log.jsonl")
+  said = Run(runs.config(log, tmp_path / "a"))._said
+  (warning,) = [runs.in_flags(s) for s in said if s.startswith("warning")]
+  assert warning == (
+    "warning: the model is new, and dro_v would align its random weights "
+    "against themselves: first train a run with --cfg.loss=sft and begin this "
+    "one with --cfg.init=RUN, or begin with a checkpoint, --cfg.model=FOLDER"
+  )
+  other = Run(runs.config(log, tmp_path / "b", loss="sft"))._said
+  assert not [s for s in other if s.startswith("warning")]

@@ -7,7 +7,7 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from offalign.data.reading import columns as columns_lib
@@ -353,10 +353,7 @@ def split_by_prompt(
       f"the held-out fraction must be between 0 and 1, not {fraction}"
     )
 
-  def key(prompt: Prompt) -> bytes:
-    return hashlib.sha256(repr((seed, prompt)).encode()).digest()
-
-  prompts = sorted({record.prompt for record in records}, key=key)
+  prompts = by_lot((record.prompt for record in records), seed)
   held_out = set(prompts[: round(fraction * len(prompts))])
   if not held_out or len(held_out) == len(prompts):
     raise UserError(
@@ -367,3 +364,17 @@ def split_by_prompt(
     tuple(r for r in records if r.prompt not in held_out),
     tuple(r for r in records if r.prompt in held_out),
   )
+
+
+def by_lot(prompts: Iterable[Prompt], seed: int) -> list[Prompt]:
+  """The distinct prompts in the order in which a seed holds them out.
+
+  Args:
+    prompts: any.
+    seed: chooses the order, which depends on nothing else.
+  """
+
+  def key(prompt: Prompt) -> bytes:
+    return hashlib.sha256(repr((seed, prompt)).encode()).digest()
+
+  return sorted(set(prompts), key=key)

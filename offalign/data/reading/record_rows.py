@@ -1,0 +1,68 @@
+"""Write records as rows that `load` reads back: the inverse of the forms."""
+
+import json
+from typing import Any
+
+from offalign.data.reading.records import TOOLS, Message, Prompt, Record
+from offalign.data.reading.whole_message import WholeMessage
+
+
+def rows_of(record: Record) -> list[dict[str, Any]]:
+  """The rows of a record: one of a pair, else one for each completion.
+
+  >>> rows_of(Record("Hi", ("Hello",), (1.0,), None, False, "log.jsonl:0"))
+  [{'prompt': 'Hi', 'completion': 'Hello', 'reward': 1.0}]
+
+  Args:
+    record: of any form. A group becomes single rows, since they are read by
+      all that reads completions.
+  """
+  about, prompt = _prompt(record.prompt)
+  if record.ranked:
+    row = {**about, **_pair(record, talks=prompt is not None)}
+    return [row]
+  rows = []
+  for i, completion in enumerate(record.completions):
+    row = {**about, "completion": _reply(completion, prompt is not None)}
+    for name, values in (
+      ("reward", record.rewards),
+      ("label", record.labels),
+      ("behaviour_logps", record.behaviour_logps),
+    ):
+      if values is not None:
+        row[name] = values[i]
+    rows.append(row)
+  return rows
+
+
+def _pair(record: Record, *, talks: bool) -> dict[str, Any]:
+  chosen, rejected = record.completions
+  row: dict[str, Any] = {
+    "chosen": _reply(chosen, talks),
+    "rejected": _reply(rejected, talks),
+  }
+  if record.rewards is not None:
+    row["chosen_reward"], row["rejected_reward"] = record.rewards
+  if record.margin is not None:
+    row["margin"] = record.margin
+  return row
+
+
+def _prompt(prompt: Prompt) -> tuple[dict[str, Any], list[Any] | None]:
+  """The columns of a prompt, and its turns where it is a conversation."""
+  if isinstance(prompt, str):
+    return {"prompt": prompt}, None
+  tools = [json.loads(m.content) for m in prompt if m.role == TOOLS]
+  turns = [_turn(message) for message in prompt if message.role != TOOLS]
+  return {"prompt": turns, **({"tools": tools[0]} if tools else {})}, turns
+
+
+def _turn(message: Message) -> dict[str, Any]:
+  content = message.content
+  if isinstance(content, WholeMessage):
+    return {"role": message.role, **content.parts}
+  return {"role": message.role, "content": content}
+
+
+def _reply(completion: str, talks: bool) -> Any:
+  return [_turn(Message("assistant", completion))] if talks else completion
