@@ -78,8 +78,8 @@ def _shared(
     path = pathlib.Path(one.path) / held_out.FILE
     if not path.exists():
       raise UserError(
-        f"{one.path} has no {held_out.FILE}, so it is not known which prompts it "
-        f"was not trained on: name prompts with {option('prompts', 'FILE')}"
+        f"{one.path} has no {held_out.FILE}, so it is not known which prompts "
+        f"it was not trained on: name prompts with {option('prompts', 'FILE')}"
       )
     each[one.name] = completions.read_prompts(path)
   if not each:

@@ -11,7 +11,7 @@ def run(folder, held, **about):
   folder.mkdir()
   if held is not None:
     lines = [json.dumps({"prompt": p, "completion": "x"}) for p in held]
-    (folder / prompts.HELD_OUT).write_text("\n".join(lines) + "\n")
+    (folder / held_out.FILE).write_text("\n".join(lines) + "\n")
   return comparisons.contestant(folder.name, folder, **about)
 
 
