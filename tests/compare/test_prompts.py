@@ -5,6 +5,7 @@ import pytest
 
 from offalign.compare import prompts
 from offalign.errors import UserError, render
+from offalign.policy import held_out
 
 
 def run(folder, held, **about):
