@@ -94,7 +94,7 @@ def classifier_scores(model, folder, end=""):
 
 
 def check(model, folder, run):
-  ours, _ = Rewards(run, "newest", 8).of(texts())
+  ours, _, _ = Rewards(run, "newest", 8).of(texts())
   assert np.std(ours) > 0.01
   found = classifier_scores(model, folder)
   np.testing.assert_allclose(found, ours, atol=1e-4)
@@ -159,7 +159,7 @@ def test_a_conversation_is_scored_as_the_readme_says(base, tmp_path):
   with torch.no_grad():
     found = model(**inputs).logits[:, 0].numpy()
   prompts = [((("user", row["prompt"]),), row["chosen"]) for row in PAIRS]
-  ours, _ = Rewards(run, "newest", 8).of(prompts)
+  ours, _, _ = Rewards(run, "newest", 8).of(prompts)
   np.testing.assert_allclose(found, ours, atol=1e-4)
 
 
@@ -237,16 +237,16 @@ class TestInit:
     run = make(base, tmp_path / "on", model=None, init=str(parent))
     child = keep_untrained(run, lambda state: self.state(run))
     assert f"the reward model of {parent} goes on" in capsys.readouterr().out
-    before, _ = Rewards(parent, "newest", 8).of(texts())
-    after, _ = Rewards(child, "newest", 8).of(texts())
+    before, _, _ = Rewards(parent, "newest", 8).of(texts())
+    after, _, _ = Rewards(child, "newest", 8).of(texts())
     np.testing.assert_allclose(after, before, atol=1e-6)
 
   def test_adapters_on_a_reward_model_go_on_with_it(self, base, tmp_path):
     parent = keep(base, tmp_path / "rm", lora=LORA)
     run = make(base, tmp_path / "on", model=None, init=str(parent), lora=LORA)
     child = keep_untrained(run, lambda state: self.state(run))
-    before, _ = Rewards(parent, "newest", 8).of(texts())
-    after, _ = Rewards(child, "newest", 8).of(texts())
+    before, _, _ = Rewards(parent, "newest", 8).of(texts())
+    after, _, _ = Rewards(child, "newest", 8).of(texts())
     np.testing.assert_allclose(after, before, atol=1e-5)
 
   def test_a_policy_starts_from_its_trunk(self, base, tmp_path, capsys):
