@@ -212,7 +212,8 @@ def propose(
     return _checked(entries)
   used.clear()
   whole = take("messages", "messages", "sharegpt")
-  completion = take("completion", "text")
+  # Replies may all be numbers, such as the answers of a test.
+  completion = take("completion", "text") or take("completion", "number")
   prompt = take("prompt", "text")
   if whole and not (completion and prompt):
     target = "messages" if whole.kind == "messages" else "conversations"

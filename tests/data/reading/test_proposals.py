@@ -89,3 +89,16 @@ def test_one_number_alone_is_a_score_but_in_a_column_of_thumbs():
     assert proposals.for_feedback([name], [{name: 1}]) == entry
   both = [{"Reward": 1}, {"Reward": 0}]
   assert proposals.for_feedback(["Reward"], both) == "reward=Reward"
+
+
+def test_replies_that_are_all_numbers():
+  rows = [
+    {"question": f"{i} + 1 =", "answer": f" {i + 1}", "thumb": thumb}
+    for i, thumb in enumerate(["up", "down"] * 3)
+  ]
+  found = proposals.propose(tuple(rows[0]), rows)
+  assert [str(entry) for entry in found] == [
+    "prompt=question",
+    "completion=answer",
+    "label=thumb:up/down",
+  ]
