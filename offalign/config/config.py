@@ -240,8 +240,9 @@ def refuse_changes(
   if known is None:
     return
   # A version that had no such option took the run's seed for it.
-  before = {"data.split_seed": known["config"]["seed"], **known["config"]}
-  now = flat(config)
+  before, now = dict(known["config"]), flat(config)
+  if now["data.split_seed"] is not None:
+    before.setdefault("data.split_seed", before["seed"])
   fixed = set(CHANGEABLE)
   if now.get("optimizer.schedule") == "cosine" and config.epochs is None:
     now["steps"] = config.last_step

@@ -104,7 +104,8 @@ def resolve(
     UserError: for a seed that nothing would read, or a damaged file.
   """
   data, given = config.data, config.data.split_seed
-  if given is not None and data.eval_path is None and data.eval_fraction == 0:
+  nothing = data.eval_path is None and data.eval_fraction == 0
+  if given is not None and nothing:
     raise UserError(
       f"{option(SEED, given)} has no effect beside "
       f"{option('data.eval_fraction', 0)}; leave one of them out"
@@ -114,8 +115,9 @@ def resolve(
     seed = recorded_seed(known)
   elif seed is None:
     seed = 0 if parent is None else recorded_seed(parent.about)
+  recorded = None if nothing else seed
   config = dataclasses.replace(
-    config, data=dataclasses.replace(data, split_seed=seed)
+    config, data=dataclasses.replace(data, split_seed=recorded)
   )
   began_without = known is not None and SEED not in known["config"]
   if parent is None or began_without:
@@ -133,9 +135,9 @@ def resolve(
 
 
 def recorded_seed(about: Mapping[str, Any]) -> int:
-  """The seed of a run's split, by its run.json."""
-  seed = about["config"].get(SEED)
-  return int(about["config"]["seed"] if seed is None else seed)
+  """The seed of a run's split, by its run.json; 0 where nothing was split."""
+  config = about["config"]
+  return int(config[SEED] or 0) if SEED in config else int(config["seed"])
 
 
 def leaks(

@@ -12,7 +12,7 @@ from offalign.errors import UserError
   [
     (
       lambda: Config(steps="3"),
-      "steps must be a whole number, not '3'",
+      "steps must be a whole number or None, not '3'",
     ),
     (lambda: Config(packing=1), "packing must be True or False, not 1"),
     (

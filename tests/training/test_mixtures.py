@@ -71,7 +71,7 @@ def test_every_row_of_a_mixture_knows_its_place(loss):
   found = sources.load(config, split.Split(0), [])
   said = []
   view, held_view, source_of = viewing.make(
-    found, config, losses.get(loss), 0, lambda *text: said.append(text)
+    found, config, losses.get(loss), (0, 0), lambda *text: said.append(text)
   )
   assert {what for what, _ in said} == {
     f"{what}, {name}.jsonl"
