@@ -6,8 +6,10 @@ reads the same bytes by other means. A new reader is a new row.
 
 import ast
 import contextlib
+import csv
 import dataclasses
 import gzip
+import io
 import json
 import math
 import pathlib
@@ -137,6 +139,120 @@ def read_gzipped_jsonl(folder):
 @reader(valid_files.parquet, _same_feedback)
 def read_parquet(folder):
   return _load(folder)
+
+
+def _same_array(folder, table):
+  (path,) = folder.iterdir()
+  rows = json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+  rows = [rows] if isinstance(rows, dict) else rows
+  assert len(table.records) == len(rows)
+  for record, row in zip(table.records, rows, strict=True):
+    if isinstance(row.get("completion"), str):
+      assert record.completions == (row["completion"],)
+    if isinstance(row.get("prompt"), str):
+      assert record.prompt == row["prompt"]
+
+
+@reader(valid_files.arrays, _same_array)
+def read_json_array(folder):
+  return _load(folder)
+
+
+def _same_cells(folder, table):
+  """Python's own reader of CSV finds these texts and numbers."""
+  (path,) = folder.iterdir()
+  told = set()
+  text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+  sign = "\t" if path.suffix == ".tsv" else ","
+  for row in csv.reader(io.StringIO(text, newline=""), delimiter=sign):
+    told |= {cell.replace("\r\n", "\n") for cell in row}
+  for record in table.records:
+    if isinstance(record.prompt, str) and '"' not in text and "\r" not in text:
+      assert record.prompt in told
+      assert told.issuperset(record.completions)
+    for reward in record.rewards or ():
+      assert math.isfinite(reward)
+
+
+@reader(valid_files.tables_of_text, _same_cells)
+def read_csv(folder):
+  return _load(folder)
+
+
+def _sound_records(folder, table):
+  del folder
+  for record in table.records:
+    assert all(isinstance(text, str) for text in record.completions)
+    assert all(map(math.isfinite, record.rewards or ()))
+
+
+@reader(valid_files.arrow_files, _sound_records, share=0.5)
+def read_arrow(folder):
+  return _load(folder)
+
+
+def _load_folder(folder):
+  from offalign.data import load
+
+  return load(folder)
+
+
+@reader(valid_files.saved_data, _sound_records, share=0.5)
+def read_saved_data(folder):
+  return _load_folder(folder)
+
+
+def _same_table(folder, table):
+  with contextlib.closing(sqlite3.connect(folder / "data.db")) as base:
+    (name,) = (
+      row[0]
+      for row in base.execute(
+        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+      )
+    )
+    quoted = name.replace('"', '""')
+    rows = base.execute(f'SELECT COUNT(*) FROM "{quoted}"').fetchone()
+  assert len(table.records) == rows[0]
+
+
+@reader(valid_files.databases, _same_table, share=0.5)
+def read_database(folder):
+  return _load(folder)
+
+
+def _same_map(folder, found):
+  """It is written as it was read."""
+  from offalign.data.reading.columns import parse
+
+  del folder
+  again = parse(", ".join(map(str, found.entries)))
+  assert again.entries == found.entries
+
+
+@reader(valid_files.column_maps, _same_map)
+def read_column_map(folder):
+  from offalign.data.reading.columns import parse
+
+  (path,) = folder.iterdir()
+  return parse(path.read_bytes().decode("utf-8", "replace"))
+
+
+def _sound_ends(folder, found):
+  """What the model's files name is among the ends, if it is a token."""
+  for name in ("generation_config.json", "config.json"):
+    path = folder / name
+    given = json.loads(path.read_bytes()) if path.exists() else {}
+    ends = given.get("eos_token_id")
+    for end in ends if isinstance(ends, list) else [ends]:
+      known = end is not None and end < found.vocab_size
+      assert not known or end in found.end_ids or not found.name_of(end)
+
+
+@reader(valid_files.end_settings, _sound_ends)
+def read_end_tokens(folder):
+  from offalign.data import Tokenizer
+
+  return Tokenizer.load(folder)
 
 
 def _fair_audit(folder, report):

@@ -1,5 +1,7 @@
 """Valid files of every kind that is read, small: what mutants are made of."""
 
+import contextlib
+import csv
 import dataclasses
 import functools
 import gzip
@@ -11,6 +13,7 @@ import tempfile
 
 import board_cases
 import chat_cases
+import datasets
 import jax
 import numpy as np
 import pyarrow as pa
@@ -149,6 +152,90 @@ def parquet():
     pq.write_table(pa.Table.from_pylist(ROWS[form]), out)
     made.append({"data.parquet": out.getvalue()})
   return made
+
+
+def arrays():
+  """JSON arrays, and a list of objects on one line."""
+  return [
+    {"data.json": json.dumps(ROWS[form], indent=indent).encode()}
+    for form, indent in (("traj", None), ("pairs", 2), ("talk", 1))
+  ]
+
+
+def tables_of_text():
+  """CSV and TSV files: rows of numbers, of labels, and of quoted lines."""
+  made = []
+  for name, sign in (("data.csv", ","), ("data.tsv", "\t")):
+    for column, values in (
+      ("reward", ("0.5", "-2")),
+      ("label", ("true", "false")),
+    ):
+      out = io.StringIO()
+      writer = csv.writer(out, delimiter=sign, lineterminator="\n")
+      writer.writerow(["prompt", "completion", column])
+      for i, value in enumerate(values * 3):
+        writer.writerow([f"is {i}, odd?", f"a {i}\nand so", value])
+      made.append({name: out.getvalue().encode()})
+  return made
+
+
+def arrow_files():
+  made = []
+  for form in ("traj", "talk"):
+    out = io.BytesIO()
+    table = pa.Table.from_pylist(ROWS[form])
+    with pa.ipc.new_stream(out, table.schema) as writer:
+      writer.write_table(table)
+    made.append({"data.arrow": out.getvalue()})
+  return made
+
+
+def saved_data(folder):
+  """What `save_to_disk` writes."""
+  datasets.Dataset.from_list(ROWS["traj"]).save_to_disk(str(folder / "saved"))
+  return [runs.contents(folder / "saved")]
+
+
+def databases(folder):
+  """A database of SQLite with one table."""
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / "data.db"
+  with contextlib.closing(sqlite3.connect(path)) as base, base:
+    base.execute("CREATE TABLE log (prompt TEXT, completion TEXT, reward REAL)")
+    base.executemany(
+      "INSERT INTO log VALUES (?, ?, ?)",
+      [(f"is {i} odd?", f"a {i}", i / 2) for i in range(6)],
+    )
+  return [{"data.db": path.read_bytes()}]
+
+
+COLUMNS = (
+  "completion=response, reward=feedback.score",
+  "label=thumb:up/down/none, prompt=question, completion=answer",
+  'completion="answer, final", reward=stars',
+  "label=stars:4|5/1|2/3",
+)
+
+
+def column_maps():
+  return [{"columns.txt": text.encode()} for text in COLUMNS]
+
+
+def end_settings(folder):
+  """A tokenizer, and how a model beside it names end tokens."""
+  at = chat_cases.write(folder / "own", chat_cases.TEMPLATES["chatml"], "bytes")
+  plain = runs.contents(at)
+  return [
+    plain
+    | {
+      "generation_config.json": json.dumps(one).encode(),
+      "config.json": json.dumps(two).encode(),
+    }
+    for one, two in (
+      ({"eos_token_id": [1, 3], "pad_token_id": 0}, {"eos_token_id": 2}),
+      ({"eos_token_id": 5}, {"eos_token_id": [5, 6], "model_type": "llama"}),
+    )
+  ]
 
 
 def tokenizer(folder):

@@ -28,6 +28,8 @@ _SETTINGS = (
 )
 END_IDS = "end_token_ids"
 """Key of the end tokens that a model's own files name, see `end_tokens`."""
+MOST_IDS = 1 << 24
+"""Above the largest id of a token; the largest vocabularies have a million."""
 
 
 TEMPLATES = ("chat_template", "tool_use_template")
@@ -53,6 +55,13 @@ def read(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     backend = tokenizers.Tokenizer.from_file(str(file))
   except Exception as error:  # the library raises bare Exception
     raise UserError(f"{file} is no tokenizer.json: {error}") from error
+  # The library makes room for every id up to the largest where it writes.
+  largest = max(backend.get_vocab().values(), default=0)
+  if largest >= MOST_IDS:
+    raise UserError(
+      f"{file} has a token whose id is {largest:,}, and ids go up to "
+      f"{MOST_IDS:,} here: the file is damaged, fetch it again"
+    )
   special = _json(file.parent / "special_tokens_map.json")
   config = _json(file.parent / "tokenizer_config.json")
   known: dict[str, Any] = {}

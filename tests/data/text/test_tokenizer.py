@@ -322,3 +322,14 @@ def test_a_number_of_thousands_of_digits(words, tmp_path):
   (tmp_path / "tokenizer_config.json").write_text('{"x": ' + "9" * 5000 + "}")
   with pytest.raises(UserError, match=r"tokenizer_config.json is not JSON"):
     Tokenizer.load(tmp_path)
+
+
+def test_an_id_beyond_reason_is_refused_before_it_takes_memory(tmp_path):
+  Tokenizer.byte().save(tmp_path)
+  file = tmp_path / "tokenizer.json"
+  known = json.loads(file.read_text())
+  vocab = known["model"]["vocab"]
+  vocab[next(reversed(vocab))] = 2**31
+  file.write_text(json.dumps(known))
+  with pytest.raises(UserError, match=r"whose id is 2,147,483,648, and ids go"):
+    Tokenizer.load(tmp_path)
