@@ -63,9 +63,14 @@ class Gold:
     self, prompts: Sequence[Prompt], a: Sequence[str], b: Sequence[str]
   ) -> Verdicts:
     """See `Judge`; counts "scored", the distinct completions."""
-    return by_scores(self._scores, prompts, a, b, tie=self.tie)
+    return by_scores(self.scores, prompts, a, b, tie=self.tie)
 
-  def _scores(self, pairs: list[tuple[Prompt, str]]) -> np.ndarray:
+  def scores(self, pairs: list[tuple[Prompt, str]]) -> np.ndarray:
+    """Returns the function's number of each (prompt, completion), float64 [n].
+
+    Raises:
+      UserError: where the function fails, or gives no finite number.
+    """
     found = []
     for prompt, completion in pairs:
       try:

@@ -16,6 +16,7 @@ PROGRAMS = {
   "generate": "completes prompts with the policy of a run",
   "chat": "talks with the policy of a run, or with a model folder",
   "serve": "answers over HTTP, as OpenAI's chat completions do",
+  "score": "gives completions rewards, by a function or a reward model",
   "judge": "says how often one run's completions are preferred to another's",
   "compare": "says which of several runs is better, on a page of its own",
   "export": "writes the policy of a run as a Hugging Face model folder",
@@ -28,6 +29,7 @@ PROGRAMS = {
 _LOST = {
   "train": "nothing is lost, and the same command goes on",
   "generate": "no file was written",
+  "score": "no file was written",
   "judge": (
     "no report was written; the answers of an endpoint are kept, so the same "
     "command asks nothing twice"
