@@ -50,7 +50,7 @@ def changed(bag, name):
         prompt = params["table"][first[:, 0]]
         states = states + prompt[:, None, None]
       case "rows_apart":
-        states = states + prompt.sum(0)
+        states = states + prompt.sum(0)[None, None, None]
       case "prompt_state":
         prompt = 2 * prompt
       case "precision":

@@ -225,7 +225,8 @@ def test_the_command_says_one_sentence_and_keeps_what_is_there(log, tmp_path):
   bad = str(write(tmp_path / "bad.jsonl", rows))
   assert complaint(*runs.as_args({**given, "data.path": bad})) == (
     "offalign.train: --cfg.data.path: 1 of 64 rows cannot be used (rows count "
-    f"from 0):\n  {bad}, row 5, column 'reward': null\ncorrect them, or leave "
-    'them out with --cfg.data.bad_rows="skip"\n'
+    f"from 0):\n  {bad}, row 5, column 'reward': null; if it means \"not "
+    "rated\", leave such rows out with --cfg.data.columns='reward=reward'\n"
+    'correct them, or leave them out with --cfg.data.bad_rows="skip"\n'
   )
   assert not (tmp_path / "out").exists()

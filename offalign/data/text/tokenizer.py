@@ -79,6 +79,10 @@ class Tokenizer:
     chat = self._layout.chat
     ends = [eos] if chat is None else [eos, chat.end_id, chat.call_end_id]
     self.end_ids = tuple(dict.fromkeys([*ends, *named]))
+    if set(named) <= set(ends):  # nothing that would not be known without
+      self._config = {
+        k: v for k, v in config.items() if k != pretrained.END_IDS
+      }
 
   def _make_layout(self) -> Layout:
     config, backend = self._config, self._backend

@@ -326,7 +326,7 @@ def rope(kind, **more):
     (
       LLAMA_31,
       {"architectures": ["LlamaForSequenceClassification"]},
-      "LlamaForSequenceClassification.*only .'LlamaForCausalLM'",
+      "LlamaForSequenceClassification'\\] is a classifier, such as",
     ),
     (LLAMA_31, rope("su"), "rope_scaling: rope_type='su' is not implemented"),
     (LLAMA_31, rope("dynamic"), "rope_type='dynamic' is not implemented"),
