@@ -15,4 +15,4 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session")
 def mutations(request):
   """How many mutants all readers are given together."""
-  return request.config.getoption("mutations", None) or 1_500
+  return request.config.getoption("mutations", None) or 3_000

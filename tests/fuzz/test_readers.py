@@ -67,7 +67,9 @@ def test_mutants_end_in_success_or_a_sentence(
   made = sum(counts.values())
   print(f"{name}: {made} mutants, {dict(counts)}, at most {worst.mib:.0f} MiB")
   assert not faults, _told(name, faults, tmp_path)
-  assert counts["accepted"] >= TENTH * made, counts
+  # Of few mutants chance takes some: three standard errors of the share.
+  chance = 3 * (TENTH * (1 - TENTH) * made) ** 0.5
+  assert counts["accepted"] >= max(TENTH * made - chance, 1), counts
 
 
 def _told(name, faults, folder):
