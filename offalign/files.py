@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from offalign.errors import UserError
@@ -123,9 +123,17 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   Raises:
     ValueError: for a key that comes twice, of which a dict keeps one value.
   """
-  found = dict(pairs)
-  if len(found) < len(pairs):
-    keys = [key for key, _ in pairs]
-    twice = next(key for key in keys if keys.count(key) > 1)
+  twice = repeated_key(pairs)
+  if twice is not None:
     raise ValueError(f"the key {twice!r:.80} comes twice")
-  return found
+  return dict(pairs)
+
+
+def repeated_key(pairs: Iterable[tuple[str, Any]]) -> str | None:
+  """The first key of a JSON object that was there before; None for none."""
+  seen = set()
+  for key, _ in pairs:
+    if key in seen:
+      return key
+    seen.add(key)
+  return None

@@ -10,6 +10,7 @@ from offalign.errors import UserError
 from offalign.files import (
   Unwritten,
   read_object,
+  repeated_key,
   unwritten,
   write_atomically,
   writing,
@@ -80,3 +81,10 @@ def test_the_sentence_says_what_to_do(error, words):
 def test_other_mistakes_pass():
   with pytest.raises(UserError, match=r"^mine$"), writing(pathlib.Path("a")):
     raise UserError("mine")
+
+
+def test_the_key_that_comes_again_is_found_in_one_pass():
+  many = [(str(i), i) for i in range(200_000)]
+  assert repeated_key(many) is None
+  assert repeated_key([*many, ("199999", 0)]) == "199999"
+  assert repeated_key([("a", 1), ("b", 2), ("b", 3), ("a", 4)]) == "b"

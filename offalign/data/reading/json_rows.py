@@ -15,6 +15,7 @@ from typing import Any
 from offalign.data.reading.records import Problem, quote
 from offalign.data.reading.stream import LONGEST, Item, Stream
 from offalign.errors import UserError
+from offalign.files import repeated_key
 
 _BOM = codecs.BOM_UTF8
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
@@ -161,12 +162,10 @@ def _lines(path: Path) -> Iterator[bytes | None]:
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   """A JSON object as a dict; a repeated key would lose a value silently."""
-  row = dict(pairs)
-  if len(row) < len(pairs):
-    keys = [key for key, _ in pairs]
-    twice = next(key for key in keys if keys.count(key) > 1)
+  twice = repeated_key(pairs)
+  if twice is not None:
     raise ValueError(f"key {quote(twice)} appears twice in one JSON object")
-  return row
+  return dict(pairs)
 
 
 def _json_name(value: object) -> str:

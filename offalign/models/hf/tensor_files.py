@@ -28,6 +28,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from offalign.errors import UserError
+from offalign.files import repeated_key
 from offalign.models.hf.weight_layout import Index
 
 MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library
@@ -138,12 +139,10 @@ def read_header(file: Path) -> dict[str, Tensor]:
 
 def _parse(file: Path, text: bytes) -> dict[str, Any]:
   def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-      if name in found:
-        raise UserError(f"{file} is corrupt: its header has {name!r} twice")
-      found[name] = value
-    return found
+    twice = repeated_key(pairs)
+    if twice is not None:
+      raise UserError(f"{file} is corrupt: its header has {twice!r} twice")
+    return dict(pairs)
 
   try:
     header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
