@@ -9,9 +9,8 @@ whose exceptions nobody can catch.
 import contextlib
 import logging
 import pathlib
-import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -29,9 +28,6 @@ _PASSING = (
 
 class Damaged(UserError):
   """The files of a checkpoint cannot be read; an older one perhaps can."""
-
-
-_LATE = ("Event loop is closed", "Encountered error while reading array")
 
 
 @contextlib.contextmanager
@@ -91,14 +87,11 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-  """Keeps the threads of a read that fails from printing tracebacks.
+  """Keeps asyncio from logging the futures of a read that fails.
 
-  They may report after the read has failed, so what is put in their way then
-  stays: it holds back reports to a closed event loop, and no other.
+  They may be logged after the read has failed, so the filter then stays. What
+  threads print otherwise, `noise.silence` holds back.
   """
-  before = sys.unraisablehook
-  if not isinstance(before, _UnlessLate):
-    sys.unraisablehook = _UnlessLate(before)
   logger = logging.getLogger("asyncio")
   logger.addFilter(_not_retrieved)
   try:
@@ -106,19 +99,7 @@ def quietly() -> Iterator[None]:
   except BaseException:
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     raise
-  sys.unraisablehook = before
   logger.removeFilter(_not_retrieved)
-
-
-class _UnlessLate:
-  """Passes on what could not be raised, but for reports of a failed read."""
-
-  def __init__(self, hook: Callable[[Any], Any]):
-    self._hook = hook
-
-  def __call__(self, unraisable: Any, /) -> None:
-    if not any(words in str(unraisable.exc_value) for words in _LATE):
-      self._hook(unraisable)
 
 
 def _not_retrieved(record: logging.LogRecord) -> bool:

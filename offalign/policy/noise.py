@@ -11,6 +11,9 @@ from typing import Any
 
 from absl import logging as absl_logging
 
+_LATE = ("Event loop is closed", "Encountered error while reading array")
+"""What tensorstore's threads report after a read that has failed."""
+
 
 @functools.cache
 def silence() -> None:
@@ -20,11 +23,8 @@ def silence() -> None:
   before: Any = sys.unraisablehook
 
   def hook(said: "sys.UnraisableHookArgs") -> None:
-    # Of tensorstore's threads, after a read that has failed.
-    error = said.exc_value
-    if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
-      return
-    before(said)
+    if not any(words in str(said.exc_value) for words in _LATE):
+      before(said)
 
   sys.unraisablehook = hook
 
