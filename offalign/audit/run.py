@@ -26,6 +26,7 @@ from offalign.audit.statistics.measures import Measures
 from offalign.data.batches.least_limits import causes
 from offalign.data.reading import columns as columns_lib
 from offalign.data.reading import paths
+from offalign.data.reading.columns import ColumnMap
 from offalign.data.reading.records import Record
 from offalign.data.reading.sqlite_rows import Database
 from offalign.data.text import tokenizer as tokenizer_lib
@@ -63,6 +64,15 @@ class AuditConfig:
   max_completion: int | None = None
   template_vars: str | None = None
   methods: bool = True
+
+  @property
+  def mapped(self) -> ColumnMap:
+    """The columns that are read by other names.
+
+    Raises:
+      UserError: where `columns` is not written as it should be.
+    """
+    return columns_lib.parse(self.columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,8 +177,9 @@ def _audit(
   names: list[str] = []
   checks: list[Check] = [texts, gaps, *([tokens] if tokens else [])]
   seen = Collector(names, entries, checks)
-  mapped = columns_lib.parse(config.columns)
-  met = scan(path, config.form, config.int_labels, seen.see, names, mapped)
+  met = scan(
+    path, config.form, config.int_labels, seen.see, names, config.mapped
+  )
   if config.int_labels and met.form and "label" not in met.columns:
     raise UserError(
       f"{option('int_labels')} is set, but {path} has no column 'label' to "
@@ -280,8 +291,7 @@ class Causes:
       if (where := place(file, row)) in wanted:
         records[where] = record
 
-    mapped = columns_lib.parse(config.columns)
-    scan(self._path, config.form, config.int_labels, see, [], mapped)
+    scan(self._path, config.form, config.int_labels, see, [], config.mapped)
     found = causes(
       self._tokenizer,
       (
@@ -318,9 +328,7 @@ def _with_texts(
       found = paths.find(each)
       for file in found.files or (str(found.hub),):
         files.setdefault(str(file), file)
-  sources = {
-    e.target: e.source for e in columns_lib.parse(config.columns).entries
-  }
+  sources = {e.target: e.source for e in config.mapped.entries}
   shown = [sources.get(column, column) for column in met.columns]
   return with_texts(findings, files, dict.fromkeys(met.names, shown))
 
@@ -328,7 +336,7 @@ def _with_texts(
 def _scan_test(config: AuditConfig, seen: Collector, names: list[str]) -> Scan:
   """Reads a test set: by the columns that are mapped, or by its own."""
   assert config.test is not None
-  labels, mapped = config.int_labels, columns_lib.parse(config.columns)
+  labels, mapped = config.int_labels, config.mapped
   met = scan(config.test, None, labels, seen.see, names, mapped)
   if met.form is None and mapped.entries:
     own: list[str] = []

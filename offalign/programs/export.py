@@ -45,11 +45,7 @@ def main(argv: Sequence[str]) -> int:
 def _flags() -> None:
   flags.DEFINE_string("run", None, "the run folder")
   flags.DEFINE_string("out", None, "a new folder")
-  flags.DEFINE_string(
-    "step",
-    "newest",
-    "of the checkpoint: newest, best (see --cfg.keep_best) or a number",
-  )
+  flags_lib.define_step()
   flags.DEFINE_bool(
     "adapter",
     False,

@@ -146,16 +146,21 @@ def start(
   app.run(ending, flags_parser=lambda argv: parse(argv, complaining, expand))
 
 
-def define_policy() -> None:
-  """Defines the flags of a program that opens one policy."""
-  flags.DEFINE_string(
-    "run", None, "the run folder; or a Hugging Face model folder or name"
-  )
+def define_step() -> None:
+  """Defines --step, the checkpoint of a run."""
   flags.DEFINE_string(
     "step",
     "newest",
     "of the checkpoint: newest, best (see --cfg.keep_best) or a number",
   )
+
+
+def define_policy() -> None:
+  """Defines the flags of a program that opens one policy."""
+  flags.DEFINE_string(
+    "run", None, "the run folder; or a Hugging Face model folder or name"
+  )
+  define_step()
   flags.DEFINE_integer(
     "max_new_tokens",
     None,

@@ -6,7 +6,7 @@ import numpy as np
 
 from offalign.audit.checks.duplicates import Firsts, Name
 from offalign.audit.checks.token_entries import prompt_text, sequences
-from offalign.audit.findings import LISTED, Finding, percent
+from offalign.audit.findings import LISTED, Finding, Severity, percent
 from offalign.audit.scan.entries import Spill, meet, runs
 from offalign.data.batches.equal_tokens import EXAMPLES, EqualTokens
 from offalign.data.reading.records import count
@@ -123,16 +123,9 @@ class EqualRows:
       "them one alone"
     )
     reason = why(found.examples("alike"), found.has_more("alike"))
-    return [
-      Finding(
-        "error" if severe else "warning",
-        "equal_tokens",
-        Sentence(f"{what}: {reason}"),
-        _remedy(severe),
-        found.alike,
-        tuple(name(row) for row in found.alike_rows),
-      )
-    ]
+    where = tuple(name(row) for row in found.alike_rows)
+    what = f"{what}: {reason}"
+    return [_finding(severe, "equal_tokens", what, found.alike, where)]
 
   def _contrary(self, name: Name, why: Why, severe: bool) -> list[Finding]:
     found = self.found
@@ -147,16 +140,9 @@ class EqualRows:
       "differ"
     )
     reason = why(found.examples("contrary"), found.has_more("contrary"))
-    return [
-      Finding(
-        "error" if severe else "warning",
-        "contrary_tokens",
-        Sentence(f"{what}: {reason}"),
-        _remedy(severe),
-        found.contrary,
-        tuple(f"{name(a)} and {name(b)}" for a, b in found.contrary_rows),
-      )
-    ]
+    where = tuple(f"{name(a)} and {name(b)}" for a, b in found.contrary_rows)
+    what = f"{what}: {reason}"
+    return [_finding(severe, "contrary_tokens", what, found.contrary, where)]
 
   def _same_prompts(self, name: Name, why: Why) -> list[Finding]:
     if not self.merged:
@@ -225,6 +211,14 @@ def _of_rows(
   )
   mixed ^= mixed >> np.uint64(31)
   return np.add.reduceat(mixed, starts)
+
+
+def _finding(
+  severe: bool, kind: str, what: str, number: int, where: tuple[str, ...]
+) -> Finding:
+  """An error where a run refuses, else a warning."""
+  severity: Severity = "error" if severe else "warning"
+  return Finding(severity, kind, Sentence(what), _remedy(severe), number, where)
 
 
 def _remedy(severe: bool) -> str:
