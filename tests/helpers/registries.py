@@ -36,67 +36,7 @@ def {name}(scores: Scores, *, tau: float = 1.0):
 """
 """The text of a module that registers a loss."""
 
-BAG = '''
-import dataclasses
-
-import jax
-import jax.numpy as jnp
-
-from offalign import models
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-  vocab_size: int
-  width: int = 8
-
-
-def bag(config):
-  """The states are sums over the tokens before, and no more."""
-  size = config.vocab_size, config.width
-
-  def init(rng):
-    one, two = jax.random.split(rng)
-    return {
-      "table": jax.random.normal(one, size) / 4,
-      "head": jax.random.normal(two, size[::-1]) / 4,
-    }
-
-  def prompt_state(params, prompts, mask):
-    kept = params["table"][prompts] * mask[..., None].astype(
-      params["table"].dtype
-    )
-    return kept.sum(1)
-
-  def hidden(params, prompts, mask, completions, completion_mask):
-    start = prompt_state(params, prompts, mask)
-    seen = jnp.cumsum(params["table"][completions], axis=2)
-    before = jnp.pad(seen[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0)))
-    return models.Hidden(start, start[:, None, None] + before)
-
-  def prefill(params, prompts, mask, max_new):
-    state = prompt_state(params, prompts, mask)
-    return state, state
-
-  def decode(params, cache, tokens):
-    state = cache + params["table"][tokens]
-    return state, state
-
-  return models.Model(
-    spec="bag",
-    vocab_size=config.vocab_size,
-    width=config.width,
-    init=init,
-    hidden=hidden,
-    prompt_state=prompt_state,
-    unembedding=lambda params: params["head"],
-    prefill=prefill,
-    decode=decode,
-  )
-
-
-models.register("bag", Config, bag)
-'''
+BAG = (EXAMPLE / "offalign_bag.py").read_text(encoding="utf-8")
 """The text of a module that registers a model."""
 
 

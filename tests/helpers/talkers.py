@@ -15,7 +15,6 @@ LLAMA = {
   "num_hidden_layers": 1,
   "num_attention_heads": 2,
   "num_key_value_heads": 1,
-  "max_position_embeddings": 64,
   "rms_norm_eps": 1e-5,
   "rope_theta": 10000.0,
   "tie_word_embeddings": False,
@@ -23,12 +22,22 @@ LLAMA = {
 }
 
 
-def write(folder):
-  """Writes it; returns the folder."""
+def write(folder, scale=1, **config):
+  """Writes it; returns the folder.
+
+  Args:
+    folder: a new one.
+    scale: what the weights are multiplied by.
+    config: more keys of config.json.
+  """
   chat_cases.write(folder, chat_cases.LLAMA)
-  model = hf.describe(LLAMA, spec="llama", tied=False)
+  config = LLAMA | config
+  model = hf.describe(config, spec="llama", tied=False)
   params = jax.jit(model.init)(jax.random.key(0))
-  # Far from uniform, so that temperatures and seeds differ in what they draw.
-  params = jax.tree.map(lambda x: 3 * x, params)
-  hf.write(folder, LLAMA, model, params)
+  hf.write(folder, config, model, jax.tree.map(lambda x: scale * x, params))
   return folder
+
+
+def write_lively(folder):
+  """One of 64 positions, whose temperatures and seeds draw other tokens."""
+  return write(folder, scale=3, max_position_embeddings=64)

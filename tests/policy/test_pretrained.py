@@ -12,7 +12,7 @@ ASKED = [[{"role": "user", "content": f"and {i}?"}] for i in range(3)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-  return talkers.write(tmp_path_factory.mktemp("talker") / "model")
+  return talkers.write_lively(tmp_path_factory.mktemp("talker") / "model")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,9 @@ from offalign.programs import chat
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory):
-  return Policy.load(talkers.write(tmp_path_factory.mktemp("t") / "model"))
+  return Policy.load(
+    talkers.write_lively(tmp_path_factory.mktemp("t") / "model")
+  )
 
 
 def talk(policy, lines, **options):

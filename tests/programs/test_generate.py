@@ -14,7 +14,7 @@ from offalign.programs import generate
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-  return talkers.write(tmp_path_factory.mktemp("t") / "model")
+  return talkers.write_lively(tmp_path_factory.mktemp("t") / "model")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from offalign.serving.requests import Request
 
 
 def test_answers_are_the_policys(tmp_path):
-  policy = Policy.load(talkers.write(tmp_path / "model"))
+  policy = Policy.load(talkers.write_lively(tmp_path / "model"))
   completer = PolicyCompleter(policy, max_new_tokens=8)
   completer.warm_up()
   asked = (("user", "hi"),)

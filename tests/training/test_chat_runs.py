@@ -6,6 +6,7 @@ import chat_cases
 import jax
 import pytest
 import runs
+import talkers
 
 from offalign.data import Tokenizer
 from offalign.models import hf
@@ -14,32 +15,14 @@ from offalign.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
-LLAMA = {
-  "architectures": ["LlamaForCausalLM"],
-  "model_type": "llama",
-  "vocab_size": 420,
-  "hidden_act": "silu",
-  "hidden_size": 16,
-  "intermediate_size": 24,
-  "num_hidden_layers": 1,
-  "num_attention_heads": 2,
-  "num_key_value_heads": 1,
-  "rms_norm_eps": 1e-5,
-  "rope_theta": 10000.0,
-  "tie_word_embeddings": False,
-  "torch_dtype": "float32",
-}
-
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory):
   """A small Llama with its tokenizer and templates."""
-  folder = chat_cases.write(tmp_path_factory.mktemp("origin"), chat_cases.LLAMA)
+  folder = talkers.write(tmp_path_factory.mktemp("origin"))
   more = folder / "additional_chat_templates"
   more.mkdir()
   (more / "tool_use.jinja").write_text("{{ tools }}")
-  model = hf.describe(LLAMA, spec="llama", tied=False)
-  hf.write(folder, LLAMA, model, jax.jit(model.init)(jax.random.key(0)))
   return folder
 
 
@@ -157,7 +140,7 @@ def thinker(tmp_path_factory):
     chat_cases.THINKING,
     added=chat_cases.THINKING_TOKENS,
   )
-  config = {**LLAMA, "vocab_size": 424}
+  config = {**talkers.LLAMA, "vocab_size": 424}
   model = hf.describe(config, spec="llama", tied=False)
   hf.write(folder, config, model, jax.jit(model.init)(jax.random.key(0)))
   return folder

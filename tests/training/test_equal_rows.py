@@ -3,8 +3,10 @@
 import json
 
 import chat_cases
+import equal_texts
 import pytest
 import runs
+from equal_texts import SHARED
 
 from offalign import data, losses
 from offalign.config.config import DataConfig
@@ -13,7 +15,6 @@ from offalign.errors import UserError, render
 from offalign.training import equal_rows, inputs
 from offalign.training.equal_rows import row_names
 
-SHARED = "the first words are the same: "
 # Keeps what follows the reasoning alone, and no system message.
 DROPS = (
   "{% for m in messages %}{% if m['role'] == 'user' %}<|im_start|>user\n"
@@ -56,14 +57,7 @@ def refusal(*args, **options):
 
 
 def pairs(n=10, equal=10):
-  return [
-    {
-      "prompt": f"question {i}",
-      "chosen": SHARED + f"yes {i}" if i < equal else f"{i}, yes",
-      "rejected": SHARED + f"no {i}" if i < equal else f"{i}, no",
-    }
-    for i in range(n)
-  ]
+  return equal_texts.pairs(n, equal)
 
 
 def rated(key, good, bad, n=10):

@@ -1,7 +1,9 @@
 """The audit finds what became equal as tokens; a run refuses the same."""
 
 import chat_cases
+import equal_texts
 import pytest
+from equal_texts import SHARED
 
 from offalign import data, losses
 from offalign.audit import AuditConfig, audit
@@ -11,8 +13,6 @@ from offalign.audit.scan import entries
 from offalign.config.config import DataConfig
 from offalign.errors import UserError
 from offalign.training import inputs
-
-SHARED = "the first words are the same: "
 
 
 @pytest.fixture(params=["memory", "disk"], autouse=True)
@@ -28,14 +28,7 @@ def found(path, kind, **config):
 
 
 def pairs(n=12, equal=12, tag=""):
-  return [
-    {
-      "prompt": f"question {i}{tag}",
-      "chosen": SHARED + f"yes {i}" if i < equal else f"{i}, yes",
-      "rejected": SHARED + f"no {i}" if i < equal else f"{i}, no",
-    }
-    for i in range(n)
-  ]
+  return equal_texts.pairs(n, equal, tag)
 
 
 def rated(key, good, bad, n=12):
