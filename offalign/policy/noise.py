@@ -7,6 +7,8 @@ threads print the same error once more each, as pages of Python's stack.
 import functools
 import logging
 import sys
+import traceback
+import warnings
 from typing import Any
 
 from absl import logging as absl_logging
@@ -27,10 +29,18 @@ def silence() -> None:
       before(said)
 
   sys.unraisablehook = hook
+  # Of the writers that were not begun when another failed.
+  warnings.filterwarnings(
+    "ignore",
+    r"coroutine '.*serialize.*' was never awaited",
+    RuntimeWarning,
+  )
 
 
 def _is_news(record: logging.LogRecord) -> bool:
   """Whether a line is to be logged: not orbax's of an error that it raises."""
   text = record.pathname + record.getMessage()
-  told = record.exc_info or "Metadata file" in text
-  return not (told and "orbax" in text)
+  if record.exc_info:  # of a future that nobody waits for, by its stack alone
+    stack = traceback.extract_tb(record.exc_info[2])
+    return "orbax" not in text + "".join(frame.filename for frame in stack)
+  return not ("Metadata file" in text and "orbax" in text)

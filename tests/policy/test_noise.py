@@ -3,6 +3,7 @@
 import logging
 import sys
 import types
+import warnings
 
 import pytest
 
@@ -15,10 +16,7 @@ def hook(monkeypatch):
   reached = []
   monkeypatch.setattr(sys, "unraisablehook", reached.append)
   noise.silence.__wrapped__()
-  made = sys.unraisablehook
-  for name in ("absl", "asyncio"):
-    logging.getLogger(name).removeFilter(noise._is_news)
-  return made, reached
+  return sys.unraisablehook, reached
 
 
 def test_a_closed_loop_is_dropped_and_all_else_passes(hook):
@@ -44,3 +42,30 @@ def test_lines_of_orbax_on_raised_errors_are_dropped(path, text, error, logged):
   info = (ValueError, ValueError(), None) if error else None
   record = logging.LogRecord("absl", 40, path, 1, text, (), info)
   assert noise._is_news(record) is logged
+
+
+@pytest.mark.parametrize(
+  ("path", "logged"), [("/x/orbax/checkpoint/a.py", False), ("/x/b.py", True)]
+)
+def test_a_future_that_nobody_waits_for_is_told_by_its_stack(path, logged):
+  try:
+    exec(compile("open('/no/such/place/file')", path, "exec"))
+  except OSError:
+    info = sys.exc_info()
+  text = "Future exception was never retrieved"
+  record = logging.LogRecord("asyncio", 40, "/b/events.py", 1, text, (), info)
+  assert noise._is_news(record) is logged
+
+
+@pytest.mark.usefixtures("hook")
+def test_writers_that_were_not_begun_are_not_spoken_of():
+  with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    noise.silence.__wrapped__()
+    for name in ("async_serialize_from_host.<locals>.write_fragment", "mine"):
+      warnings.warn(
+        f"coroutine '{name}' was never awaited", RuntimeWarning, stacklevel=1
+      )
+  assert [str(one.message) for one in said] == [
+    "coroutine 'mine' was never awaited"
+  ]
