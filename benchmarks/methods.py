@@ -23,7 +23,8 @@ class Method:
     value_learning_rate: of the value there; None = `learning_rate`.
     labels: how feedback becomes labels or preferences where the loss takes
       them: "batch" or "prompt" threshold for single completions, "bt" or
-      "det" for pairs; "" = the track's default.
+      "det" for pairs; on the `theory` track also "centred" rewards, less
+      E_mu r, and groups of "reference" samples; "" = the track's default.
     value: a value function other than the default.
   """
 
@@ -46,6 +47,10 @@ SHARED = ValueConfig(network="shared")
 THEORY = (
   Method("dro_v"),
   Method("dro_v", "dro_v, one V", value=ONE_V),
+  Method("una(beta=1)", "V = 0: una(beta=1)"),
+  Method("una(beta=1)", "V = E_mu r: una(beta=1)", labels="centred"),
+  Method("dro_group"),
+  Method("rloo(beta=1)"),
   Method("rebel"),
   Method("dpo(beta=1)"),
   Method("dpo(beta=1)", "dpo(beta=1), sure labels", labels="det"),

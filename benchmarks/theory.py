@@ -74,6 +74,14 @@ _SINGLE = {
   "batch": ("single, batch threshold", bandit_rows.labelled_rows),
   "prompt": ("single, prompt threshold", bandit_rows.prompt_labelled_rows),
 }
+_SCORES = {
+  "": ("single, reward", bandit_rows.single_rows),
+  "centred": ("single, reward - E_mu r", bandit_rows.centred_rows),
+}
+_GROUPS = {
+  "": ("groups, every arm once", bandit_rows.group_rows),
+  "reference": ("groups of 100 of pi_ref", bandit_rows.reference_group_rows),
+}
 _PAIRS = {
   "bt": (
     "pairs, Bradley-Terry labels",
@@ -97,13 +105,15 @@ def view(method: Method, loss: Loss) -> View:
   if loss.kind is Kind.SINGLE and "labels" in loss.needs:
     return _SINGLE[method.labels or "batch"]
   if loss.kind is Kind.SINGLE and "reward_mean" not in loss.needs:
-    return "single, reward", bandit_rows.single_rows
+    return _SCORES[method.labels]
   if loss.kind is Kind.PAIR and "rewards" in loss.needs:
     return "pairs, rewards", bandit_rows.reward_pair_rows
   if loss.kind is Kind.PAIR:
     return _PAIRS[method.labels or "bt"]
+  if loss.kind is Kind.GROUP and "behaviour_logps" not in loss.needs:
+    return _GROUPS[method.labels]
   raise UserError(
-    f"loss {str(loss)!r} takes {loss.kind.value} feedback or batch means that "
+    f"loss {str(loss)!r} takes behaviour log-probs or batch means that "
     "exact expectations do not have; leave it off the theory board"
   )
 
