@@ -163,7 +163,7 @@ def group_rows(bandit: Bandit) -> Rows:
   return _groups(bandit, np.tile(np.arange(arms), (prompts, 1)))
 
 
-def reference_group_rows(bandit: Bandit, k: int = 100) -> Rows:
+def reference_group_rows(bandit: Bandit, k: int = 250) -> Rows:
   """K completions of each prompt, in the shares that pi_ref gives the arms.
 
   k pi_ref is rounded to whole numbers that sum to k, the largest remainders

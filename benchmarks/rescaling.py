@@ -79,24 +79,24 @@ def exact(tau: float) -> Loss:
   return dataclasses.replace(definition, fn=_exact).bind({"tau": tau})
 
 
-def layered(prompts: Array) -> Model:
+def layered(features: Array) -> Model:
   """A policy of one hidden layer, whose states a value head reads too.
 
   Args:
-    prompts: [N, D] by prompt, which is one token, its number.
+    features: [N, D] by prompt, which is one token, its number.
   """
 
-  def state(params: Params, rows: Array, prompt_mask: Array) -> Array:
-    return jnp.tanh(prompts[rows[:, 0]] @ params["layer"])
+  def state(params: Params, prompts: Array, prompt_mask: Array) -> Array:
+    return jnp.tanh(features[prompts[:, 0]] @ params["layer"])
 
   def hidden(
     params: Params,
-    rows: Array,
+    prompts: Array,
     prompt_mask: Array,
     completions: Array,
     completion_mask: Array,
   ) -> Hidden:
-    states = state(params, rows, prompt_mask)
+    states = state(params, prompts, prompt_mask)
     shape = (*completions.shape, _WIDTH)
     return Hidden(states, jnp.broadcast_to(states[:, None, None, :], shape))
 

@@ -80,7 +80,7 @@ _SCORES = {
 }
 _GROUPS = {
   "": ("groups, every arm once", bandit_rows.group_rows),
-  "reference": ("groups of 100 of pi_ref", bandit_rows.reference_group_rows),
+  "reference": ("groups of 250 of pi_ref", bandit_rows.reference_group_rows),
 }
 _PAIRS = {
   "bt": (
@@ -146,12 +146,9 @@ def run(
     steps: full-batch updates.
   """
   bandits = [make(**s, seed=seed) for s in scenarios for seed in range(seeds)]
-  loss = losses.get(method.loss)
-  name, rows = view(method, loss)
-  with jax.enable_x64(True), Stopwatch() as watch:
-    tables, heads = _train(
-      method, loss, [rows(b) for b in bandits], bandits, steps
-    )
+  name, _ = view(method, losses.get(method.loss))
+  with Stopwatch() as watch:
+    tables, heads = train(method, bandits, steps)
   share = {k: v / len(bandits) for k, v in watch.seconds.items()}
   for i, bandit in enumerate(bandits):
     found = bandit_metrics.metrics(
@@ -173,6 +170,20 @@ def run(
       seconds=share,
       memory_mb=watch.peak_memory_mb,
     )
+
+
+def train(
+  method: Method, bandits: list[Bandit], steps: int = STEPS
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Trains one method on bandits of one shape, all at once.
+
+  Returns:
+    Logits [n, X, Y], and the values [n, X] or None.
+  """
+  loss = losses.get(method.loss)
+  _, rows = view(method, loss)
+  with jax.enable_x64(True):
+    return _train(method, loss, [rows(b) for b in bandits], bandits, steps)
 
 
 def _train(
