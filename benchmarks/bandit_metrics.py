@@ -37,6 +37,47 @@ def optimum(bandit: Bandit, tau: float = 1.0) -> Optimum:
   return Optimum(log_softmax(logits), tau * logsumexp(logits)[:, 0])
 
 
+def forward_optimum(bandit: Bandit, beta: float = 1.0) -> Optimum:
+  """The best policy for E r - beta KL(pi_ref || pi), and lambda(x) - beta.
+
+  pi* = beta pi_ref / (lambda - r), and lambda > max r makes it sum to 1. It
+  does so between max (r + beta pi_ref) and max r + beta, and is found there by
+  bisection.
+
+  Raises:
+    UserError: for a beta that is not above 0.
+  """
+  if not beta > 0:
+    raise UserError(f"beta must be above 0, not {beta}")
+  ref, rewards = np.exp(bandit.log_ref), bandit.rewards
+  low = (rewards + beta * ref).max(axis=1, keepdims=True)
+  high = rewards.max(axis=1, keepdims=True) + beta
+  for _ in range(_BISECTIONS):
+    middle = 0.5 * (low + high)
+    much = (beta * ref / (middle - rewards)).sum(axis=1, keepdims=True) > 1
+    low, high = np.where(much, middle, low), np.where(much, high, middle)
+  policy = beta * ref / (high - rewards)
+  return Optimum(np.log(policy), high[:, 0] - beta)
+
+
+def forward_regret(
+  bandit: Bandit, log_policy: np.ndarray, beta: float = 1.0
+) -> float:
+  """(J* - J) / (J* - J_ref) for J = E r - beta KL(pi_ref || pi).
+
+  Args:
+    bandit: the tables.
+    log_policy: [X, Y], normalised.
+    beta: > 0, in units of the reward.
+  """
+
+  def objective(log_p: np.ndarray) -> float:
+    return _reward(bandit, log_p) - beta * _kl(bandit.log_ref, log_p)
+
+  best = objective(forward_optimum(bandit, beta).log_policy)
+  return (best - objective(log_policy)) / (best - objective(bandit.log_ref))
+
+
 @dataclasses.dataclass(frozen=True)
 class Metrics:
   """Means over prompts; KL in nats.

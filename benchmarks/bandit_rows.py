@@ -141,6 +141,62 @@ def prompt_labelled_rows(bandit: Bandit) -> Rows:
   return dataclasses.replace(rows, labels=labels)
 
 
+def centred_rows(bandit: Bandit) -> Rows:
+  """`single_rows` whose rewards are r(x, y) - E_mu r(x, .).
+
+  A loss without a value sees them as DRO with V(x) = E_mu r(x, .), the baseline
+  of a policy gradient.
+  """
+  rows = single_rows(bandit)
+  mean = (bandit.mu * bandit.rewards).sum(axis=1)
+  centred = rows.rewards - mean[rows.prompts][:, None]
+  return dataclasses.replace(rows, rewards=centred)
+
+
+def group_rows(bandit: Bandit) -> Rows:
+  """Every arm of a prompt once, as one group: B = X rows, K = Y, weight 1 / X.
+
+  A loss that takes the mean over a group sees each arm as often as any other,
+  so the behaviour policy is uniform here whatever mu is.
+  """
+  prompts, arms = bandit.mu.shape
+  return _groups(bandit, np.tile(np.arange(arms), (prompts, 1)))
+
+
+def reference_group_rows(bandit: Bandit, k: int = 250) -> Rows:
+  """K completions of each prompt, in the shares that pi_ref gives the arms.
+
+  k pi_ref is rounded to whole numbers that sum to k, the largest remainders
+  upwards. It stands for stored samples of the reference without their noise; a
+  rare arm may be left out.
+
+  Args:
+    bandit: the tables.
+    k: completions a prompt, >= 2.
+
+  Raises:
+    UserError: for a k below 2.
+  """
+  if k < 2:
+    raise UserError(f"a group has two completions or more, not {k}")
+  shares = k * np.exp(bandit.log_ref)
+  counts = np.floor(shares).astype(int)
+  order = np.argsort(counts - shares, axis=1, kind="stable")
+  missing = k - counts.sum(axis=1, keepdims=True)
+  more = (np.arange(counts.shape[1]) < missing).astype(int)
+  np.put_along_axis(
+    counts, order, np.take_along_axis(counts, order, 1) + more, axis=1
+  )
+  arms = np.arange(counts.shape[1])
+  return _groups(bandit, np.stack([np.repeat(arms, c) for c in counts]))
+
+
+def _groups(bandit: Bandit, completions: np.ndarray) -> Rows:
+  """One row a prompt, [X, K] arms, weight 1 / X."""
+  x = np.arange(len(completions))
+  return _rows(bandit, x, completions, np.full(len(x), 1 / len(x)))
+
+
 def pair_rows(bandit: Bandit, labels: Literal["bt", "det"] = "bt") -> Rows:
   """Every ordered pair (chosen, rejected) of two arms of one prompt.
 

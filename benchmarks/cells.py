@@ -36,6 +36,7 @@ def run_theory(
 ) -> None:
   """All cells of the theory track."""
   scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS
+  recorder.notes += [f"theory: {s}" for s in methods.related(chosen)]
   for method in chosen:
     recorder.doing(f"theory: {method.name}")
     common = {

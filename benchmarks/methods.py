@@ -23,7 +23,8 @@ class Method:
     value_learning_rate: of the value there; None = `learning_rate`.
     labels: how feedback becomes labels or preferences where the loss takes
       them: "batch" or "prompt" threshold for single completions, "bt" or
-      "det" for pairs; "" = the track's default.
+      "det" for pairs; on the `theory` track also "centred" rewards, less
+      E_mu r, and groups of "reference" samples; "" = the track's default.
     value: a value function other than the default.
   """
 
@@ -46,6 +47,13 @@ SHARED = ValueConfig(network="shared")
 THEORY = (
   Method("dro_v"),
   Method("dro_v", "dro_v, one V", value=ONE_V),
+  Method("una(beta=1)", "V = 0: una(beta=1)"),
+  Method("una(beta=1)", "V = E_mu r: una(beta=1)", labels="centred"),
+  Method("dro_group"),
+  Method("rloo(beta=1)"),
+  Method("rpo(tau=1)"),
+  Method("a_star_po", labels="reference"),
+  Method("dro_forward"),
   Method("rebel"),
   Method("dpo(beta=1)"),
   Method("dpo(beta=1)", "dpo(beta=1), sure labels", labels="det"),
@@ -59,7 +67,9 @@ THEORY = (
   Method("kto(beta=1)", "kto(beta=1), prompt threshold", labels="prompt"),
   Method("sft(on=desirable)", labels="batch"),
 )
-"""At tau = beta = 1, where the closed forms are compared."""
+"""At tau = beta = 1, where closed forms are compared. `una` is DRO-V without
+a value of its own; `dro_forward` ends at the optimum of another objective, the
+forward KL's, and its regret here is to that of all the others."""
 
 OPS = (
   Method("dro_v(tau=0.1)"),
@@ -139,11 +149,12 @@ def remarks(chosen: list[Method]) -> list[str]:
   """What a reader of the whole `ops` board has to know of its lines.
 
   Args:
-    chosen: the board; one that does not hold all of `OPS` needs no remarks.
+    chosen: the board; one that does not hold all of `OPS` needs no more than
+      `related` says.
   """
+  out = related(chosen)
   if not set(OPS) <= set(chosen):
-    return []
-  out = []
+    return out
   untuned = [m.name for m in chosen if m not in OPS]
   if untuned:
     out.append(
@@ -163,6 +174,23 @@ def remarks(chosen: list[Method]) -> list[str]:
     "sums of losses, such as 'dpo(beta=1) + 0.2*sft', are not on the board "
     "unless --methods names them: there is no end of them."
   )
+  return out
+
+
+def related(chosen: list[Method]) -> list[str]:
+  """Which lines of a board are one loss, or the control of another."""
+  named = {losses.get(m.loss).name for m in chosen}
+  out = []
+  if {"rloo", "dro_group"} <= named:
+    out.append(
+      "rloo without clip and dro_group are one loss, up to a factor of "
+      "K / (K - 1) in the gradient: what parts their lines is beta and tau."
+    )
+  if "una" in named and named & {"dro_v", "dro_group"}:
+    out.append(
+      "una on scores is DRO-V with V = 0 (tau = beta): the control for what a "
+      "value is worth. dro_group(baseline=reward) is the one with V = E r."
+    )
   return out
 
 

@@ -74,6 +74,14 @@ _SINGLE = {
   "batch": ("single, batch threshold", bandit_rows.labelled_rows),
   "prompt": ("single, prompt threshold", bandit_rows.prompt_labelled_rows),
 }
+_SCORES = {
+  "": ("single, reward", bandit_rows.single_rows),
+  "centred": ("single, reward - E_mu r", bandit_rows.centred_rows),
+}
+_GROUPS = {
+  "": ("groups, every arm once", bandit_rows.group_rows),
+  "reference": ("groups of 250 of pi_ref", bandit_rows.reference_group_rows),
+}
 _PAIRS = {
   "bt": (
     "pairs, Bradley-Terry labels",
@@ -97,13 +105,15 @@ def view(method: Method, loss: Loss) -> View:
   if loss.kind is Kind.SINGLE and "labels" in loss.needs:
     return _SINGLE[method.labels or "batch"]
   if loss.kind is Kind.SINGLE and "reward_mean" not in loss.needs:
-    return "single, reward", bandit_rows.single_rows
+    return _SCORES[method.labels]
   if loss.kind is Kind.PAIR and "rewards" in loss.needs:
     return "pairs, rewards", bandit_rows.reward_pair_rows
   if loss.kind is Kind.PAIR:
     return _PAIRS[method.labels or "bt"]
+  if loss.kind is Kind.GROUP and "behaviour_logps" not in loss.needs:
+    return _GROUPS[method.labels]
   raise UserError(
-    f"loss {str(loss)!r} takes {loss.kind.value} feedback or batch means that "
+    f"loss {str(loss)!r} takes behaviour log-probs or batch means that "
     "exact expectations do not have; leave it off the theory board"
   )
 
@@ -136,12 +146,9 @@ def run(
     steps: full-batch updates.
   """
   bandits = [make(**s, seed=seed) for s in scenarios for seed in range(seeds)]
-  loss = losses.get(method.loss)
-  name, rows = view(method, loss)
-  with jax.enable_x64(True), Stopwatch() as watch:
-    tables, heads = _train(
-      method, loss, [rows(b) for b in bandits], bandits, steps
-    )
+  name, _ = view(method, losses.get(method.loss))
+  with Stopwatch() as watch:
+    tables, heads = train(method, bandits, steps)
   share = {k: v / len(bandits) for k, v in watch.seconds.items()}
   for i, bandit in enumerate(bandits):
     found = bandit_metrics.metrics(
@@ -163,6 +170,20 @@ def run(
       seconds=share,
       memory_mb=watch.peak_memory_mb,
     )
+
+
+def train(
+  method: Method, bandits: list[Bandit], steps: int = STEPS
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Trains one method on bandits of one shape, all at once.
+
+  Returns:
+    Logits [n, X, Y], and the values [n, X] or None.
+  """
+  loss = losses.get(method.loss)
+  _, rows = view(method, loss)
+  with jax.enable_x64(True):
+    return _train(method, loss, [rows(b) for b in bandits], bandits, steps)
 
 
 def _train(

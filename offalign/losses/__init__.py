@@ -5,6 +5,7 @@ one.
 """
 
 from offalign.losses import (
+  a_star_po,
   alphapo,
   aot,
   apo,
@@ -14,6 +15,7 @@ from offalign.losses import (
   cpo,
   discopop,
   dro,
+  dro_forward,
   exo,
   f_dpo,
   gpo,
@@ -25,6 +27,7 @@ from offalign.losses import (
   policy_gradient,
   ranking,
   rebel,
+  rpo,
   sft,
   simpo,
   slic_hf,
@@ -38,6 +41,7 @@ from offalign.losses.registry import definition, get, names, register
 __all__ = [
   "Definition",
   "Loss",
+  "a_star_po",
   "alphapo",
   "aot",
   "apo",
@@ -48,6 +52,7 @@ __all__ = [
   "definition",
   "discopop",
   "dro",
+  "dro_forward",
   "exo",
   "f_dpo",
   "get",
@@ -62,6 +67,7 @@ __all__ = [
   "ranking",
   "rebel",
   "register",
+  "rpo",
   "sft",
   "simpo",
   "slic_hf",

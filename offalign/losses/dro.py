@@ -3,6 +3,8 @@
 arXiv:2405.19107. With a learned value function, or with the mean of a group.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -77,13 +79,19 @@ def dro_v(scores: Scores, *, tau: float = 1.0) -> LossOutput:
   paper="arXiv:2405.19107",
   when=(
     "Several scored completions a prompt: DRO without a value network, at "
-    "the cost of one model instead of two."
+    "the cost of one model instead of two. rloo at beta = tau is the same "
+    "loss, up to K / (K - 1)."
   ),
   formula=(
     r"\frac{1}{2K}\sum_k(\delta_k - \bar\delta)^2,\ \delta = r - \tau\rho"
   ),
 )
-def dro_group(scores: Scores, *, tau: float = 1.0) -> LossOutput:
+def dro_group(
+  scores: Scores,
+  *,
+  tau: float = 1.0,
+  baseline: Literal["delta", "reward"] = "delta",
+) -> LossOutput:
   """DRO with its value eliminated: no value network, K >= 2 completions.
 
   For a given policy the best V(x) is the mean of delta = r - tau rho over
@@ -91,11 +99,17 @@ def dro_group(scores: Scores, *, tau: float = 1.0) -> LossOutput:
   variance of delta within the prompt. As in `dro_v`, the policy's gradient
   is scaled by 1/tau: -(delta_k - V) grad log pi. V is made of the same K
   completions, which shrinks loss and gradient by (K - 1) / K against a
-  leave-one-out V and moves no minimum. A reward offset of a prompt cancels.
+  leave-one-out V and moves no minimum: with it, this is `rloo` at beta = tau.
+  A reward offset of a prompt cancels.
+
+  `baseline=reward` is a control and no method: V is the mean reward, E_mu r,
+  which would do as well if V were a mere baseline. The optimum is then
+  another one (see the page on theory).
 
   Args:
     scores: needs `ref_logps` and `rewards`; K >= 2.
     tau: > 0, weight of the KL regulariser; reward units per nat.
+    baseline: what V is the mean of: "delta", which is DRO, or "reward".
 
   Returns:
     [B] losses (means over K), and the metrics `values/mean` (V) and
@@ -103,7 +117,8 @@ def dro_group(scores: Scores, *, tau: float = 1.0) -> LossOutput:
   """
   delta = scores.rewards - tau * scores.log_ratios
   delta = jax.lax.stop_gradient(delta)
-  value = delta.mean(axis=1, keepdims=True)
+  level = delta if baseline == "delta" else scores.rewards
+  value = level.mean(axis=1, keepdims=True)
   residual = delta - value
   linear = -residual * scores.logps
   loss = 0.5 * jnp.square(residual) + (linear - jax.lax.stop_gradient(linear))

@@ -22,9 +22,15 @@ def exp(x: Array) -> Array:
   return jnp.exp(jnp.minimum(x, top)) * (1.0 + jnp.maximum(x - top, 0.0))
 
 
-def expm1(x: Array) -> Array:
-  """exp(x) - 1, exact near 0, continued by its tangent above `bound`."""
-  top = bound(x)
+def expm1(x: Array, *, power: float = 1.0) -> Array:
+  """exp(x) - 1, exact near 0, continued by its tangent above a bound.
+
+  Args:
+    x: any shape.
+    power: to which the result is raised afterwards; the bound is `bound`
+      divided by it, so that there is as much room.
+  """
+  top = bound(x) / power
   inside = jnp.minimum(x, top)
   return jnp.expm1(inside) + jnp.exp(inside) * jnp.maximum(x - top, 0.0)
 

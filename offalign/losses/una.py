@@ -29,7 +29,8 @@ def _needs(options: Options) -> tuple[str, ...]:
   paper="arXiv:2408.15339",
   when=(
     "To compare scores, thumbs and pairs under one objective; with scores "
-    "it is dro_v without a value, so rewards must have mean 0."
+    "it is dro_v with V = 0, the control that shows what V is worth, so "
+    "rewards must have mean 0."
   ),
   formula=(
     r"(r - \beta\rho)^2;\ -\log\sigma(\pm\beta\rho);"
@@ -47,7 +48,9 @@ def una(
   Scores: squared error of the reward. Labels: cross-entropy of sigmoid(beta
   rho) with the label. Pairs: cross-entropy of the preference, which is DPO.
   The paper leaves the measure of the difference open; this is our reading.
-  (With scores it is DRO-V with V = 0: rewards should have mean 0.)
+  (With scores it is DRO-V with V = 0 and tau = beta, up to a factor of 2 beta
+  in the gradient: the control for what a value is worth. Rewards should have
+  mean 0.)
 
   Args:
     scores: needs `ref_logps`, and `rewards` or `labels`; any K, or K = 2,

@@ -190,7 +190,8 @@ def idle(
     f"the loss is nearly 0 ({last:.2g}) and the policy is where it began "
     f"({max(ratios):.2g} nats): the value network explains the rewards without "
     "it, as it can where a prompt has one completion. Give several completions "
-    f"a prompt, or lower {option('optimizer.value_learning_rate')}"
+    f"a prompt, or lower {option('optimizer.value_learning_rate')} (see the "
+    "docs on theory)"
   )
 
 

@@ -44,6 +44,27 @@ def test_pi_star_has_no_regret_and_is_on_the_frontier(bandit, tau):
   assert got.objective == pytest.approx(best.values.mean())
 
 
+@pytest.mark.parametrize("beta", TAUS)
+def test_the_forward_optimum_is_stationary_and_sums_to_one(bandit, beta):
+  best = metrics.forward_optimum(bandit, beta)
+  policy = np.exp(best.log_policy)
+  np.testing.assert_allclose(policy.sum(axis=1), 1.0)
+  multiplier = bandit.rewards + beta * np.exp(bandit.log_ref) / policy
+  want = np.broadcast_to(best.values[:, None] + beta, multiplier.shape)
+  np.testing.assert_allclose(multiplier, want)
+  assert metrics.forward_regret(bandit, bandit.log_ref, beta) == 1.0
+  assert metrics.forward_regret(bandit, best.log_policy, beta) == 0.0
+  rng = np.random.default_rng(0)
+  other = best.log_policy + 0.1 * rng.normal(size=policy.shape)
+  other = world.log_softmax(other)
+  assert metrics.forward_regret(bandit, other, beta) > 0.0
+
+
+def test_the_forward_optimum_has_a_beta_above_0(bandit):
+  with pytest.raises(UserError, match="beta must be above 0"):
+    metrics.forward_optimum(bandit, 0.0)
+
+
 def test_the_reference_has_regret_one(bandit):
   got = metrics.metrics(bandit, bandit.log_ref + 5.0)
   assert got.regret == pytest.approx(1.0)

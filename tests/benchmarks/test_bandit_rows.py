@@ -163,3 +163,31 @@ def test_what_does_not_fit_is_refused(bandit):
     rows.labelled_rows(bandit, batch=0)
   with pytest.raises(UserError, match="'bt' or 'det', not 'gold'"):
     rows.pair_rows(bandit, "gold")
+
+
+def test_centred_rewards_have_mean_0_under_mu_in_each_prompt(bandit):
+  some = rows.centred_rows(bandit)
+  means = table(bandit, some, some.rewards[:, 0]).sum(axis=1)
+  np.testing.assert_allclose(means, 0.0, atol=1e-12)
+  plain = rows.single_rows(bandit)
+  np.testing.assert_array_equal(some.weight, plain.weight)
+  shift = plain.rewards - some.rewards
+  for x in range(6):
+    assert np.ptp(shift[some.prompts == x]) < 1e-12
+
+
+def test_a_group_has_every_arm_once(bandit):
+  some = rows.group_rows(bandit)
+  assert some.completions.tolist() == [[0, 1, 2, 3]] * 6
+  np.testing.assert_array_equal(some.rewards, bandit.rewards)
+  np.testing.assert_array_equal(some.ref_logps, bandit.log_ref)
+  np.testing.assert_allclose(some.weight, 1 / 6)
+
+
+def test_reference_groups_have_the_shares_of_the_reference(bandit):
+  some = rows.reference_group_rows(bandit, 50)
+  counts = np.stack([np.bincount(c, minlength=4) for c in some.completions])
+  assert counts.sum(axis=1).tolist() == [50] * 6
+  assert (np.abs(counts - 50 * np.exp(bandit.log_ref)) < 1).all()
+  with pytest.raises(UserError, match="two completions or more"):
+    rows.reference_group_rows(bandit, 1)

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from benchmarks import theory
+from benchmarks import bandit_metrics, bandit_world, theory
 from benchmarks.methods import ONE_V, THEORY, Method
 
 
@@ -59,3 +60,30 @@ def test_ipo_and_gpo_squared_are_the_same_loss():
 
 def test_every_method_of_the_board_has_a_view():
   assert all(theory.fits(method) for method in THEORY)
+
+
+@pytest.mark.parametrize("spec", ["rpo(tau=1)", "dro_group", "rloo(beta=1)"])
+def test_group_losses_reach_the_optimum_where_every_arm_is_logged(spec):
+  for regret, _ in regrets(Method(spec), theory.QUICK_SCENARIOS).values():
+    assert regret < 1e-6
+
+
+def test_a_star_reaches_it_on_samples_of_the_reference():
+  method = Method("a_star_po", labels="reference")
+  for regret, _ in regrets(method, theory.QUICK_SCENARIOS).values():
+    assert regret < 1e-3
+
+
+def test_the_forward_dro_reaches_the_optimum_of_its_own_objective():
+  method = Method("dro_forward")
+  worlds = [
+    bandit_world.make(**scenario, seed=0) for scenario in theory.QUICK_SCENARIOS
+  ]
+  tables, values = theory.train(method, worlds)
+  for world, table, found in zip(worlds, tables, values, strict=True):
+    best = bandit_metrics.forward_optimum(world)
+    log_policy = bandit_world.log_softmax(table)
+    assert bandit_metrics.forward_regret(world, log_policy) < 1e-3
+    np.testing.assert_allclose(found, best.values, atol=0.02)
+    # And not that of the other.
+    assert bandit_metrics.metrics(world, table).regret > 1e-3

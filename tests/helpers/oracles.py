@@ -18,12 +18,48 @@ def _rows(table, k_loop):
   return losses, np.array([grad for _, grad in found]) / len(found)
 
 
-def dro_group(table, *, tau=1.0):
+def dro_group(table, *, tau=1.0, baseline="delta"):
   def row(r):
     delta = r["rewards"] - tau * (r["logps"] - r["ref_logps"])
-    residual = delta - np.mean(delta)
+    residual = delta - np.mean(delta if baseline == "delta" else r["rewards"])
     # Equation 8 times 1 / tau, a mean over the completions.
     return 0.5 * np.mean(residual**2), -residual / len(residual)
+
+  return _rows(table, row)
+
+
+def rpo(table, *, tau=1.0, per_token=True):
+  def row(r):
+    k = len(r["logps"])
+    n = r["lengths"] if per_token else np.ones(k)
+    parts = [
+      np.exp(r["ref_logps"][i] / n[i]) * np.exp(r["rewards"][i] / tau)
+      for i in range(k)
+    ]
+    value = tau * np.log(sum(parts))
+    rho = (r["logps"] - r["ref_logps"]) / n
+    gap = rho - (r["rewards"] - value) / tau
+    return 0.5 * np.mean(gap**2), gap / n / k
+
+  return _rows(table, row)
+
+
+def a_star_po(table, *, tau=1.0, value_tau=None):
+  beta = tau if value_tau is None else value_tau
+
+  def row(r):
+    value = beta * np.log(np.mean(np.exp(r["rewards"] / beta)))
+    gap = tau * (r["logps"] - r["ref_logps"]) - (r["rewards"] - value)
+    return np.mean(gap**2), 2 * tau * gap / len(gap)
+
+  return _rows(table, row)
+
+
+def dro_forward(table, *, beta=1.0):
+  def row(r):
+    ratio = np.exp(r["logps"]) / np.exp(r["ref_logps"])
+    delta = r["rewards"] - r["values"] - beta * (1 - 1 / ratio)
+    return 0.5 * np.mean(delta**2), -delta / len(delta)
 
   return _rows(table, row)
 
@@ -111,12 +147,21 @@ def una(table, *, beta=0.1, feedback="score"):
   return _rows(table, row)
 
 
-ORACLES = {f.__name__: f for f in (dro_group, pl_dpo, rloo, grpo, una)}
+_ALL = (dro_group, dro_forward, rpo, a_star_po, pl_dpo, rloo, grpo, una)
+ORACLES = {f.__name__: f for f in _ALL}
 """Name of the loss -> its oracle."""
 
 SPECS = [
   "dro_group",
   "dro_group(tau=0.3)",
+  "dro_group(baseline=reward)",
+  "dro_forward",
+  "dro_forward(beta=0.3)",
+  "rpo",
+  "rpo(tau=0.5)",
+  "rpo(tau=0.7, per_token=False)",
+  "a_star_po",
+  "a_star_po(tau=0.3, value_tau=0.5)",
   "pl_dpo",
   "pl_dpo(beta=0.7)",
   "rloo",

@@ -24,13 +24,18 @@ VARIANTS = [
   "rebel(eta=4.0)",
   "rloo(beta=0.0, clip=0.2, behaviour=logged)",
   "rloo(clip=0.2)",
+  "rpo(tau=2.0, per_token=False)",
+  "a_star_po(tau=0.3, value_tau=0.5)",
   "dpo + 0.2*sft(on=chosen)",
+  "dro_forward(beta=0.3)",
+  "dro_group(baseline=reward)",
   "0.5*bco + una(feedback=binary)",
   "sft(on=chosen)",
   "sft(on=desirable)",
   "simpo(label_smoothing=0.1)",
   "simpo(loss_type=hinge)",
   "una(feedback=binary)",
+  "wpo(clamp=1.0)",
 ]
 """Options that change what a loss needs or computes."""
 

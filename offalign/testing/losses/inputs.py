@@ -54,7 +54,8 @@ def sample(loss: Loss, *, k: int | None = None) -> Columns:
     "behaviour_logps": ref_logps + rng.normal(scale=0.1, size=shape),
     "prefix_logps": share * columns["logps"],
     "ref_prefix_logps": share * ref_logps,
-    "log_collisions": -lengths * rng.uniform(0.2, 0.4, shape),
+    # Tokens more and less likely than what the policy draws.
+    "log_collisions": -lengths * rng.uniform(0.5, 1.5, shape),
   }
 
 
