@@ -10,7 +10,7 @@ PACKAGE = TESTS.parent / "offalign"
 WITHOUT = 123
 # Folders of tests that are no rooms of the package.
 _REGISTERS = re.compile(r"^@?_?register\(", re.MULTILINE)
-OTHERS = {"helpers", "docs", "benchmarks", "golden", "fuzz"}
+OTHERS = {"helpers", "docs", "benchmarks", "golden", "fuzz", "real"}
 
 
 def without():

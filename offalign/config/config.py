@@ -28,6 +28,7 @@ CHANGEABLE = {
   "keep",
   "keep_best",
   "eval_every",
+  "eval_samples",
   "log_every",
   "save_every",
   "out",
@@ -85,6 +86,9 @@ class Config:
     log_every: steps between two lines of metrics.
     eval_every: steps between two evaluations on held-out rows; default a
       fifth of the run.
+    eval_samples: completions of held-out prompts that the policy writes at
+      each evaluation, to estimate the KL divergence from its reference; 0 =
+      none. Default 16, where the loss has a reference that was trained before.
     save_every: steps between two checkpoints; default a fifth of the run.
     keep: newest checkpoints to keep.
     keep_best: a held-out metric, e.g. eval_loss or eval_rewards/accuracies;
@@ -120,6 +124,7 @@ class Config:
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   log_every: int = 10
   eval_every: int | None = None
+  eval_samples: int | None = None
   save_every: int | None = None
   keep: int = 3
   keep_best: str | None = None
@@ -205,6 +210,11 @@ def check(config: Config) -> None:
     value = getattr(config, name)
     if value is not None and value < 1:
       raise UserError(f"{option(name)} must be at least 1, not {value}")
+  samples = config.eval_samples
+  if samples is not None and samples < 0:
+    raise UserError(
+      f"{option('eval_samples')} must be 0 or more, not {samples}"
+    )
   if epochs is None:
     check_steps(config, config.last_step)
 

@@ -125,6 +125,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   "gelu": functools.partial(jax.nn.gelu, approximate=False),
   "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
   "relu": jax.nn.relu,
+  "relu_squared": lambda x: jnp.square(jax.nn.relu(x)),
   "silu": jax.nn.silu,
 }
 

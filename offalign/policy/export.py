@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from offalign import models
+from offalign import models, spec
 from offalign.data import Tokenizer
 from offalign.data.text import pretrained
 from offalign.distributed import sharding
@@ -20,7 +20,12 @@ from offalign.errors import UserError, concerning, option
 from offalign.files import read_object
 from offalign.models import hf
 from offalign.models.base import Model
-from offalign.models.hf import classifier, peft_adapter, t5_family
+from offalign.models.hf import (
+  classifier,
+  own_decoder,
+  peft_adapter,
+  t5_family,
+)
 from offalign.models.hf.folder import (
   GENERATION,
   TOKENIZER,
@@ -33,7 +38,6 @@ from offalign.models.hf.token_settings import (
   read_generation,
   write_generation,
 )
-from offalign.models.t5.config import T5Config
 from offalign.policy import (
   adapters,
   card,
@@ -47,6 +51,10 @@ from offalign.types import Params
 
 DTYPES = ("float32", "bfloat16")
 MAX_SHARD_SIZE = hf.MAX_SHARD_SIZE
+_OWN: dict[str, Callable[[Any], dict[str, Any]]] = {
+  "decoder": own_decoder.to_hf,
+  "t5": t5_family.to_hf,
+}
 _NO_BIAS = 1e-6  # a bias below this is rounding
 
 
@@ -250,14 +258,16 @@ def _config(folder: pathlib.Path, about: dict[str, Any]) -> dict[str, Any]:
   if origin.is_kept(about["model"]):
     return read_config(folder / origin.FOLDER)
   recorded_code.check_model(folder, about)
+  name, _ = spec.parse(about["model"], what="model")
   config = models.configure(about["model"], vocab_size=about["vocab_size"])
-  if not isinstance(config, T5Config):
+  if name not in _OWN:
     raise UserError(
       f"{folder} trained {about['model']}, which is none of Hugging Face's "
-      "architectures: only a t5(...), or a run that began with a Hugging Face "
-      "model, can be exported"
+      "architectures: only a decoder(...), a t5(...), or a run that began with "
+      "a Hugging Face model, can be exported"
     )
-  return t5_family.to_hf(config)
+  with concerning(f"{folder} trained {about['model']}"):
+    return _OWN[name](config)
 
 
 def _copy_templates(source: pathlib.Path, folder: pathlib.Path) -> None:

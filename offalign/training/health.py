@@ -6,7 +6,10 @@ that they compare with, and why:
 * `FAR` nats: a completion whose log-prob has moved by as much is e^30 times
   more or less likely than to the reference. KL regularisation is to prevent
   that, and published runs stay well below it (Gao et al., arXiv:2210.10760,
-  stop at about 20 nats).
+  stop at about 20 nats). So it is for the estimate on the policy's own samples.
+* `FAR_A_TOKEN` nats a token of those samples, for completions too short to be
+  `FAR`: each token is e times as likely as to the reference, of the 2 to 3 nats
+  that a language model finds in a token of text altogether.
 * `FALLEN` nats: chosen completions that are e^5 = 150 times less likely than at
   the start. Preference losses lower both sides a little as they part them (Pal
   et al., arXiv:2402.13228; Razin et al., arXiv:2410.08847); that far, the mass
@@ -19,6 +22,8 @@ that they compare with, and why:
   to a hundredth, and the policy is where it began.
 
 Outlying rewards are those of `offalign.data.reading.outliers`.
+
+Above 300 lines, since the checks share these numbers and what they say.
 """
 
 import dataclasses
@@ -38,9 +43,11 @@ from offalign.files import write_atomically
 from offalign.losses import Loss
 from offalign.policy.log_ratios import nats
 from offalign.training.metrics import NonFinite
+from offalign.training.own_samples import ERROR, KL, PER_TOKEN, UNFINISHED
 
 FILE = "health.json"
 FAR = 30.0
+FAR_A_TOKEN = 1.0
 FALLEN = 5.0
 EXPLODED, LOST, ONE = 10.0, 1000.0, 1.0
 EXPLAINED, MOVED = 0.01, 0.1
@@ -87,6 +94,34 @@ def far(found: dict[str, float]) -> str | None:
     f"{option('optimizer.learning_rate')}, or hold it closer by a larger beta "
     "or tau"
   )
+
+
+def far_samples(held: Line) -> str | None:
+  """Whether what the policy writes itself is far from its reference.
+
+  Args:
+    held: held-out metrics with those of `offalign.training.own_samples`, or
+      without.
+  """
+  if KL not in held:
+    return None
+  if held[KL] < FAR and held[PER_TOKEN] < FAR_A_TOKEN:
+    return None
+  return (
+    f"the policy is {own_samples(held)} from its reference on completions "
+    "that it writes itself: it has left what it learnt before. Lower "
+    f"{option('optimizer.learning_rate')}, or hold it closer by a larger beta "
+    "or tau"
+  )
+
+
+def own_samples(held: Line) -> str:
+  """The estimate on the policy's own samples, with its standard error."""
+  error = f" ± {held[ERROR]:.2f}" if ERROR in held else ""
+  cut = held[UNFINISHED]
+  unfinished = f", {cut:.0%} unfinished" if cut else ""
+  a_token = f"{held[PER_TOKEN]:.3f} a token{unfinished}"
+  return f"{held[KL]:.2f}{error} nats ({a_token})"
 
 
 def both_falling(found: dict[str, float]) -> str | None:
@@ -308,6 +343,7 @@ class Health:
     found = self.nats(_last(lines, "eval_loss"))
     if "ref_logps" in loss.needs:
       self._warn(step, "far", far(found))
+      self._warn(step, "far_samples", far_samples(_last(lines, KL)))
     self._warn(step, "both_falling", both_falling(found))
     self._warn(step, "misled", misled(lines, self.pairs))
     if "values" in loss.needs:
@@ -325,7 +361,10 @@ class Health:
   def describe(self, held: Line) -> str:
     """The nats from the reference, to be put after held-out metrics; or ""."""
     parts = [f"{who} {x:+.2f}" for who, x in self.nats(held).items()]
-    return f", nats from the reference: {', '.join(parts)}" if parts else ""
+    said = f", nats from the reference: {', '.join(parts)}" if parts else ""
+    if KL in held:
+      said += f", KL on own samples {own_samples(held)}"
+    return said
 
   def _warn(self, step: int, kind: str, sentence: str | None) -> None:
     if sentence is None or kind in {each.kind for each in self.warned}:

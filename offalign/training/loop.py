@@ -10,6 +10,7 @@ from offalign.config import Config
 from offalign.data import Sampler, TokenRows
 from offalign.distributed import sharding
 from offalign.distributed.signals import Stop, Stopped
+from offalign.errors import UserError, marked
 from offalign.learner import Learner, TrainState
 from offalign.policy.best import Best
 from offalign.policy.checkpoint import Checkpoints
@@ -19,6 +20,7 @@ from offalign.training.evaluation import evaluate, thumbs
 from offalign.training.health import Health
 from offalign.training.logs import Logs, describe, mean_of
 from offalign.training.metrics import check_finite, finish
+from offalign.training.own_samples import OwnSamples
 from offalign.training.profile import Profile
 from offalign.training.selection import Selection, Unjudged
 from offalign.types import Params
@@ -47,6 +49,8 @@ class Loop:
     stop: looked at after each step.
     profile: traces some steps.
     health: looks at what is logged; warns, and stops a run that is lost.
+    own: has the policy write completions at evaluations, to measure its KL
+      divergence from the reference; None = it is not measured.
     window: metrics of the steps since the last line.
   """
 
@@ -64,6 +68,7 @@ class Loop:
   stop: Stop
   profile: Profile
   health: Health
+  own: OwnSamples | None = None
   window: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
   def run(self, state: TrainState, owed: bool) -> dict[str, float]:
@@ -145,6 +150,8 @@ class Loop:
       size = config.batch_size
       held |= evaluate(learner, state, self.data, self.ref, size, self.stop)
       policy = learner.policy(state.params, self.ref)
+      if held and step:  # before the first step it is its reference
+        held |= self._distance(step, policy)
       parted = thumbs(learner, policy, self.data.rows, batch_size=size)
       said = f", AUC of thumbs {parted}" if parted else ""
     if self.selection is not None and self._is_compared(step):
@@ -160,6 +167,20 @@ class Loop:
     if self.best is not None:
       self.best.note(step, held)
     return held
+
+  def _distance(self, step: int, policy: Params) -> dict[str, float]:
+    """The KL divergence from the reference, where it can be measured."""
+    if self.own is None:
+      return {}
+    try:
+      return self.own.measure(step, policy, self.stop)
+    except UserError as error:
+      self.own = None
+      self.logs.say(
+        "the KL divergence from the reference is not measured any more, since "
+        f"the reference's weights cannot be read: {marked(error)}"
+      )
+      return {}
 
   def _is_compared(self, step: int) -> bool:
     """Whether a judge compares the policy after a step."""

@@ -21,7 +21,7 @@ from offalign.data.batches import reward_scales, vocabulary
 from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
-from offalign.errors import OPTIONS, UserError, concerning, option
+from offalign.errors import OPTIONS, UserError, concerning, marked, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig, TrainState
@@ -49,6 +49,7 @@ from offalign.training import (
   header,
   inputs,
   lock,
+  own_samples,
   rates,
 )
 from offalign.training import health as health_lib
@@ -58,8 +59,10 @@ from offalign.training.cost import Cost
 from offalign.training.health import Health
 from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
+from offalign.training.own_samples import OwnSamples
 from offalign.training.profile import Profile
 from offalign.training.selection import Selection, keeping
+from offalign.types import Params
 
 
 class Run:
@@ -161,6 +164,13 @@ class Run:
         self.learner, self._first, self.inputs.rows, config.batch_size
       )
       check_best(config.keep_best, logged)
+    self._own = own_samples.count(
+      config,
+      loss,
+      self.inputs.held_prompts,
+      self._said,
+      untrained=start.is_untrained(config, parent),
+    )
     self._about = {
       "config": flat(config),
       "loss": str(loss),
@@ -293,6 +303,7 @@ class Run:
       with stop.saved():
         self._selection.prepare(learner.model, self._first, stop)
     ref = self._first if learner.has_frozen_weights else None
+    own = self._own_samples(ref)
     self._first = None  # frees it, but for `ref`: from here on it is columns
     logs: Logs = NoLogs()
     cost: Cost | None = None
@@ -328,11 +339,49 @@ class Run:
       stop=stop,
       profile=profile,
       health=health,
+      own=own,
       window=window,
     )
     with logs, profile:
       loop.run(state, owed)
     return config.last_step
+
+  def _own_samples(self, ref: Params | None) -> OwnSamples | None:
+    """What measures the policy's distance, where that is to be measured.
+
+    Large weights are read again at each evaluation, which needs no more
+    memory than the gradients of a step.
+    """
+    if not self._own:
+      return None
+    if ref is None and own_samples.is_small(self._first):
+      ref = self._first
+    kept = ref
+
+    def reference() -> Params:
+      return self._read_reference() if kept is None else kept
+
+    try:
+      return OwnSamples(
+        self.config, self.learner, self.inputs, self._own, reference
+      )
+    except UserError as error:
+      if self.config.eval_samples is not None:
+        raise
+      hosts.say(f"no KL divergence from the reference: {marked(error)}")
+      return None
+
+  def _read_reference(self) -> Params:
+    """The weights that the run started from, read again."""
+    _, params, found = start.policy(
+      self.config,
+      self._parent,
+      self.inputs.tokenizer.vocab_size,
+      self.learner.mesh,
+    )
+    if found != self._identity:
+      raise UserError(f"there is {found} now, not {self._identity}")
+    return params
 
   def _from_reward_model(self, state: TrainState) -> TrainState:
     """The first state; with the parent's head where its rewards go on."""

@@ -100,11 +100,19 @@ class TestUntrained:
     used = tmp_path / "run" / "tokenizer" / "tokenizer.json"
     assert exported == json.loads(used.read_text())
 
-  def test_a_decoder_spec_is_none_of_theirs(self, tmp_path):
-    about = recorded(model="decoder(width=8)", vocab_size=20)
+  @pytest.mark.parametrize(
+    ("model", "said"),
+    [
+      ("decoder(prefix_lm=True)", r"trained decoder.prefix_lm=True.: no decod"),
+      ("t5(tied=True)", r"trained t5.tied=True.: no T5 of Hugging Face's has "),
+    ],
+  )
+  def test_what_they_cannot_compute_is_refused(self, tmp_path, model, said):
+    about = recorded(model=model, vocab_size=20)
     policy = Policy(tmp_path, about, step=0)
-    with pytest.raises(UserError, match=r"decoder.width=8., which is none of"):
+    with pytest.raises(UserError, match=said):
       policy.export(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_run(tmp_path):

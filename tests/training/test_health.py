@@ -38,6 +38,20 @@ def test_far_is_thirty_nats_either_way():
   assert "held-out logged" in health.far({"all": -88.0})
 
 
+def test_own_samples_are_far_by_completion_or_by_token():
+  near = {
+    "eval_objective/kl": 29.0,
+    "eval_objective/kl_error": 1.5,
+    "eval_objective/kl_per_token": 0.9,
+    "eval_objective/kl_unfinished": 0.25,
+  }
+  assert health.far_samples({"eval_loss": 1.0}) is None
+  assert health.far_samples(near) is None
+  said = health.far_samples(near | {"eval_objective/kl": 31.0})
+  assert "is 31.00 ± 1.50 nats (0.900 a token, 25% unfinished) from" in said
+  assert health.far_samples(near | {"eval_objective/kl_per_token": 1.1})
+
+
 def test_both_must_fall():
   assert health.both_falling({"all": -80.0}) is None
   assert health.both_falling({"chosen": 1.0, "rejected": -80.0}) is None

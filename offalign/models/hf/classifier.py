@@ -18,6 +18,7 @@ from offalign.models.hf.write_tensors import MAX_SHARD_SIZE, write_tensors
 from offalign.types import Params
 
 CLASSES = {
+  "arcee": "ArceeForSequenceClassification",
   "gemma": "GemmaForSequenceClassification",
   "gemma2": "Gemma2ForSequenceClassification",
   "gemma3_text": "Gemma3TextForSequenceClassification",

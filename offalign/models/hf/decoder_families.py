@@ -164,6 +164,17 @@ KINDS: dict[str, Kind] = {
       decoder_fields.rope,
     ),
   ),
+  "arcee": Kind(
+    architecture="ArceeForCausalLM",
+    tied=False,
+    switches={},
+    readers=(
+      _SILU,
+      functools.partial(decoder_fields.biases, ("attention_bias", "mlp_bias")),
+      decoder_fields.rope,
+    ),
+    epsilon=("rms_norm_eps", 1e-5),
+  ),
   "mistral": Kind(
     architecture="MistralForCausalLM",
     tied=False,

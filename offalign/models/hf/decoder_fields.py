@@ -23,6 +23,7 @@ def activation(key: str, read: ConfigJson, _: Fields) -> Fields:
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
+    "relu2": "relu_squared",
     "silu": "silu",
     "swish": "silu",
   }

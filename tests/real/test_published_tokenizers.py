@@ -1,12 +1,5 @@
-"""Conversations on published tokenizers, token for token as transformers'.
+"""Conversations on published tokenizers, token for token as transformers'."""
 
-They are in $OFFALIGN_REAL, or in .cache/real of the repository: tokenizers/X
-with the tokenizer.json and tokenizer_config.json of X. Without them these
-tests are skipped.
-"""
-
-import os
-import pathlib
 import shutil
 
 import chat_cases
@@ -20,8 +13,6 @@ from offalign.errors import UserError
 transformers = pytest.importorskip(
   "transformers", reason="parity needs offalign[parity]"
 )
-ROOT = pathlib.Path(__file__).parents[3]
-REAL = pathlib.Path(os.environ.get("OFFALIGN_REAL", ROOT / ".cache" / "real"))
 
 TEMPLATE = "chat_template.jinja"
 CALLED = chat_cases.reply("", tool_calls=[chat_cases.CALL])
@@ -82,12 +73,10 @@ MARKERS = {
 
 
 @pytest.fixture(scope="module", params=REFUSED)
-def both(request, tmp_path_factory):
+def both(request, real, tmp_path_factory):
   """The name, our tokenizer and theirs."""
   name = request.param
-  folder = REAL / "tokenizers" / name if name != "smollm2" else REAL / name
-  if not (folder / "tokenizer.json").is_file():
-    pytest.skip(f"no published tokenizer at {folder}")
+  folder = real(name if name == "smollm2" else f"tokenizers/{name}")
   made = tmp_path_factory.mktemp(name)
   for file in ("tokenizer.json", "tokenizer_config.json", TEMPLATE):
     if (folder / file).is_file():
