@@ -154,7 +154,7 @@ def _ops_cell(
     stream = f"{method.name}, seed {seed}"
     measured = ops.measure(base, trained.params, stream)
     measured.metrics["ties_dropped"] = trained.ties
-    measured.metrics |= trained.metrics
+    measured.metrics.update(trained.metrics)
     gold = measured.rewards
     fields = {
       "data_view": trained.view,

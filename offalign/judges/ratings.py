@@ -45,8 +45,7 @@ class Rating:
   @property
   def pair(self) -> tuple[str, str, str]:
     """The prompt and its completions in an order of their own."""
-    first, second = sorted((self.left, self.right))
-    return self.prompt, first, second
+    return _pair(self.prompt, self.left, self.right)
 
   @property
   def verdict(self) -> str:
@@ -103,7 +102,7 @@ class Ratings:
         preferences[i] = 0.5
         continue
       one, other = prompt_id(first), prompt_id(second)
-      met = by_pair.get((prompt_id(prompt), *sorted((one, other))), ())
+      met = by_pair.get(_pair(prompt_id(prompt), one, other), [])
       if met:
         worth = {one: 1.0, other: 0.0, "tie": 0.5}
         preferences[i] = np.mean([worth[rating.verdict] for rating in met])
@@ -210,7 +209,7 @@ def with_judge(
     prompts, a, b, said.preferences, strict=True
   ):
     one, other = prompt_id(first), prompt_id(second)
-    met = people.get((prompt_id(prompt), *sorted((one, other))), ())
+    met = people.get(_pair(prompt_id(prompt), one, other), [])
     if not met or preference != preference or one == other:
       continue
     worth = {one: 1.0, other: 0.0, "tie": 0.5}
@@ -220,6 +219,10 @@ def with_judge(
   if not ours:
     return float("nan"), 0
   return agreement.cohen(ours, theirs), len(ours)
+
+
+def _pair(prompt: str, one: str, other: str) -> tuple[str, str, str]:
+  return prompt, min(one, other), max(one, other)
 
 
 def _word(preference: float) -> str:
