@@ -14,6 +14,7 @@ from benchmarks import ops_sizes as sizes
 from benchmarks.recorder import Recorder, quiet_failure
 from offalign.errors import UserError
 from offalign.leaderboard import Stopwatch
+from offalign.statistics import outcomes as outcomes_lib
 
 CONTROLS = (("sft, T=0.7", 0.7), ("sft, T=0.5", 0.5), ("sft, greedy", 0.0))
 
@@ -92,11 +93,20 @@ def run_ops(
       ),
     )
   scenario, model = f"L={sizes.LEVEL}", base.model.spec
-  common = {"track": "ops", "scenario": scenario, "model": model}
+  common = {
+    "track": "ops",
+    "scenario": scenario,
+    "model": model,
+    "measurement": sizes.MEASUREMENT,
+    "prompts": outcomes_lib.prompt_set(base.test.prompts.tolist()),
+  }
   recorder.oracle(f"ops/{scenario}/{model}", ops_policy.oracle(base))
   recorder.notes.append(
     f"ops, {name}: SFT of {sizes.SFT_STEPS} steps took "
     f"{watch.seconds['cpu']:.0f} CPU seconds, once for all methods."
+  )
+  recorder.notes.append(
+    f"ops, {name}: {ops_metrics.about(base.frontier, sizes.ORACLE_SAMPLES)}"
   )
   recorder.notes += [f"ops, {name}: {s}" for s in methods.remarks(chosen)]
   free = {"completions": 0, "tokens": 0, "steps": 0}
@@ -145,6 +155,7 @@ def _ops_cell(
     stream = f"{method.name}, seed {seed}"
     measured = ops.measure(base, trained.params, stream)
     measured.metrics["ties_dropped"] = trained.ties
+    measured.metrics.update(trained.metrics)
     gold = measured.rewards
     fields = {
       "data_view": trained.view,
@@ -178,6 +189,10 @@ def _measures(base: ops_policy.Base, measured: ops.Measured) -> dict:
   folds = ops_metrics.folds(measured.rewards, base.test.rewards)
   return {
     "metrics": measured.metrics,
+    "outcomes": {
+      key: outcomes_lib.encode(values)
+      for key, values in measured.outcomes.items()
+    },
     "folds": {"win_vs_sft": list(folds)},
     "samples": measured.samples,
   }

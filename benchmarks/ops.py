@@ -24,7 +24,7 @@ from offalign.leaderboard import Sample
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.optim import OptimizerConfig
 from offalign.models.base import Model
-from offalign.training.metrics import check_finite
+from offalign.training.metrics import check_finite, finish
 from offalign.types import Params
 
 SELECT = flags.DEFINE_bool(
@@ -45,6 +45,10 @@ class Trained:
     view: what the loss saw.
     ties: pairs dropped.
     selection: as `Row.selection`.
+    metrics: what training showed of the method: "tokens" (completion tokens
+      trained on, without padding, each time they were used), "parameters"
+      (trained, of policy and value), and of KTO "z0" (the mean over steps)
+      and "z0_clipped" (the share of steps at which it was cut off at 0).
   """
 
   params: Params
@@ -52,6 +56,7 @@ class Trained:
   view: str
   ties: int
   selection: str
+  metrics: dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +65,13 @@ class Measured:
 
   Attributes:
     metrics: name -> value.
+    outcomes: metric -> [n], its values on the prompts.
     rewards: [n] behind them.
     samples: a few of its completions.
   """
 
   metrics: dict[str, float]
+  outcomes: dict[str, np.ndarray]
   rewards: np.ndarray
   samples: list[Sample]
 
@@ -100,10 +107,15 @@ def train(method: Method, base: Base, feedback: Feedback) -> Trained:
   reference = base.params if learner.needs_reference_weights else None
   state = learner.init(base.params)
   curve, best, selected = [[0, 0.5]], -1.0, None
+  lengths = rows.completion_mask.reshape(len(rows.prompts), -1).sum(axis=1)
+  tokens, z0 = 0, []
   for step in range(sizes.STEPS):
     state, metrics = learner.train_step(
       state, take(rows, sampler, step), reference
     )
+    tokens += int(lengths[sampler.indices(step)].sum())
+    if "kl" in loss.needs:
+      z0.append(metrics["means"]["kl"])
     if (step + 1) % sizes.CURVE_EVERY == 0:
       picked = sampler.indices(step)
       check_finite(step + 1, metrics, [f"row {i}" for i in picked])
@@ -120,7 +132,15 @@ def train(method: Method, base: Base, feedback: Feedback) -> Trained:
       f"prompts, every {sizes.CURVE_EVERY} steps"
     )
   params = state.params["policy"] if selected is None else selected
-  return Trained(params, curve, name, ties, how)
+  shown = {"tokens": float(tokens), "parameters": float(_count(state.params))}
+  if z0:
+    kept = np.array([finish({"means": {"kl": each}})["kl"] for each in z0])
+    shown |= {"z0": float(kept.mean()), "z0_clipped": float((kept <= 0).mean())}
+  return Trained(params, curve, name, ties, how, shown)
+
+
+def _count(params: Params) -> int:
+  return sum(x.size for x in jax.tree.leaves(params))
 
 
 def judge(base: Base, params: Params, on: Judged, stream: str) -> np.ndarray:
@@ -134,15 +154,21 @@ def measure(
 ) -> Measured:
   """Samples one completion of each test prompt and judges it.
 
-  KL is the mean log-ratio of the policy's own samples; it is left out at
-  another temperature, whose log-probs are not those of the policy.
+  The gain is over the mean of many samples of the SFT policy on the same
+  prompts, prompt by prompt, so that the SFT policy itself gains nothing. KL is
+  the mean log-ratio of the policy's own samples; it is left out at another
+  temperature, whose log-probs are not those of the policy.
   """
   test = base.test
   found = draw(base.model, params, test.prompts, stream, temperature)
   gold = ops_world.gold_reward(test.prompts, found.tokens, found.mask)
-  gain = float(gold.mean()) - base.frontier.base
+  outcomes = {
+    "win_vs_sft": ops_metrics.wins(gold, test.rewards),
+    "reward_gain": gold - base.means,
+  }
+  gain = float(outcomes["reward_gain"].mean())
   metrics = {
-    "win_vs_sft": ops_metrics.win_rate(gold, test.rewards),
+    "win_vs_sft": float(outcomes["win_vs_sft"].mean()),
     "reward_gain": gain,
     "exact": float(
       ops_world.exact(test.prompts, found.tokens, found.mask).mean()
@@ -157,4 +183,4 @@ def measure(
     if kl > 0.01:  # below, the ratio of gains is noise over noise
       metrics["efficiency"] = base.frontier.efficiency(gain, kl)
   shown = ops_samples.collect(test.prompts, found.tokens, found.mask, gold)
-  return Measured(metrics, gold, shown)
+  return Measured(metrics, outcomes, gold, shown)

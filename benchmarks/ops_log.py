@@ -37,7 +37,7 @@ class Feedback:
 def collect(base: Base, seed: int) -> Feedback:
   """The log of one seed: fresh prompts, sampled and scored."""
   rng = ops_world.generator("train", seed)
-  prompts = ops_world.prompts(sizes.PROMPTS, rng)
+  prompts = ops_world.prompts_of("train", sizes.PROMPTS, rng)
   found = draw(
     base.model, base.params, np.repeat(prompts, sizes.K, axis=0), f"log {seed}"
   )

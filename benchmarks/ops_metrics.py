@@ -20,10 +20,11 @@ TAUS = tuple(np.geomspace(100.0, 0.01, 121).tolist())
 
 def win_rate(a: np.ndarray, b: np.ndarray) -> float:
   """How often a beats b, ties 1/2: rewards of the same prompts, same shape."""
-  return float(_wins(a, b).mean())
+  return float(wins(a, b).mean())
 
 
-def _wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """1 where a's reward is higher, 1/2 at a tie, 0 where b's is: [n]."""
   return (a > b) + 0.5 * (a == b)
 
 
@@ -43,7 +44,7 @@ def folds(a: np.ndarray, b: np.ndarray, count: int = 5) -> np.ndarray:
   """
   if not 1 <= count <= len(a):
     raise UserError(f"cannot cut {len(a)} prompts into {count} folds")
-  return np.array([fold.mean() for fold in np.array_split(_wins(a, b), count)])
+  return np.array([fold.mean() for fold in np.array_split(wins(a, b), count)])
 
 
 def head_to_head(
@@ -160,9 +161,26 @@ def frontier(
   )
 
 
+def about(frontier: Frontier, samples: int) -> str:
+  """What the estimated frontier cannot show, in a sentence for the board.
+
+  Args:
+    frontier: of `samples` samples a prompt.
+    samples: how many.
+  """
+  last = float(frontier.kl[-1])
+  return (
+    f"the frontier of eff is estimated from {samples} samples of the reference "
+    f"a prompt, on the test prompts. Its KL can be log {samples} = "
+    f"{math.log(samples):.2f} nats at most and reaches {last:.2f}; at small "
+    "tau both its KL and its gain fall short of the truth, and eff of a KL "
+    f"above {last:.2f} compares with its last point, which flatters."
+  )
+
+
 def win_chances(rewards: np.ndarray, fresh: np.ndarray) -> np.ndarray:
   """Each sample's chance to beat a fresh one: [X, n], [X, m] -> [X, n]."""
-  return _wins(rewards[:, :, None], fresh[:, None, :]).mean(axis=2)
+  return wins(rewards[:, :, None], fresh[:, None, :]).mean(axis=2)
 
 
 @dataclasses.dataclass(frozen=True)

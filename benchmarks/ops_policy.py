@@ -27,9 +27,11 @@ class Base:
   Attributes:
     model: the policy's model.
     params: after SFT; the reference of every method.
-    frontier: what the exact tilt of this policy reaches.
+    frontier: what the exact tilt of this policy reaches on the test prompts.
     test: the test prompts, and a sample of this policy's rewards on them.
     validation: likewise; for the learning curves.
+    means: [n] this policy's mean reward on each test prompt, of the samples
+      of the frontier; their mean is the frontier's base.
   """
 
   model: Model
@@ -38,6 +40,7 @@ class Base:
   best_of: tuple[ops_metrics.BestOfN, ...]
   test: "Judged"
   validation: "Judged"
+  means: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,15 +110,18 @@ def prepare(spec: str, progress: Any = None) -> Base:
   model = models.make(spec, vocab_size=ops_world.VOCAB)
   params = _fine_tune(model, progress)
 
-  def rewards(stream: str, n: int, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
+  def rewards(
+    stream: str, n: int, k: int, draws: str
+  ) -> tuple[np.ndarray, np.ndarray]:
     rng = ops_world.generator(stream, 0)
-    prompts = np.repeat(ops_world.prompts(n, rng), k, axis=0)
-    found = draw(model, params, prompts, f"sft {stream}")
-    gold = ops_world.gold_reward(prompts, found.tokens, found.mask)
-    return prompts[::k], gold.reshape(n, k)
+    prompts = ops_world.prompts_of(stream, n, rng)
+    each = np.repeat(prompts, k, axis=0)
+    found = draw(model, params, each, draws)
+    gold = ops_world.gold_reward(each, found.tokens, found.mask)
+    return prompts, gold.reshape(n, k)
 
   prompts, gold = rewards(
-    "eval", sizes.ORACLE_PROMPTS, 2 * sizes.ORACLE_SAMPLES
+    "test", sizes.TEST, 2 * sizes.ORACLE_SAMPLES, "sft oracle"
   )
   samples, fresh = (
     gold[:, : sizes.ORACLE_SAMPLES],
@@ -124,7 +130,7 @@ def prepare(spec: str, progress: Any = None) -> Base:
   scale = float((gold + ops_world.offset(prompts, sizes.LEVEL)[:, None]).std())
   judged = {}
   for stream, n in (("test", sizes.TEST), ("validation", sizes.VALIDATION)):
-    p, r = rewards(stream, n)
+    p, r = rewards(stream, n, 1, f"sft {stream}")
     judged[stream] = Judged(p, r[:, 0])
   return Base(
     model=model,
@@ -135,6 +141,7 @@ def prepare(spec: str, progress: Any = None) -> Base:
     best_of=tuple(
       ops_metrics.best_of_n(samples, fresh, n) for n in (2, 4, 8, 16)
     ),
+    means=samples.mean(axis=1),
     **judged,
   )
 
@@ -169,7 +176,7 @@ def oracle(base: Base) -> list[dict]:
 def _fine_tune(model: Model, progress: Any) -> Params:
   """SFT on 20,000 demonstrations of mixed quality."""
   rng = ops_world.generator("sft", 0)
-  prompts = ops_world.prompts(sizes.SFT_PROMPTS, rng)
+  prompts = ops_world.prompts_of("sft", sizes.SFT_PROMPTS, rng)
   tokens, mask = ops_world.demonstrations(prompts, rng)
   optimizer = OptimizerConfig(
     learning_rate=3e-3, warmup_steps=100, schedule="cosine"

@@ -70,7 +70,7 @@ class Recorder:
     write_json(
       self.folder / "meta.json",
       {
-        "title": "Offline alignment methods at equal budget",
+        "title": "Offline alignment methods at equal completions and updates",
         "scale": SCALE,
         "command": self._command,
         "notes": self.notes,

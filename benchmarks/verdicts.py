@@ -86,6 +86,23 @@ def _ops_model(rows: Sequence[Row]) -> list[str]:
       else f"one value for the whole batch wins {batch:.3f}, no less than a "
       f"value for every example ({a:.3f}); the paper finds it worse."
     )
+  return [*out, *_clipped(rows)]
+
+
+def _clipped(rows: Sequence[Row]) -> list[str]:
+  """How often KTO's z0 was cut off at 0, and what KTO is then."""
+  out = []
+  for label in dict.fromkeys(r.label for r in rows):
+    share = _mean(rows, label, "z0_clipped")
+    if share is None:
+      continue
+    said = f"{label}: z0 was cut off at 0 in {share:.0%} of the steps."
+    if share == 1:
+      said += (
+        " KTO is then apo_zero_unpaired with KTO's threshold: the two forward "
+        "passes for z0 change nothing."
+      )
+    out.append(said)
   return out
 
 

@@ -35,7 +35,7 @@ LAYERS = [
   "audit planning config reference testing leaderboard",
   "generation learner",
   "models",
-  "losses distributed data pages",
+  "losses distributed data pages statistics",
   "ground",
 ]
 GROUND = ("types", "errors", "files", "spec", "lazy", "user_code")

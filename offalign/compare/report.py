@@ -12,6 +12,7 @@ from offalign.compare.written import RECORD, ROWS
 from offalign.errors import render
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.rows import jsonable
+from offalign.statistics.outcomes import encode
 
 PAGE, TEXT = "compare.html", "compare.md"
 
@@ -51,7 +52,10 @@ def _entry(entry: Entry) -> dict[str, Any]:
     "path": entry.path,
     "kind": entry.kind,
     "step": entry.step,
-    "win_rate": dataclasses.asdict(rate) if rate else None,
+    "win_rate": dataclasses.asdict(rate)
+    | {"se": rate.se, "outcomes": encode(rate.outcomes)}
+    if rate
+    else None,
     "outcomes": {name: outcomes.count(name) for name in OUTCOMES}
     if outcomes
     else None,

@@ -15,6 +15,7 @@ from offalign.compare.scores import mean_score
 from offalign.distributed import hosts
 from offalign.errors import UserError, option
 from offalign.generation.completions import Completions, cuts
+from offalign.judges import standings
 from offalign.judges.base import Judge
 from offalign.judges.contest import Duel, duel, warnings
 from offalign.judges.gold import Score
@@ -108,10 +109,21 @@ def compare_runs(
     asked.source,
     drawing,
     _entries(them, texts, duels, asked.source),
-    (*said, *warnings(duels)),
+    (*said, *_together(duels), *warnings(duels)),
   )
   report.write(found, folder)
   return found
+
+
+def _together(duels: Sequence[Duel]) -> list[str]:
+  """How the policies differ among themselves, and what would be seen."""
+  said = standings.sentences(standings.gaps(duels))
+  if scale := standings.strengths(duels):
+    listed = ", ".join(
+      f"{s.name} {s.value:+.2f} [{s.low:+.2f}, {s.high:+.2f}]" for s in scale
+    )
+    said.append(f"Bradley-Terry strengths, in log-odds: {listed}.")
+  return [*said, *filter(None, [standings.power_line(duels)])]
 
 
 def _prompts(

@@ -16,8 +16,8 @@ NATS = (
 )
 RATE = (
   "Win rate against the baseline on the same prompts, ties 1/2, with Wilson's "
-  "95% interval over prompts; beside it the rate at equal lengths, with a "
-  "bootstrap interval."
+  "95% interval over prompts, narrowed where there are ties; beside it the "
+  "rate at equal lengths, with a bootstrap interval."
 )
 SCORE = (
   "Score: the mean of what the judge gives a completion, with its 95% interval "

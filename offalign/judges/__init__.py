@@ -16,6 +16,7 @@ from offalign.judges.base import Judge, Prompt, Verdicts, as_text
 from offalign.judges.endpoint.judge import EndpointJudge
 from offalign.judges.endpoint.options import KEY, Endpoint
 from offalign.judges.gold import Gold
+from offalign.judges.ratings import Ratings
 from offalign.judges.reward_model import RewardModel, RewardModelJudge
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
   "Gold",
   "Judge",
   "Prompt",
+  "Ratings",
   "RewardModel",
   "RewardModelJudge",
   "Verdicts",
@@ -37,6 +39,7 @@ __all__ = [
 _OPTIONS: dict[str, type] = {
   "endpoint": Endpoint,
   "gold": Gold,
+  "ratings": Ratings,
   "reward_model": RewardModel,
 }
 
@@ -62,8 +65,9 @@ def make(spec: str, folder: str | pathlib.Path | None = None) -> Judge:
 
   Args:
     spec: "gold(fn='my_file.py:function')" or "my_file.py:function" alone,
-      "reward_model(run='DIR')" or "endpoint(url='https://...',
-      model='NAME')", with further options as their classes list them.
+      "reward_model(run='DIR')", "ratings(file='FILE')" or
+      "endpoint(url='https://...', model='NAME')", with further options as
+      their classes list them.
     folder: where an endpoint's answers are kept, so that none is paid for
       twice; None = in memory.
 
@@ -79,7 +83,7 @@ def make(spec: str, folder: str | pathlib.Path | None = None) -> Judge:
 
 
 def _options(spec: str) -> Any:
-  """An `Endpoint`, a `Gold` or a `RewardModel`."""
+  """An `Endpoint`, a `Gold`, a `Ratings` or a `RewardModel`."""
   if _FUNCTION.fullmatch(spec):
     return Gold(spec)
   name, options = spec_lib.parse(spec, "judge")

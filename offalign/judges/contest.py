@@ -2,17 +2,26 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from offalign.errors import UserError, render
-from offalign.generation.completions import Completions, Cuts, align, cuts
-from offalign.judges import Judge
+from offalign.generation.completions import (
+  Completions,
+  Cuts,
+  Prompt,
+  align,
+  cuts,
+)
+from offalign.judges import Judge, standings
 from offalign.judges.base import Verdicts
 from offalign.judges.win_rates import FOLDS, WinRate, win_rate
+from offalign.leaderboard.rows import jsonable
+from offalign.statistics import outcomes
 
-_NO_VERDICT = ("malformed", "refused", "failed", "capped")
+_NO_VERDICT = ("malformed", "refused", "failed", "capped", "unrated")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +36,10 @@ class Duel:
     mean_lengths: characters a completion, of a and b.
     cuts: completions that did not end, and cut prompts, of a and b.
     said: the judge's verdicts, in the order of a's completions.
+    prompts: distinct ones, in the order of `found.outcomes`.
+    nats: mean log-ratio of a to b on a's own completions, an estimate of
+      KL(a || b), with its standard error; None where one of the two is no
+      policy whose log-probs can be had.
   """
 
   a: str
@@ -38,6 +51,8 @@ class Duel:
   said: Verdicts | None = dataclasses.field(
     default=None, compare=False, repr=False
   )
+  prompts: tuple[Prompt, ...] = dataclasses.field(default=(), repr=False)
+  nats: tuple[float, float] | None = None
 
 
 def duel(
@@ -72,6 +87,7 @@ def duel(
     (sum(lengths[0]) / n, sum(lengths[1]) / n),
     both,
     said,
+    tuple(dict.fromkeys(prompts)),
   )
 
 
@@ -109,30 +125,42 @@ def write(
   folder.mkdir(parents=True, exist_ok=True)
   record = as_record(judge, duels)
   (folder / "winrates.json").write_text(
-    json.dumps(record, indent=1) + "\n", encoding="utf-8"
+    json.dumps(jsonable(record), indent=1) + "\n", encoding="utf-8"
   )
   (folder / "winrates.md").write_text(markdown(judge, duels), encoding="utf-8")
 
 
 def as_record(judge: Judge, duels: Sequence[Duel]) -> dict[str, Any]:
-  """All of it as JSON."""
+  """All of it as JSON; outcomes are in the order of "prompt_ids"."""
+  table = [standings.by_prompt(d) for d in duels]
+  ids = list(dict.fromkeys(key for each in table for key in each))
   return {
     "judge": judge.spec,
+    "prompt_ids": ids,
     "duels": [
       {
         "a": d.a,
         "b": d.b,
-        "win_rate": None
-        if d.found is None
-        else {**dataclasses.asdict(d.found), "fold_sd": d.found.fold_sd},
+        "win_rate": None if d.found is None else _rate(d.found),
+        "outcomes": outcomes.encode(each.get(key, math.nan) for key in ids)
+        if each
+        else None,
+        "nats": d.nats,
         "counts": d.counts,
         "mean_lengths": d.mean_lengths,
         "cuts": [dataclasses.asdict(side) for side in d.cuts],
       }
-      for d in duels
+      for d, each in zip(duels, table, strict=True)
     ],
     "matrix": matrix(duels),
+    **standings.as_record(duels),
   }
+
+
+def _rate(found: WinRate) -> dict[str, Any]:
+  record = dataclasses.asdict(found)
+  del record["outcomes"]  # in the file's own order beside it
+  return {**record, "se": found.se, "fold_sd": found.fold_sd}
 
 
 def matrix(duels: Sequence[Duel]) -> dict[str, dict[str, float]]:
@@ -151,12 +179,13 @@ def markdown(judge: Judge, duels: Sequence[Duel]) -> str:
     "# Win rates",
     "",
     f"Judge: `{judge.spec}`. Ties count 1/2. In brackets the 95% interval: "
-    "Wilson's over prompts, and by bootstrap over prompts where lengths are "
-    "controlled for. Folds: mean ± sample standard deviation over disjoint "
-    "folds of the prompts.",
+    "Wilson's over prompts, narrowed by what ties leave of the variance, and "
+    "by bootstrap over prompts where lengths are controlled for. SE is the "
+    "standard error over prompts. KL is the mean log-ratio to the other side "
+    "on the contestant's own completions, ± its standard error, in nats.",
     "",
-    "| | against | win rate | folds | length-controlled | ties | judged |",
-    "| :--- | :--- | ---: | ---: | ---: | ---: | ---: |",
+    "| | against | win rate | SE | KL | length-controlled | ties | judged |",
+    "| :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: |",
     *map(_line, duels),
     "",
   ]
@@ -171,6 +200,7 @@ def markdown(judge: Judge, duels: Sequence[Duel]) -> str:
       ]
       lines.append(f"| {_cell(a)} | {' | '.join(cells)} |")
     lines.append("")
+  lines += standings.markdown(duels)
   lines += ["## What was asked and spent", ""]
   keys = list(dict.fromkeys(key for d in duels for key in d.counts))
   lines += [
@@ -187,11 +217,10 @@ def markdown(judge: Judge, duels: Sequence[Duel]) -> str:
 
 def _line(d: Duel) -> str:
   if d.found is None:
-    return f"| {_cell(d.a)} | {_cell(d.b)} | – | – | – | – | 0 |"
+    return f"| {_cell(d.a)} | {_cell(d.b)} | – | – | – | – | – | 0 |"
   f = d.found
-  folds = "–"
-  if f.fold_sd is not None:
-    folds = f"{sum(f.folds) / len(f.folds):.3f} ± {f.fold_sd:.3f}"
+  error = "–" if f.se is None else f"{f.se:.3f}"
+  nats = "–" if d.nats is None else f"{d.nats[0]:.2f} ± {d.nats[1]:.2f}"
   controlled = "–"
   if f.length_controlled is not None:
     controlled = (
@@ -199,7 +228,7 @@ def _line(d: Duel) -> str:
     )
   return (
     f"| {_cell(d.a)} | {_cell(d.b)} | {f.rate:.3f} [{f.low:.3f}, {f.high:.3f}] "
-    f"| {folds} | {controlled} | {f.ties:.1%} | {f.comparisons:,} of "
+    f"| {error} | {nats} | {controlled} | {f.ties:.1%} | {f.comparisons:,} of "
     f"{d.counts['comparisons']:,} |"
   )
 

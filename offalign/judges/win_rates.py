@@ -7,13 +7,15 @@ symmetric: exchanging the contestants turns w into 1 - w.
 """
 
 import dataclasses
-import math
 import statistics
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from offalign.errors import UserError
+from offalign.statistics import outcomes as outcomes_lib
+from offalign.statistics.intervals import of_mean
+from offalign.statistics.intervals import wilson as wilson
 
 FOLDS = 5
 """The DRO paper's: "5 evaluation folds of 1,000 test prompts each"."""
@@ -29,7 +31,8 @@ class WinRate:
 
   Attributes:
     rate: mean over prompts of the mean preference, ties 1/2.
-    low: lower end of the 95% interval, Wilson's over prompts.
+    low: lower end of the 95% interval, over prompts: Wilson's, narrowed by
+      what ties leave of its variance, see `statistics.intervals.of_mean`.
     high: upper end.
     folds: the rate in each fold; () where there are fewer prompts than folds.
     prompts: how many were judged.
@@ -41,6 +44,9 @@ class WinRate:
     length_high: upper end.
     unfinished: shares of the first and the second completions that did not
       end within their limit of tokens; None where it is not known.
+    outcomes: the mean preference of each prompt, in the order in which they
+      first come; NaN for one without a verdict.
+    prompt_set: digest of these prompts; "" where none were named.
   """
 
   rate: float
@@ -54,6 +60,16 @@ class WinRate:
   length_low: float | None = None
   length_high: float | None = None
   unfinished: tuple[float | None, float | None] = (None, None)
+  outcomes: tuple[float, ...] = dataclasses.field(default=(), repr=False)
+  prompt_set: str = ""
+
+  @property
+  def se(self) -> float | None:
+    """The standard error of the rate, over prompts; None of a single one."""
+    known = [x for x in self.outcomes if x == x]
+    if len(known) < 2:
+      return None
+    return statistics.stdev(known) / len(known) ** 0.5
 
   @property
   def fold_sd(self) -> float | None:
@@ -91,22 +107,29 @@ def win_rate(
     raise UserError("a preference lies between 0 and 1")
   if folds < 2:
     raise UserError(f"there must be at least 2 folds, not {folds}")
-  groups = _numbers(range(len(y)) if prompts is None else prompts)[judged]
+  named = range(len(y)) if prompts is None else prompts
+  everywhere = _numbers(named)
+  groups = everywhere[judged]
   y, group = y[judged], _numbers(groups.tolist())
   means = np.bincount(group, y) / np.bincount(group)
-  rate = float(means.mean())
-  low, high = wilson(rate, len(means))
+  outcomes = np.full(everywhere.max() + 1, np.nan)
+  outcomes[list(dict.fromkeys(groups.tolist()))] = means
+  low, high = of_mean(means)
   cut: tuple[float, ...] = ()
   if len(means) >= folds:
     cut = tuple(float(x.mean()) for x in np.array_split(means, folds))
   found = WinRate(
-    rate=rate,
+    rate=float(means.mean()),
     low=low,
     high=high,
     folds=cut,
     prompts=len(means),
     comparisons=len(y),
     ties=float((y == 0.5).mean()),
+    outcomes=tuple(outcomes.tolist()),
+    prompt_set=""
+    if prompts is None
+    else outcomes_lib.prompt_set(dict.fromkeys(prompts)),
   )
   if lengths is None:
     return found
@@ -118,24 +141,6 @@ def win_rate(
     length_low=ends[0],
     length_high=ends[1],
   )
-
-
-def wilson(
-  rate: float, n: int, confidence: float = 0.95
-) -> tuple[float, float]:
-  """Wilson's score interval (1927) of a mean of n values in [0, 1].
-
-  Of values that are not all 0 or 1, as with ties, the variance is less than
-  the binomial one that it assumes, so the interval is, if anything, wide.
-
-  >>> tuple(round(x, 4) for x in wilson(0.5, 100))
-  (0.4038, 0.5962)
-  """
-  z = statistics.NormalDist().inv_cdf(0.5 + confidence / 2)
-  centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-  variance = max(rate * (1 - rate), 0.0) / n + z * z / (4 * n * n)
-  half = z * math.sqrt(variance) / (1 + z * z / n)
-  return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def length_controlled(

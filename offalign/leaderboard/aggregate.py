@@ -11,10 +11,9 @@ import pathlib
 from collections.abc import Iterable, Sequence
 
 from offalign.errors import UserError, option, suggest
-from offalign.leaderboard import columns, ranking, store
+from offalign.leaderboard import columns, comparisons, ranking, store
 from offalign.leaderboard.board import (
   Board,
-  Budget,
   Entry,
   Failure,
   Group,
@@ -27,6 +26,7 @@ from offalign.leaderboard.meta import load as load_meta
 from offalign.leaderboard.rows import Row
 
 OTHER_BUDGET = "other budget"
+OLD = "measured as an earlier version of the benchmark does"
 
 
 def load(
@@ -109,7 +109,7 @@ def _latest(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
   """Keeps the last row of each key, and says which had more than one."""
   written: dict[tuple, list[Row]] = {}
   for row in rows:
-    key = (*row.group, row.label, budget_of(row), row.seed)
+    key = (*row.group, row.label, budget_of(row), row.measurement, row.seed)
     written.setdefault(key, []).append(row)
   sentences = [
     f"{copies[0].label} (seed {copies[0].seed}, "
@@ -135,11 +135,19 @@ def _group(rows: list[Row], sort: str | None) -> Group:
   _check_labels(rows)
   track, scenario, model = rows[0].group
   notes: list[str] = []
-  runs: dict[tuple[str, Budget], list[Row]] = {}
+  runs: dict[comparisons.Key, list[Row]] = {}
   for row in rows:
-    runs.setdefault((row.label, budget_of(row)), []).append(row)
-  entries = [build(same, notes) for same in runs.values()]
-  done = [entry for entry in entries if entry is not None]
+    key = row.label, budget_of(row), row.measurement
+    runs.setdefault(key, []).append(row)
+  built = [(build(same, notes), same) for same in runs.values()]
+  every = [
+    comparisons.with_errors(entry, same)
+    for entry, same in built
+    if entry is not None
+  ]
+  newest = max((entry.measurement for entry in every), default=1)
+  done = [entry for entry in every if entry.measurement == newest]
+  old = [entry for entry in every if entry.measurement < newest]
   trained = [entry for entry in done if not entry.control]
   budget = ranking.common_budget(trained)
   equal = [entry for entry in trained if entry.budget == budget]
@@ -150,7 +158,10 @@ def _group(rows: list[Row], sort: str | None) -> Group:
   ranked, unranked = ranking.rank(equal, sort_by)
   notes += _selected(done)
   notes += ranking.budget_notes(budget, others) + ranking.seed_notes(equal)
+  rows = [row for row in rows if row.measurement == newest or row.error]
   duels = _duels(rows, [*equal, *controls], notes)
+  found = comparisons.compare(ranked, rows, sort_by)
+  said = comparisons.said(found, sort_by) if found and sort_by else []
   return Group(
     track=track,
     scenario=scenario,
@@ -159,7 +170,9 @@ def _group(rows: list[Row], sort: str | None) -> Group:
     sort=sort_by,
     ranked=tuple(ranked),
     controls=tuple(_because("control", controls)),
-    unranked=tuple(unranked + _because(OTHER_BUDGET, others)),
+    unranked=tuple(
+      unranked + _because(OTHER_BUDGET, others) + _because(OLD, old)
+    ),
     failures=tuple(
       Failure(
         label=r.label,
@@ -173,6 +186,8 @@ def _group(rows: list[Row], sort: str | None) -> Group:
     ),
     duels=duels,
     notes=tuple(notes),
+    ranking=found,
+    said=tuple(said),
   )
 
 

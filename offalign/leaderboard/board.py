@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from offalign.leaderboard.columns import Column
 from offalign.leaderboard.meta import Meta
 from offalign.leaderboard.rows import Sample
+from offalign.statistics.differences import Estimate
 
 Budget = tuple[int, int, int]
 """(completions, tokens, steps), in the order of `rows.BUDGET`."""
@@ -38,9 +39,49 @@ class Stat:
     return sample_sd(list(self.by_seed.values()))
 
   @property
+  def se(self) -> float | None:
+    """The standard error of the mean over seeds; None for a single seed."""
+    return None if self.sd is None else self.sd / math.sqrt(self.n)
+
+  @property
   def finite(self) -> bool:
     """Whether every value is finite."""
     return all(math.isfinite(value) for value in self.by_seed.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """Two methods by the metric that ranks them.
+
+  Attributes:
+    a: the label of the better by rank.
+    b: the other's.
+    estimate: a's metric less b's.
+    p: Holm's p-value among all pairs of the group.
+    paired: whether the difference is taken prompt by prompt.
+  """
+
+  a: str
+  b: str
+  estimate: Estimate
+  p: float
+  paired: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+  """What may be said of an order.
+
+  Attributes:
+    pairs: every two ranked methods.
+    top: labels of those that no other is resolved to be better than.
+    detectable: the difference that one pair shows with 80% power, the median
+      of all; None where nothing is known of the errors.
+  """
+
+  pairs: tuple[Comparison, ...]
+  top: tuple[str, ...]
+  detectable: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +116,9 @@ class Entry:
     rank: 1 is best; methods equal at the printed precision share a rank.
       None where the method is not ranked.
     reason: why the method is not ranked; "" where it is.
+    errors: metric -> its mean with a standard error, over seeds, and over
+      prompts where rows hold their outcomes; not of what is not finite.
+    measurement: see `Row`.
   """
 
   label: str
@@ -94,6 +138,13 @@ class Entry:
   command: str = ""
   rank: int | None = None
   reason: str = ""
+  errors: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
+  measurement: int = 1
+
+  def se(self, key: str) -> float | None:
+    """The standard error of a metric's mean; None where it is not known."""
+    found = self.errors.get(key)
+    return None if found is None or math.isnan(found.se) else found.se
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +173,8 @@ class Group:
     failures: by label and seed.
     duels: (a, b) -> share of prompts that a wins against b, over seeds.
     notes: sentences about what is unequal, missing or left out.
+    ranking: which of the ranked methods differ; None for fewer than two.
+    said: what that found, in sentences.
   """
 
   track: str
@@ -135,6 +188,15 @@ class Group:
   failures: tuple[Failure, ...]
   duels: Mapping[tuple[str, str], Stat]
   notes: tuple[str, ...]
+  ranking: Ranking | None = None
+  said: tuple[str, ...] = ()
+
+  @property
+  def starred(self) -> frozenset[str]:
+    """Labels of the top set; none where nothing is known of the errors."""
+    if self.ranking is None or self.ranking.detectable is None:
+      return frozenset()
+    return frozenset(self.ranking.top)
 
   @property
   def key(self) -> str:

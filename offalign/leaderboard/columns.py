@@ -87,6 +87,14 @@ COLUMNS = (
     "value RMSE is that of V(x) to its closed form",
   ),
   Column(
+    "tokens",
+    "tokens",
+    ",.0f",
+    True,
+    "tokens are the completions' tokens that were trained on, without padding, "
+    "as often as they were used",
+  ),
+  Column(
     "exact",
     "exact",
     ".3f",

@@ -58,6 +58,7 @@ def build(rows: list[Row], notes: list[str]) -> Entry | None:
     selection=runs[0].selection,
     samples=next((tuple(r.samples) for r in runs if r.samples), ()),
     command=max(runs, key=lambda row: row.seed).command,
+    measurement=runs[0].measurement,
   )
 
 

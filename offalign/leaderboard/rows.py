@@ -3,7 +3,8 @@
 A row is one line of JSON. Its keys are the fields of `Row`, all of them and
 no others, so that a row written by another version of the benchmark is
 refused and never half understood; only `samples` and `command`, which no
-number depends on, may be absent. JSON has no NaN or infinity: they are
+number depends on, and what older rows did not have, `outcomes`, `prompts` and
+`measurement`, may be absent. JSON has no NaN or infinity: they are
 written as the strings "NaN", "Infinity" and "-Infinity".
 """
 
@@ -15,13 +16,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from offalign.errors import UserError, suggest
 from offalign.files import unique_keys
+from offalign.statistics import outcomes as outcomes_lib
 
 BUDGET = ("completions", "tokens", "steps")
 SECONDS = ("wall", "cpu")
 STATUSES = ("ok", "failed")
-_MAY_LACK = ("samples", "command")
+_MAY_LACK = ("samples", "command", "outcomes", "prompts", "measurement")
+_NEAR = 2e-3  # between a metric and the mean of its outcomes, rounded
 _NAMES = ("track", "scenario", "loss", "label", "model", "revision")
 
 
@@ -82,6 +87,14 @@ class Row:
     samples: what the method wrote for a few prompts, the same for every run
       of the benchmark; a table of `Sample`'s fields each.
     command: makes the row again; "" where the benchmark does not say.
+    outcomes: metric -> its values on the prompts, whose mean it is: letters
+      w, t, l and - (won, tied, lost, no verdict), or numbers; see
+      `statistics.outcomes`. From these come standard errors, and differences
+      that are paired by prompt.
+    prompts: digest of the prompts in the order of `outcomes`, as
+      `statistics.outcomes.prompt_set` makes it; "" without them.
+    measurement: the benchmark's version of how it measures; rows of different
+      ones are not ranked together.
   """
 
   track: str
@@ -108,6 +121,11 @@ class Row:
   error: str | None = None
   samples: Sequence[Sample] = ()
   command: str = ""
+  outcomes: Mapping[str, str | Sequence[float]] = dataclasses.field(
+    default_factory=dict
+  )
+  prompts: str = ""
+  measurement: int = 1
 
   def __post_init__(self) -> None:
     """Checks every field and stores plain Python values.
@@ -117,7 +135,7 @@ class Row:
     """
     for name in _NAMES:
       _check(bool(_text(getattr(self, name), name).strip()), name, "is empty")
-    for name in ("data_view", "selection", "command"):
+    for name in ("data_view", "selection", "command", "prompts"):
       _text(getattr(self, name), name)
     fixed = {
       "seed": _integer(self.seed, "seed"),
@@ -130,6 +148,8 @@ class Row:
       "curves": _table(self.curves, "curves", _curve),
       "duels": _table(self.duels, "duels", _share),
       "samples": _samples(self.samples, "samples"),
+      "outcomes": _table(self.outcomes, "outcomes", _outcomes),
+      "measurement": _count(self.measurement, "measurement"),
     }
     for name, value in fixed.items():
       object.__setattr__(self, name, value)
@@ -148,6 +168,28 @@ class Row:
       "has half of a surrogate pair",
     )
     _check(self.label not in self.duels, "duels", "has the row itself")
+    self._check_outcomes()
+
+  def _check_outcomes(self) -> None:
+    """Refuses outcomes that are not those of the metric beside them."""
+    if not self.outcomes:
+      return
+    _check(bool(self.prompts), "prompts", "is empty, but there are outcomes")
+    counts = {len(stored) for stored in self.outcomes.values()}
+    _check(len(counts) == 1, "outcomes", f"are of {sorted(counts)} prompts")
+    for key, stored in self.outcomes.items():
+      name = f"outcomes.{key}"
+      _check(key in self.metrics, name, "is of no metric of the row")
+      values = outcomes_lib.decode(stored)
+      known = values[~np.isnan(values)]
+      _check(bool(known.size), name, "has no outcome")
+      apart = abs(float(known.mean()) - self.metrics[key])
+      _check(
+        apart <= _NEAR,
+        name,
+        f"has the mean {known.mean():.4f}, and the metric is "
+        f"{self.metrics[key]:.4f}",
+      )
 
   @property
   def group(self) -> tuple[str, str, str]:
@@ -257,6 +299,29 @@ def _folds(value: Any, name: str) -> list[float]:
   _check(isinstance(value, list | tuple), name, "is not a list of numbers")
   _check(len(value) >= 2, name, "has fewer than two folds")
   return [_number(item, name) for item in value]
+
+
+def _outcomes(value: Any, name: str) -> str | list[float]:
+  _check(
+    isinstance(value, str | list | tuple),
+    name,
+    "is neither letters nor a list of numbers",
+  )
+  _check(
+    0 < len(value) <= outcomes_lib.MOST,
+    name,
+    f"has {len(value):,} outcomes, not 1 to {outcomes_lib.MOST:,}",
+  )
+  if not isinstance(value, str):
+    return [_number(item, name) for item in value]
+  unknown = set(value) - set(outcomes_lib.LETTERS)
+  _check(
+    not unknown,
+    name,
+    f"has {min(unknown, default='')!r}, not one of "
+    f"{', '.join(outcomes_lib.LETTERS)}",
+  )
+  return value
 
 
 def _curve(value: Any, name: str) -> list[list[float]]:

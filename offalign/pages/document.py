@@ -33,13 +33,21 @@ class Section:
   id: str = ""
 
 
-def page(title: str, sections: Sequence[Section], *, lead: Content = "") -> str:
+def page(
+  title: str,
+  sections: Sequence[Section],
+  *,
+  lead: Content = "",
+  script: str = "",
+) -> str:
   """Builds a page in one file, without fonts, pictures or addresses outside.
 
   Args:
     title: the heading, and the window's title.
     sections: from top to bottom; the contents list them.
     lead: a paragraph under the heading.
+    script: a file of the package, such as "compare/blind.js", in place of the
+      script that pages share.
 
   Returns:
     HTML whose policy forbids every request and every script but the page's
@@ -50,14 +58,15 @@ def page(title: str, sections: Sequence[Section], *, lead: Content = "") -> str:
     ValueError: where two elements have one id, as when a figure is put on
       the page twice.
   """
+  code = _asset(script) if script else _asset("pages/page.js")
   source = environment().get_template("pages/page.html")
   text = source.render(
-    policy=Markup(_policy()),
+    policy=Markup(_policy(code)),
     title=title,
-    style=_asset("page.css"),
+    style=_asset("pages/page.css"),
     lead=lead,
     sections=list(zip(_anchors(sections), sections, strict=True)),
-    script=_asset("page.js"),
+    script=code,
   )
   counted = collections.Counter(_ID.findall(text))
   twice = [name for name, count in counted.items() if count > 1]
@@ -68,14 +77,14 @@ def page(title: str, sections: Sequence[Section], *, lead: Content = "") -> str:
 
 @functools.cache
 def _asset(name: str) -> Markup:
-  """Reads a file of this package."""
-  folder = importlib.resources.files(__package__)
+  """Reads a file of the package."""
+  folder = importlib.resources.files("offalign")
   return Markup((folder / name).read_text(encoding="utf-8"))
 
 
-def _policy() -> str:
+def _policy(code: str) -> str:
   """Content-Security-Policy: no request, no script but this page's."""
-  digest = hashlib.sha256(_asset("page.js").encode()).digest()
+  digest = hashlib.sha256(code.encode()).digest()
   hashed = base64.b64encode(digest).decode()
   return "; ".join(
     [

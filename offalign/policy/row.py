@@ -14,6 +14,7 @@ from offalign.policy.folder import (
   held_out_metrics,
   read_cost,
 )
+from offalign.statistics.outcomes import MOST, encode
 from offalign.types import Kind
 
 TRACK = "runs"
@@ -68,6 +69,8 @@ def make(
     )
   found: dict[str, Any] = dict(held_out_metrics(folder, step))
   folds: dict[str, Any] = {}
+  outcomes: dict[str, Any] = {}
+  asked: set[str] = set()
   for name, value in (metrics or {}).items():
     # A `WinRate`, which is of a floor above this one.
     if hasattr(value, "rate"):
@@ -77,8 +80,14 @@ def make(
         found[f"{name}_unfinished"] = share
       if value.folds:
         folds[name] = list(value.folds)
+      by_prompt = getattr(value, "outcomes", ())
+      if getattr(value, "prompt_set", "") and len(by_prompt) <= MOST:
+        outcomes[name] = encode(by_prompt)
+        asked.add(value.prompt_set)
       value = value.rate
     found[name] = value
+  if len(asked) > 1:  # outcomes of different prompts have no common order
+    outcomes = {}
   data = str(config.get("data.path", ""))
   return Row(
     track=track,
@@ -105,6 +114,8 @@ def make(
       if name.startswith(PREFIX)
     },
     selection=_selection(step, cost["step"], config),
+    outcomes=outcomes,
+    prompts=asked.pop() if outcomes else "",
   )
 
 

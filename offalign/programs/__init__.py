@@ -18,6 +18,7 @@ PROGRAMS = {
   "serve": "answers over HTTP, as OpenAI's chat completions do",
   "score": "gives completions rewards, by a function or a reward model",
   "judge": "says how often one run's completions are preferred to another's",
+  "rate": "writes a blind page for people's ratings, and says how they agree",
   "compare": "says which of several runs is better, on a page of its own",
   "export": "writes the policy of a run as a Hugging Face model folder",
   "plan": "says what a training step takes on TPUs, before paying for them",

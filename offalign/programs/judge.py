@@ -11,7 +11,7 @@ by commas, which are then compared with each other too. For example:
 """
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags, logging
@@ -20,7 +20,7 @@ from offalign import judges, user_code
 from offalign.errors import UserError, speaking
 from offalign.generation import completions
 from offalign.generation.completions import Completions
-from offalign.judges import contest
+from offalign.judges import contest, standings
 from offalign.judges.win_rates import FOLDS
 from offalign.programs import flags as flags_lib
 
@@ -58,9 +58,19 @@ def _judge(
   spec: str,
   out: str | pathlib.Path,
   folds: int,
+  paths: Mapping[str, str] | None = None,
 ) -> list[contest.Duel]:
+  """Judges; `paths` names the run folders that wrote completions."""
   made = judges.make(spec, out)
   duels = contest.contest(made, contestants, folds)
+  if paths:
+    # Imported here: they bring jax, which files do without.
+    from offalign.judges.nats import with_nats
+    from offalign.policy.policy import Policy
+
+    step = flags.FLAGS.step or "newest"
+    policies = {name: Policy.load(x, step) for name, x in paths.items()}
+    duels = with_nats(duels, {c.name: c for c in contestants}, policies)
   contest.write(out, made, duels)
   return duels
 
@@ -113,7 +123,12 @@ def main(argv: Sequence[str]) -> int:
     user_code.load_all(values.imports)
     judges.check(values.judge)  # before policies write for it
     made = [_completions(path, out) for path in paths]
-    duels = _judge(made, values.judge, out, values.folds)
+    runs = {
+      one.name: path
+      for one, path in zip(made, paths, strict=True)
+      if pathlib.Path(path).is_dir() and values.temperature == 1
+    }
+    duels = _judge(made, values.judge, out, values.folds, runs)
   except UserError as error:
     flags_lib.complain("offalign.judge", error)
     return 2
@@ -124,7 +139,17 @@ def main(argv: Sequence[str]) -> int:
       if found is None
       else (f"{found.rate:.3f} [{found.low:.3f}, {found.high:.3f}]")
     )
+    if d.nats:
+      said += f", KL {d.nats[0]:.2f} ± {d.nats[1]:.2f} nats"
     flags_lib.say(f"{d.a} against {d.b}: {said}")
+  if not all(d.nats for d in duels):
+    flags_lib.say(
+      "note: a win rate says little without the KL spent on it, which is known "
+      "where both sides are run folders and --temperature is 1"
+    )
+  for sentence in standings.sentences(standings.gaps(duels)):
+    flags_lib.say(sentence)
+  flags_lib.say(standings.power_line(duels))
   for sentence in contest.warnings(duels):
     flags_lib.say(sentence)
   flags_lib.say(f"report: {out / 'winrates.md'}")

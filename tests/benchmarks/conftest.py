@@ -16,7 +16,6 @@ def small(monkeypatch):
     "SFT_STEPS": 3,
     "TEST": 20,
     "VALIDATION": 10,
-    "ORACLE_PROMPTS": 6,
     "ORACLE_SAMPLES": 16,
   }
   for name, value in sizes.items():

@@ -14,6 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 from offalign.errors import UserError
 from offalign.judges import win_rates
 from offalign.judges.win_rates import length_controlled, wilson, win_rate
+from offalign.statistics.outcomes import prompt_set
 
 VERDICT = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, math.nan])
 ROWS = st.lists(
@@ -78,10 +79,23 @@ def test_wilson_of_wins_alone_is_the_interval_that_is_reported():
   found = win_rate(wins)
   theirs = proportion_confint(70, 100, method="wilson")
   assert (found.low, found.high) == pytest.approx(theirs)
-  # With ties the counts are not whole; the formula is the same.
+  # With ties the counts are not whole, and the interval is the narrower one.
   found = win_rate([*wins, 0.5])
   theirs = proportion_confint(70.5, 101, method="wilson")
-  assert (found.low, found.high) == pytest.approx(theirs)
+  assert theirs[0] < found.low < found.rate < found.high < theirs[1]
+  assert (found.low, found.high) == pytest.approx(theirs, abs=1e-3)
+
+
+def test_outcomes_and_their_error_are_those_of_the_prompts():
+  judged = [1, 0, 0.5, math.nan, 1]
+  found = win_rate(judged, ["x", "y", "x", "z", "y"])
+  assert found.outcomes[:2] == (0.75, 0.5)
+  assert math.isnan(found.outcomes[2])
+  assert found.rate == pytest.approx(np.nanmean(found.outcomes))
+  assert found.se == pytest.approx(stats.sem([0.75, 0.5]))
+  assert found.prompt_set == prompt_set("xyz")
+  assert win_rate([1.0]).se is None
+  assert win_rate([1.0, 0.0]).prompt_set == ""
 
 
 @given(

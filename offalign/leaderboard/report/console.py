@@ -9,7 +9,7 @@ from offalign.leaderboard.report import tables
 WIDTH = 100
 _COMFORT = 24  # the width of words for which other columns are given up
 _NARROW = 12  # the least width that words are cut to
-_SPARE = ("wall s", "exact", "fold sd", "MB", "value RMSE", "CPU s")
+_SPARE = ("wall s", "exact", "tokens", "MB", "value RMSE", "CPU s")
 """Columns that are given up for room, the first of them first."""
 
 
@@ -31,9 +31,10 @@ def _group(group: Group) -> str:
   entries = [*group.ranked, *group.controls]
   lines = [title]
   if entries:
-    lines += _table(tables.board_fields(group, entries, sd=shown), shown)
+    lines += _table(tables.board_fields(group, entries, se=shown), shown)
   sentences = [
     tables.caption(group),
+    *group.said,
     *group.notes,
     *(_unranked(group, entry) for entry in group.unranked),
     *(f"Failed: {f.label}, seed {f.seed}: {f.error}" for f in group.failures),

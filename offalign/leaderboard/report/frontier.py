@@ -27,12 +27,12 @@ _MANY = 20  # methods; more than that are named by their ranks
 _FAR = 3.0  # times the frontier's KL, beyond which the axis is logarithmic
 _BEYOND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # ticks there
 _CAPTION = (
-  "Reward gain against KL, mean and standard deviation over seeds. A method "
+  "Reward gain against KL, mean and standard error. A method "
   "on the dashed line gains what the exact tilt of the reference does at "
   "that KL; below it, KL is wasted."
 )
 _NO_LINE = (
-  "Reward gain against KL, mean and standard deviation over seeds; higher "
+  "Reward gain against KL, mean and standard error; higher "
   "at the same KL is better."
 )
 _RANKS = " Numbers are the ranks in the table."
@@ -160,8 +160,8 @@ def _point(axes: "Axes", entry: Entry, style: Style) -> None:
   axes.errorbar(
     kl.mean,
     gain.mean,
-    xerr=kl.sd,
-    yerr=gain.sd,
+    xerr=entry.se("kl"),
+    yerr=entry.se("reward_gain"),
     fmt=style.marker,
     color=style.colour,
     markersize=7.5,
@@ -234,8 +234,8 @@ def _obstacles(
   for entry in entries:
     kl, gain = entry.metrics["kl"], entry.metrics["reward_gain"]
     mean = np.array([kl.mean, gain.mean])
-    across = np.array([kl.sd or 0.0, 0.0])
-    up = np.array([0.0, gain.sd or 0.0])
+    across = np.array([entry.se("kl") or 0.0, 0.0])
+    up = np.array([0.0, entry.se("reward_gain") or 0.0])
     bars = np.concatenate([mean + steps * across, mean + steps * up])
     samples.append(to_pixels(bars))
   owners = [np.full(len(bars), i) for i, bars in enumerate(samples)]

@@ -50,6 +50,13 @@ def _group(board: Board, group: Group) -> dict[str, Any]:
     ],
     "oracle": list(board.meta.points(group.track, group.scenario, group.model)),
     "notes": list(group.notes),
+    "said": list(group.said),
+    "top": sorted(group.starred),
+    "comparisons": [
+      {**dataclasses.asdict(pair.estimate), "a": pair.a, "b": pair.b}
+      | {"holm_p": pair.p, "paired": pair.paired}
+      for pair in (group.ranking.pairs if group.ranking else ())
+    ],
   }
 
 

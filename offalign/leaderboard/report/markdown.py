@@ -49,6 +49,11 @@ def _inert(text: str) -> str:
   return text.replace("<", "&lt;").replace("](", "]\\(")
 
 
+def _stars(text: str) -> str:
+  """A paragraph whose stars no viewer takes for a bullet."""
+  return text.replace("*", "\\*")
+
+
 def _plain(text: str) -> str:
   """`_inert`, in one line."""
   text = _inert(text)
@@ -75,6 +80,8 @@ def _group(
   if shown:
     blocks.append(_entries(group, shown))
   blocks.append(_plain(tables.caption(group)))
+  if group.said:
+    blocks.append(_stars(_plain(" ".join(group.said))))
   if group.controls:
     names = _plain(", ".join(entry.label for entry in group.controls))
     blocks.append(f"Controls, not ranked: {names}.")
@@ -151,7 +158,7 @@ def _duels(group: Group) -> str:
     fields.append(tables.Field(f"vs {number}", cells))
   said = (
     "Win rate of the line's method against the column's on the same prompts "
-    "and seed, mean ± sd over seeds."
+    "and seed, mean ± its standard error over seeds."
   )
   return f"{table(fields)}\n\n{said}"
 
@@ -161,7 +168,7 @@ def _duel(group: Group, a: str, b: str) -> str:
   if stat is None:
     return "" if a != b else tables.NONE
   return f"{stat.mean:.3f}" + (
-    f" ± {stat.sd:.3f}" if stat.sd is not None else ""
+    f" ± {stat.se:.3f}" if stat.se is not None else ""
   )
 
 

@@ -79,6 +79,7 @@ def _group(
   return _html().group(
     model=group.model,
     sorted_by=tables.caption(group),
+    said=group.said,
     board=_board(group, shown, styles) if shown else None,
     controls=bool(group.controls),
     notes=group.notes,
@@ -116,7 +117,7 @@ def _board(
     cells.append(_cells(field, entries, styles))
     if group.sort and field.key == group.sort.key:
       heads.append(
-        Column("± sd, seeds", sortable=False, help="mean, spread and seeds")
+        Column("± SE, seeds", sortable=False, help="mean, its error and seeds")
       )
       cells.append(_intervals(entries, field.key))
   if budget:
@@ -149,6 +150,11 @@ def _cells(
 ) -> list[Cell]:
   if field.title == "method":
     return [_method(entry, styles[entry.label]) for entry in entries]
+  if field.title == "#":
+    return [
+      _cell(text) if entry.rank is None else Cell(text, key=entry.rank)
+      for text, entry in zip(field.cells, entries, strict=True)
+    ]
   if field.title == "seeds":
     return [
       Cell(text, key=len(entry.seeds))
@@ -172,15 +178,15 @@ def _method(entry: Entry, style: Style) -> Cell:
 
 
 def _intervals(entries: Sequence[Entry], key: str) -> list[Cell]:
-  stats = [entry.metrics.get(key) for entry in entries]
+  stats = [(entry.metrics.get(key), entry.se(key)) for entry in entries]
   ends = [
     end
-    for stat in stats
+    for stat, error in stats
     if stat
     for end in (
       *stat.by_seed.values(),
-      stat.mean - (stat.sd or 0.0),
-      stat.mean + (stat.sd or 0.0),
+      stat.mean - (error or 0.0),
+      stat.mean + (error or 0.0),
     )
     if math.isfinite(end)
   ]
@@ -192,13 +198,11 @@ def _intervals(entries: Sequence[Entry], key: str) -> list[Cell]:
     mark = None
   return [
     Cell(
-      pages.interval(
-        stat.mean, stat.sd, stat.by_seed.values(), bounds, mark=mark
-      )
+      pages.interval(stat.mean, error, stat.by_seed.values(), bounds, mark=mark)
       if stat
       else ""
     )
-    for stat in stats
+    for stat, error in stats
   ]
 
 
@@ -237,8 +241,8 @@ def _duel(group: Group, a: str, b: str) -> Cell:
   if stat is None:
     return Cell("" if a != b else tables.NONE)
   said = f"{a} against {b}: {stat.mean:.3f}"
-  if stat.sd is not None:
-    said += f" ± {stat.sd:.3f}"
+  if stat.se is not None:
+    said += f" ± {stat.se:.3f}"
   said += f" ({stat.n} seed{'s' * (stat.n != 1)})"
   return Cell(f"{stat.mean:.2f}", shade=2 * stat.mean - 1, help=said)
 

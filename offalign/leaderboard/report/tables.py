@@ -1,7 +1,6 @@
 """Tables of a board as text cells, for console, Markdown and HTML alike."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -31,15 +30,16 @@ class Field:
   key: str = ""
 
 
-def metric_cell(entry: Entry, key: str, *, sd: bool = True) -> str:
-  """Returns "0.882 ± 0.006", without the deviation for a single seed."""
+def metric_cell(entry: Entry, key: str, *, se: bool = True) -> str:
+  """Returns "0.882 ± 0.006", without the error where it is not known."""
   stat = entry.metrics.get(key)
   if stat is None:
     return NONE
   mean = columns.cell(key, stat.mean)
-  if not sd or stat.sd is None:
+  error = entry.se(key)
+  if not se or error is None:
     return mean
-  return f"{mean} ± {columns.spread(key, stat.sd)}"
+  return f"{mean} ± {columns.spread(key, error)}"
 
 
 def board_metrics(group: Group) -> list[str]:
@@ -57,33 +57,36 @@ def further_metrics(group: Group) -> list[str]:
 
 
 def board_fields(
-  group: Group, entries: Sequence[Entry], *, sd: Sequence[str] | None = None
+  group: Group, entries: Sequence[Entry], *, se: Sequence[str] | None = None
 ) -> list[Field]:
   """Lays out the main table.
 
   Args:
     group: where the entries belong; it decides which columns there are.
     entries: the table's lines.
-    sd: metrics whose standard deviation is shown; None for all.
+    se: metrics whose standard error is shown; None for all.
 
   Returns:
-    rank, method, data, seeds, metrics, fold deviation, seconds, memory.
+    rank, method, data, seeds, metrics, seconds, memory.
   """
   fields = [
-    _field("#", entries, lambda e: NONE if e.rank is None else str(e.rank)),
+    _field("#", entries, lambda e: place(group, e)),
     _field("method", entries, lambda e: e.label, False),
     _field("data", entries, lambda e: e.data_view or NONE, False),
     _field("seeds", entries, _seeds),
   ]
   for key in board_metrics(group):
-    show = sd is None or key in sd
-    cells = tuple(metric_cell(entry, key, sd=show) for entry in entries)
+    show = se is None or key in se
+    cells = tuple(metric_cell(entry, key, se=show) for entry in entries)
     fields.append(Field(columns.column(key).title, cells, key=key))
-    if any(key in entry.fold_sd for entry in group.entries) and show:
-      fields.append(
-        _field("fold sd", entries, functools.partial(_fold, key=key))
-      )
   return fields + cost_fields(entries)
+
+
+def place(group: Group, entry: Entry) -> str:
+  """Returns the rank, with a star where it is of the top set."""
+  if entry.rank is None:
+    return NONE
+  return f"{entry.rank}{'*' * (entry.label in group.starred)}"
 
 
 def cost_fields(entries: Sequence[Entry]) -> list[Field]:
@@ -171,6 +174,7 @@ def caption(group: Group) -> str:
   text = f"Sorted by {group.sort.title}, {order} first."
   if group.budget and group.ranked:
     text += f" Budget of every ranked run: {budget_text(group.budget)}."
+    text += " FLOPs, parameters and CPU time are not equal."
   return text
 
 
@@ -185,16 +189,12 @@ def legend(groups: Sequence[Group]) -> list[str]:
       "together."
     )
   sentences.append(
-    "± is the sample standard deviation over seeds; a difference of less "
-    "than about twice that is not resolved. Methods that are equal at the "
-    "printed precision share a rank."
+    "± is the standard error of the mean: over seeds and prompts where rows "
+    "hold the outcomes of prompts, over seeds alone where they do not. Methods "
+    "that are equal at the printed precision share a rank; * marks the top "
+    "set, whose order is not resolved."
   )
   entries = [entry for group in groups for entry in group.entries]
-  if any(entry.fold_sd for entry in entries):
-    sentences.append(
-      "Fold sd is the mean over seeds of the standard deviation over the "
-      "folds of the test prompts."
-    )
   if any(entry.failed_seeds for entry in entries):
     sentences.append(
       "Seeds a/b: a of b runs ended well, and the means are over those a."
@@ -223,12 +223,6 @@ def _present(entries: Sequence[Entry]) -> set[str]:
 def _seeds(entry: Entry) -> str:
   done, failed = len(entry.seeds), len(entry.failed_seeds)
   return f"{done}/{done + failed}" if failed else str(done)
-
-
-def _fold(entry: Entry, key: str) -> str:
-  if key not in entry.fold_sd:
-    return NONE
-  return columns.spread(key, entry.fold_sd[key])
 
 
 def _memory(entry: Entry) -> str:
