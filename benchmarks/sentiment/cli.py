@@ -5,7 +5,7 @@ import pathlib
 from absl import flags
 
 from benchmarks import commands
-from benchmarks.sentiment import scores, sizes, suite
+from benchmarks.sentiment import report, scores, sizes, suite
 from benchmarks.sentiment.folder import Folder
 from benchmarks.sentiment.training import Task
 from offalign import Policy
@@ -40,6 +40,8 @@ def run(out: str) -> int:
   score = scores.vader if wanted.words else scores.vowels
   base = Policy.load(WEIGHTS.value)
   suite.run(Task(folder, WEIGHTS.value, base, wanted, score))
+  print(report.write(folder))
+  print(f"report: {folder.path / 'report.md'} and report.html")
   return 0
 
 
