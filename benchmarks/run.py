@@ -110,13 +110,12 @@ def main(argv: Sequence[str]) -> int:
   quick = SUITE.value == "quick"
   out = OUT.value or time.strftime(f"results/{SUITE.value}-%Y%m%d-%H%M%S")
   try:
+    own = ("methods", "seeds", "model", "select")
     if SUITE.value == "throughput":
-      others = ("methods", "seeds", "model", "select", *sentiment.NAMES)
-      commands.refuse(others, "throughput")
+      commands.refuse((*own, *sentiment.NAMES), "throughput")
       return throughput.run(out)
     if SUITE.value == "sentiment":
-      others = ("methods", "seeds", "model", "select", *throughput.NAMES)
-      commands.refuse(others, "sentiment")
+      commands.refuse((*own, *throughput.NAMES), "sentiment")
       return sentiment.run(out)
     parts = plan()
     scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS

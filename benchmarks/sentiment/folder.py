@@ -95,7 +95,7 @@ class Folder:
       UserError: where it holds none.
     """
     found = read_object(self.path / SETTINGS, "; is it the suite's folder?")
-    sizes = {
+    sizes: dict[str, Any] = {
       name: tuple(value) if isinstance(value, list) else value
       for name, value in found["sizes"].items()
     }

@@ -28,7 +28,10 @@ def page(found: Results) -> str:
     Section("Rates", html.noted(swept, [text.sweep_note(found)])),
     Section("Samples before and after", html.articles(_samples(found))),
     Section("What it does not say", bullets(text.limits(found)), "Limits"),
-    Section("How it was made", bullets(text.environment(found))),
+    Section(
+      "How it was made",
+      bullets([*text.settings(found), *text.environment(found)]),
+    ),
   ]
   return pages.page(text.TITLE, sections, lead=text.lead(found))
 
@@ -41,7 +44,7 @@ def _table(
 ) -> Table:
   columns = [
     Column(head[0], header=True),
-    *(Column(title, numeric=bool(title)) for title in head[1:]),
+    *(Column(title, numeric=title != "verdict") for title in head[1:]),
   ]
   made: list[list[Cell | Content]] = []
   for name, *rest in rows:

@@ -63,7 +63,7 @@ def markdown(found: Results) -> str:
     "## What it does not say",
     _bullets(text.limits(found)),
     "## How it was made",
-    _bullets(text.environment(found)),
+    _bullets([*text.settings(found), *text.environment(found)]),
   ]
   return "\n\n".join(blocks) + "\n"
 

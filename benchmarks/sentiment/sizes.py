@@ -8,6 +8,7 @@ the mean log-ratio of logged held-out completions, chosen or rejected."""
 
 LORA, FULL = "LoRA", "full"
 RANK = 8
+WARMUP = 3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from benchmarks.sentiment.gains import Gain
 from benchmarks.sentiment.results import Outcome, Results
-from benchmarks.sentiment.sizes import MOST_NATS
+from benchmarks.sentiment.sizes import METHODS, MOST_NATS, RANK, WARMUP
 from benchmarks.sentiment.suite import farthest
 from offalign.judges.win_rates import WinRate
 from offalign.leaderboard import Row
@@ -40,7 +40,7 @@ NOTES = (
   "log-probs of the product and those of transformers, which loaded the "
   "export of the first run; nats a completion.",
 )
-SWEEP_HEAD = ("policy", "rate", "mean score", "moved", "")
+SWEEP_HEAD = ("policy", "rate", "mean score", "moved", "verdict")
 
 
 def lead(found: Results) -> str:
@@ -158,13 +158,25 @@ def _swept(row: Row, best: bool) -> tuple[str, ...]:
 
 
 def sweep_note(found: Results) -> str:
-  """How a rate was chosen."""
+  """How a rate was chosen, and where the range may have been too short."""
+  at_end = [
+    each.cell.label
+    for each in found.outcomes
+    if each.rows[0].metrics["rate"] == max(found.sizes.rates(each.cell))
+  ]
+  ends = ""
+  if at_end:
+    ends = (
+      f" The highest rate of the range was chosen for {'; '.join(at_end)}: a "
+      "higher one might do better."
+    )
   return (
     f"One run for each rate, judged on {found.sizes.validation} validation "
     "openings, one completion each: the highest mean score wins, among the "
     f"rates whose policies moved less than {MOST_NATS:g} nats. The run of the "
     "chosen rate is the first of the runs above. The standard error of such a "
     "mean is about .07, so that neighbouring rates are hardly told apart."
+    f"{ends}"
   )
 
 
@@ -179,6 +191,22 @@ def limits(found: Results) -> list[str]:
     "The lexicon is both the teacher and the judge: the table says that "
     "policies learn what they are paid for, and not that their texts are good. "
     "Read the samples.",
+  ]
+
+
+def settings(found: Results) -> list[str]:
+  """How the methods were trained."""
+  sizes = found.sizes
+  return [
+    "Losses: "
+    + "; ".join(f"{method.name} is {method.loss}" for method in METHODS)
+    + ". KTO's thumbs are up where the score is above the log's mean; a pair "
+    "of DPO is the best and the worst completion of an opening, where they "
+    "differ enough; DRO-V has a value network of its own, at a rate of "
+    f"{sizes.value:g}.",
+    f"Adam, {WARMUP} updates of warm-up; LoRA of rank {RANK} on all linear "
+    f"maps, alpha {2 * RANK}; the same number of completions in every update, "
+    "two for a pair.",
   ]
 
 

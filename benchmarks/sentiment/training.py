@@ -12,7 +12,7 @@ from benchmarks.sentiment import folder as folders
 from benchmarks.sentiment import openings, reload, sampling
 from benchmarks.sentiment.folder import BASES, Completion, Folder
 from benchmarks.sentiment.scores import Score
-from benchmarks.sentiment.sizes import LORA, RANK, Cell, Sizes
+from benchmarks.sentiment.sizes import LORA, RANK, WARMUP, Cell, Sizes
 from offalign import Policy, Run, leaderboard, losses
 from offalign.judges.gold import Gold
 from offalign.judges.win_rates import WinRate, win_rate
@@ -73,7 +73,7 @@ def train(task: Task, cell: Cell, rate: float, seed: int) -> Policy:
   }
   if method.pairs:
     data |= {"pairs": "best_worst", "min_margin": _least_margin(task)}
-  optimizer = {"learning_rate": rate, "warmup_steps": 3}
+  optimizer: dict[str, Any] = {"learning_rate": rate, "warmup_steps": WARMUP}
   if "values" in losses.get(method.loss).needs:
     optimizer["value_learning_rate"] = sizes.value
   lora = {"rank": RANK, "alpha": 2.0 * RANK} if cell.weights == LORA else None
@@ -158,11 +158,11 @@ def final(task: Task, cell: Cell, rate: float, seed: int) -> Row:
     **_of_run(policy, rate),
   }
   if seed == 0:
-    error = reload.greatest_difference(
+    difference = reload.greatest_difference(
       policy, found, task.folder.work / "exported", sizes
     )
-    if error is not None:
-      metrics["transformers_difference"] = error
+    if difference is not None:
+      metrics["transformers_difference"] = difference
   return policy.row(
     track=TRACK, scenario=task.scenario, label=cell.label, metrics=metrics
   )
