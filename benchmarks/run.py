@@ -2,8 +2,9 @@
 
 Suites: `theory` (a bandit with a closed-form optimum), `ops` (a small
 language model and a programmatic judge), `all`, and `quick`, a few methods
-of both in a few minutes; `paper`, the DRO paper's tables on the ops track; and
-`throughput`, steps beside the peers'. `quick` uses the decoder: it is the
+of both in a few minutes; `paper`, the DRO paper's tables on the ops track;
+`throughput`, steps beside the peers'; and `sentiment`, an alignment of a
+published model. `quick` uses the decoder: it is the
 benchmark's specified model, and compiles and trains in half the time of the
 T5.
 """
@@ -16,6 +17,7 @@ from absl import app, flags, logging
 
 from benchmarks import cells, commands, methods, paper, paper_tables, theory
 from benchmarks.recorder import Recorder
+from benchmarks.sentiment import cli as sentiment
 from benchmarks.throughput import cli as throughput
 from benchmarks.verdicts import verdicts
 from offalign import leaderboard, losses
@@ -24,7 +26,7 @@ from offalign.errors import UserError
 SUITE = flags.DEFINE_enum(
   "suite",
   "quick",
-  ["quick", "theory", "ops", "all", "paper", "throughput"],
+  ["quick", "theory", "ops", "all", "paper", "throughput", "sentiment"],
   "What to run.",
 )
 METHODS = flags.DEFINE_string(
@@ -59,7 +61,7 @@ def plan() -> list[tuple[str, list[methods.Method], int]]:
       that the suite does not use.
   """
   suite, quick = SUITE.value, SUITE.value == "quick"
-  commands.refuse(throughput.NAMES, suite)
+  commands.refuse((*throughput.NAMES, *sentiment.NAMES), suite)
   if suite == "theory":
     commands.refuse(("model", "select"), suite)
   parts: list[tuple[str, list[methods.Method], int]] = []
@@ -108,9 +110,13 @@ def main(argv: Sequence[str]) -> int:
   quick = SUITE.value == "quick"
   out = OUT.value or time.strftime(f"results/{SUITE.value}-%Y%m%d-%H%M%S")
   try:
+    own = ("methods", "seeds", "model", "select")
     if SUITE.value == "throughput":
-      commands.refuse(("methods", "seeds", "model", "select"), "throughput")
+      commands.refuse((*own, *sentiment.NAMES), "throughput")
       return throughput.run(out)
+    if SUITE.value == "sentiment":
+      commands.refuse((*own, *throughput.NAMES), "sentiment")
+      return sentiment.run(out)
     parts = plan()
     scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS
     count = sum(

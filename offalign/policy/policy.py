@@ -299,17 +299,25 @@ class Policy:
     return Streamed(len(tokens), pieces)
 
   def logps(
-    self, rows: Source, *, batch_size: int = BATCH, **options: Any
+    self,
+    rows: Source,
+    *,
+    batch_size: int = BATCH,
+    max_completion: int | None = None,
+    **options: Any,
   ) -> np.ndarray:
     """Log-probs of logged completions, each summed over its tokens; nats.
 
     Prompts and completions are cut as in the run's training; how many are is
-    said.
+    said. A model folder cuts none, so that a log-ratio of a run to it takes
+    one `max_completion` for both.
 
     Args:
       rows: a path, a list of dicts or a `datasets.Dataset`, in any form that
         `load_data` reads.
       batch_size: completions scored at a time.
+      max_completion: tokens of a completion that are kept, the first ones;
+        default: the run's limit.
       options: of `load_data`, such as form="sft".
 
     Returns:
@@ -322,8 +330,12 @@ class Policy:
         left; or where the run trained a reward model.
     """
     refuse_as_policy(self.folder, self.about, "have log-probs")
-    if batch_size < 1:
-      raise UserError(f"batch_size must be at least 1, not {batch_size}")
+    for name, size in (
+      ("batch_size", batch_size),
+      ("max_completion", max_completion),
+    ):
+      if size is not None and size < 1:
+        raise UserError(f"{name} must be at least 1, not {size}")
     table, config = load_data(rows, **options), self.about["config"]
     found = scoring.logps(
       self.model,
@@ -331,7 +343,7 @@ class Policy:
       self.tokenizer,
       table.records,
       max_prompt=config.get("data.max_prompt"),
-      max_completion=config.get("data.max_completion"),
+      max_completion=max_completion or config.get("data.max_completion"),
       batch_size=batch_size,
     )
     grouped = table.summary.form in ("pairs", "groups", "ultrafeedback")

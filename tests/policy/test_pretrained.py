@@ -81,6 +81,22 @@ def test_it_scores_what_was_logged(policy):
   assert policy.logps(rows, form="sft").shape == (3,)
 
 
+def test_a_limit_leaves_the_first_tokens_of_a_completion(policy, capsys):
+  long, short = (
+    [{"prompt": "so", "completion": text}] for text in (" abcdef", " a")
+  )
+  whole = policy.logps(long, form="sft")
+  assert "cut" not in capsys.readouterr().out
+  cut = policy.logps(long, form="sft", max_completion=2)
+  assert "1 completion cut to the first 2 tokens" in capsys.readouterr().out
+  assert whole[0] < cut[0] < 0
+  # The same two tokens, of a completion that has no more but its end.
+  same = policy.logps(short, form="sft", max_completion=2)
+  assert cut == pytest.approx(same, abs=1e-5)
+  with pytest.raises(UserError, match="max_completion must be at least 1"):
+    policy.logps(long, form="sft", max_completion=0)
+
+
 def test_what_only_a_run_has_is_refused(policy, folder, tmp_path):
   for ask in (
     lambda: policy.loss,

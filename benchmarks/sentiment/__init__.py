@@ -1,0 +1,1 @@
+"""A real alignment: SmolLM2 learns to write what a lexicon calls positive."""
