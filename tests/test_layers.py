@@ -29,7 +29,7 @@ ENTRIES = {
 LAYERS = [
   "entries",
   "programs",
-  "training compare",
+  "training compare estimation",
   "judges serving",
   "policy",
   "audit planning config reference testing leaderboard",

@@ -20,6 +20,7 @@ PROGRAMS = {
   "judge": "says how often one run's completions are preferred to another's",
   "rate": "writes a blind page for people's ratings, and says how they agree",
   "compare": "says which of several runs is better, on a page of its own",
+  "estimate": "says what a policy is worth, from a log of another's",
   "export": "writes the policy of a run as a Hugging Face model folder",
   "plan": "says what a training step takes on TPUs, before paying for them",
   "audit": "looks at data before anything is trained on it",
@@ -31,6 +32,7 @@ _LOST = {
   "train": "nothing is lost, and the same command goes on",
   "generate": "no file was written",
   "score": "no file was written",
+  "estimate": "no report was written",
   "judge": (
     "no report was written; the answers of an endpoint are kept, so the same "
     "command asks nothing twice"
