@@ -14,9 +14,19 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from benchmarks import cells, commands, methods, paper, paper_tables, theory
+from benchmarks import (
+  cells,
+  commands,
+  methods,
+  ops,
+  paper,
+  paper_tables,
+  theory,
+)
 from benchmarks.recorder import Recorder
 from benchmarks.throughput import cli as throughput
+from benchmarks.tuning import ranges as tuning
+from benchmarks.tuning import suite
 from benchmarks.verdicts import verdicts
 from offalign import leaderboard, losses
 from offalign.errors import UserError
@@ -49,6 +59,15 @@ MODEL = flags.DEFINE_enum(
   ["decoder", "t5", "both"],
   "The policy of the ops track. Default: decoder; both for all and paper.",
 )
+TUNE = flags.DEFINE_integer(
+  "tune",
+  0,
+  "For --suite=ops: random draws of each method's options and rates, chosen "
+  "on the validation prompts and reported on the test prompts with fresh "
+  "seeds. The same command goes on with what --out holds. 0: the suite's own "
+  "settings.",
+  lower_bound=0,
+)
 
 
 def plan() -> list[tuple[str, list[methods.Method], int]]:
@@ -60,6 +79,8 @@ def plan() -> list[tuple[str, list[methods.Method], int]]:
   """
   suite, quick = SUITE.value, SUITE.value == "quick"
   commands.refuse(throughput.NAMES, suite)
+  if suite != "ops":
+    commands.refuse(("tune",), suite)
   if suite == "theory":
     commands.refuse(("model", "select"), suite)
   parts: list[tuple[str, list[methods.Method], int]] = []
@@ -99,32 +120,56 @@ def _models(default: str) -> tuple[str, ...]:
   return ("decoder", "t5") if model == "both" else (model,)
 
 
+def _given(out: str) -> tuple[Recorder, int]:
+  """Runs a suite at its own settings; the recorder and how many runs it has."""
+  quick = SUITE.value == "quick"
+  parts = plan()
+  scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS
+  count = sum(
+    len(m) * seeds * (len(scenarios) if name == "theory" else 1)
+    for name, m, seeds in parts
+  )
+  words = commands.command(("suite", "methods", "seeds", "model", "select"))
+  recorder = Recorder(out, words, count)
+  for name, chosen, seeds in parts:
+    if name == "theory":
+      cells.run_theory(recorder, chosen, seeds, quick)
+    else:
+      label = "paper" if SUITE.value == "paper" else "ops"
+      cells.run_ops(recorder, chosen, seeds, name, label)
+  return recorder, count
+
+
+def _tuned(out: str) -> tuple[Recorder, int]:
+  """Runs --suite=ops --tune; returns the recorder and how many runs it has."""
+  if ops.SELECT.value:
+    raise UserError("--tune reports the last step; leave --select out")
+  lines, names = tuning.choose(METHODS.value), _models("decoder")
+  seeds = SEEDS.value or 5
+  count = suite.count_runs(lines, names, TUNE.value, seeds)
+  given = ("suite", "tune", "methods", "seeds", "model")
+  recorder = Recorder(out, commands.command(given), count, resume=True)
+  suite.run(recorder, lines, names, count=TUNE.value, seeds=seeds)
+  return recorder, count
+
+
 def main(argv: Sequence[str]) -> int:
   """Runs a suite; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
   logging.set_verbosity(logging.WARNING)
   began = time.perf_counter()
-  quick = SUITE.value == "quick"
   out = OUT.value or time.strftime(f"results/{SUITE.value}-%Y%m%d-%H%M%S")
   try:
     if SUITE.value == "throughput":
-      commands.refuse(("methods", "seeds", "model", "select"), "throughput")
+      unused = ("methods", "seeds", "model", "select", "tune")
+      commands.refuse(unused, "throughput")
       return throughput.run(out)
-    parts = plan()
-    scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS
-    count = sum(
-      len(m) * seeds * (len(scenarios) if name == "theory" else 1)
-      for name, m, seeds in parts
-    )
-    words = commands.command(("suite", "methods", "seeds", "model", "select"))
-    recorder = Recorder(out, words, count)
-    for name, chosen, seeds in parts:
-      if name == "theory":
-        cells.run_theory(recorder, chosen, seeds, quick)
-      else:
-        label = "paper" if SUITE.value == "paper" else "ops"
-        cells.run_ops(recorder, chosen, seeds, name, label)
+    if SUITE.value == "ops" and TUNE.value:
+      commands.refuse(throughput.NAMES, "ops")
+      recorder, count = _tuned(out)
+    else:
+      recorder, count = _given(out)
     rows = leaderboard.read(out)[0]
     is_paper = SUITE.value == "paper"
     recorder.finish((paper_tables.verdicts if is_paper else verdicts)(rows))
