@@ -1,7 +1,6 @@
 """The cells of the boards: trains, measures and records method by method."""
 
 import dataclasses
-import shlex
 from collections.abc import Mapping, Sequence
 
 from benchmarks import (
@@ -87,20 +86,20 @@ class Board:
     name: of the model, "decoder" or "t5".
     suite: for the command of a row.
     how: label -> how its settings were chosen, for `Row.selection`.
-    command: the command of a row, with `{method}` for its label; "" = that
-      of the suite with the row's seed.
+    commands: label -> the command that makes its rows; one that is absent
+      is made by the suite with the row's seed.
   """
 
   scenario: str
   name: str
   suite: str = "ops"
   how: Mapping[str, str] = dataclasses.field(default_factory=dict)
-  command: str = ""
+  commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def of(self, method: str, seed: int) -> str:
     """The command that makes a row again."""
-    if self.command:
-      return self.command.format(method=shlex.quote(method))
+    if method in self.commands:
+      return self.commands[method]
     return commands.of_row(
       self.suite, method, seed, self.name, select=ops.SELECT.value
     )
@@ -173,6 +172,7 @@ def run_methods(
     for feedback in logs:
       seed, label = feedback.seed, method.name
       if recorder.holds(**common, label=label, seed=seed):
+        recorder.passed()
         continue
       recorder.doing(f"{scenario}, {board.name}: {label}, seed {seed}")
       cell = {**common, "command": board.of(label, seed)}

@@ -69,10 +69,8 @@ class Recorder:
   def holds(
     self, *, track: str, scenario: str, model: str, label: str, seed: int
   ) -> bool:
-    """Whether a row is there from an earlier start; then the bar moves on."""
-    found = (track, scenario, model, label, seed) in self._held
-    self._bar.update(found)
-    return found
+    """Whether there is such a row, of this start or of an earlier one."""
+    return (track, scenario, model, label, seed) in self._held
 
   def add(self, **fields: Any) -> None:
     """Appends one row; see `offalign.leaderboard.rows.Row`."""
@@ -82,6 +80,7 @@ class Recorder:
       loss=loss, **fields, versions=where[0], revision=where[1]
     )
     leaderboard.append(self.folder / "rows.jsonl", row)
+    self._held.add((*row.group, row.label, row.seed))
     self._bar.update(not row.control)
 
   def oracle(self, key: str, points: list[dict[str, Any]]) -> None:

@@ -2,7 +2,8 @@
 
 Suites: `theory` (a bandit with a closed-form optimum), `ops` (a small
 language model and a programmatic judge), `all`, and `quick`, a few methods
-of both in a few minutes; `paper`, the DRO paper's tables on the ops track; and
+of both in a few minutes; `paper`, the DRO paper's tables on the ops track;
+`kl`, methods at equal KL there; and
 `throughput`, steps beside the peers'. `quick` uses the decoder: it is the
 benchmark's specified model, and compiles and trains in half the time of the
 T5.
@@ -23,10 +24,12 @@ from benchmarks import (
   paper_tables,
   theory,
 )
+from benchmarks.matched_kl import report as matched_kl
+from benchmarks.matched_kl import suite as kl_suite
 from benchmarks.recorder import Recorder
 from benchmarks.throughput import cli as throughput
-from benchmarks.tuning import ranges as tuning
-from benchmarks.tuning import suite
+from benchmarks.tuning import ranges
+from benchmarks.tuning import suite as tuning
 from benchmarks.verdicts import verdicts
 from offalign import leaderboard, losses
 from offalign.errors import UserError
@@ -34,7 +37,7 @@ from offalign.errors import UserError
 SUITE = flags.DEFINE_enum(
   "suite",
   "quick",
-  ["quick", "theory", "ops", "all", "paper", "throughput"],
+  ["quick", "theory", "ops", "all", "paper", "kl", "throughput"],
   "What to run.",
 )
 METHODS = flags.DEFINE_string(
@@ -144,12 +147,26 @@ def _tuned(out: str) -> tuple[Recorder, int]:
   """Runs --suite=ops --tune; returns the recorder and how many runs it has."""
   if ops.SELECT.value:
     raise UserError("--tune reports the last step; leave --select out")
-  lines, names = tuning.choose(METHODS.value), _models("decoder")
+  lines, names = ranges.choose(METHODS.value), _models("decoder")
   seeds = SEEDS.value or 5
-  count = suite.count_runs(lines, names, TUNE.value, seeds)
+  count = tuning.count_runs(lines, names, TUNE.value, seeds)
   given = ("suite", "tune", "methods", "seeds", "model")
   recorder = Recorder(out, commands.command(given), count, resume=True)
-  suite.run(recorder, lines, names, count=TUNE.value, seeds=seeds)
+  tuning.run(recorder, lines, names, count=TUNE.value, seeds=seeds)
+  return recorder, count
+
+
+def _matched(out: str) -> tuple[Recorder, int]:
+  """Runs --suite=kl; returns the recorder and how many runs it has."""
+  commands.refuse((*throughput.NAMES, "select", "tune"), "kl")
+  families, names = kl_suite.choose(METHODS.value), _models("decoder")
+  seeds = SEEDS.value or 8
+  count = kl_suite.count_runs(families, names, seeds)
+  words = commands.command(("suite", "methods", "seeds", "model"))
+  recorder = Recorder(out, words, count, resume=True)
+  kl_suite.run(recorder, families, names, seeds)
+  labels = {family.name: kl_suite.labels(family) for family in families}
+  matched_kl.write(recorder.folder, leaderboard.read(out)[0], labels)
   return recorder, count
 
 
@@ -165,14 +182,20 @@ def main(argv: Sequence[str]) -> int:
       unused = ("methods", "seeds", "model", "select", "tune")
       commands.refuse(unused, "throughput")
       return throughput.run(out)
-    if SUITE.value == "ops" and TUNE.value:
+    is_paper = SUITE.value == "paper"
+    if SUITE.value == "kl":
+      recorder, count = _matched(out)
+    elif SUITE.value == "ops" and TUNE.value:
       commands.refuse(throughput.NAMES, "ops")
       recorder, count = _tuned(out)
     else:
       recorder, count = _given(out)
     rows = leaderboard.read(out)[0]
-    is_paper = SUITE.value == "paper"
-    recorder.finish((paper_tables.verdicts if is_paper else verdicts)(rows))
+    if SUITE.value == "kl" or TUNE.value:
+      said = []  # the claims are of other settings than theirs
+    else:
+      said = (paper_tables.verdicts if is_paper else verdicts)(rows)
+    recorder.finish(said)
     board = leaderboard.load(out)
     paths = leaderboard.write(board, out)
   except UserError as error:

@@ -8,6 +8,7 @@ runs was seen by the choice: not their logs, and not their prompts.
 
 import dataclasses
 import math
+import shlex
 
 from benchmarks import cells, ops, ops_log, ops_metrics, ops_policy
 from benchmarks import ops_sizes as sizes
@@ -69,7 +70,7 @@ def run(
           how={m.name: _how(m, count) for m in chosen if m is not None}
           if scenario == TUNED
           else {},
-          command=_command(name, count, seeds),
+          commands={x.name: _command(x, name, count, seeds) for x in lines},
         ),
       )
       ops.learner_of.cache_clear()
@@ -150,9 +151,10 @@ def _how(method: Method, count: int) -> str:
   )
 
 
-def _command(name: str, count: int, seeds: int) -> str:
+def _command(line: Line, name: str, count: int, seeds: int) -> str:
+  """The command that makes a line's rows again."""
   return (
-    "python -m benchmarks.run --suite=ops --methods={method} "
+    f"python -m benchmarks.run --suite=ops --methods={shlex.quote(line.name)} "
     f"--tune={count} --model={name} --seeds={seeds}"
   )
 
