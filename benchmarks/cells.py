@@ -1,5 +1,8 @@
 """The cells of the boards: trains, measures and records method by method."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
+
 from benchmarks import (
   commands,
   methods,
@@ -76,6 +79,34 @@ def run_theory(
       )
 
 
+@dataclasses.dataclass(frozen=True)
+class Board:
+  """Where rows of the ops track stand.
+
+  Attributes:
+    scenario: as `Row.scenario`.
+    name: of the model, "decoder" or "t5".
+    suite: for the command of a row.
+    how: label -> how its settings were chosen, for `Row.selection`.
+    commands: label -> the command that makes its rows; one that is absent
+      is made by the suite with the row's seed.
+  """
+
+  scenario: str
+  name: str
+  suite: str = "ops"
+  how: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  def of(self, method: str, seed: int) -> str:
+    """The command that makes a row again."""
+    if method in self.commands:
+      return self.commands[method]
+    return commands.of_row(
+      self.suite, method, seed, self.name, select=ops.SELECT.value
+    )
+
+
 def run_ops(
   recorder: Recorder,
   chosen: list[methods.Method],
@@ -84,6 +115,14 @@ def run_ops(
   suite: str = "ops",
 ) -> None:
   """All cells of the ops track with one model; `suite` is for commands."""
+  base = prepare(recorder, name)
+  recorder.notes += [f"ops, {name}: {s}" for s in methods.remarks(chosen)]
+  board = Board(f"L={sizes.LEVEL}", name, suite)
+  run_methods(recorder, base, chosen, range(seeds), board)
+
+
+def prepare(recorder: Recorder, name: str) -> ops_policy.Base:
+  """The SFT policy that all methods of a model start from."""
   recorder.doing(f"ops, {name}: supervised fine-tuning")
   with Stopwatch() as watch:
     base = ops_policy.prepare(
@@ -92,15 +131,6 @@ def run_ops(
         f"ops, {name}: SFT {step}/{steps}, loss {loss:.3f}"
       ),
     )
-  scenario, model = f"L={sizes.LEVEL}", base.model.spec
-  common = {
-    "track": "ops",
-    "scenario": scenario,
-    "model": model,
-    "measurement": sizes.MEASUREMENT,
-    "prompts": outcomes_lib.prompt_set(base.test.prompts.tolist()),
-  }
-  recorder.oracle(f"ops/{scenario}/{model}", ops_policy.oracle(base))
   recorder.notes.append(
     f"ops, {name}: SFT of {sizes.SFT_STEPS} steps took "
     f"{watch.seconds['cpu']:.0f} CPU seconds, once for all methods."
@@ -108,9 +138,29 @@ def run_ops(
   recorder.notes.append(
     f"ops, {name}: {ops_metrics.about(base.frontier, sizes.ORACLE_SAMPLES)}"
   )
-  recorder.notes += [f"ops, {name}: {s}" for s in methods.remarks(chosen)]
+  return base
+
+
+def run_methods(
+  recorder: Recorder,
+  base: ops_policy.Base,
+  chosen: list[methods.Method],
+  seeds: Sequence[int],
+  board: Board,
+) -> None:
+  """The controls, and every method on the logs of every seed."""
+  scenario, model = board.scenario, base.model.spec
+  group = {"track": "ops", "scenario": scenario, "model": model}
+  common = {
+    **group,
+    "measurement": sizes.MEASUREMENT,
+    "prompts": outcomes_lib.prompt_set(base.test.prompts.tolist()),
+  }
+  recorder.oracle(f"ops/{scenario}/{model}", ops_policy.oracle(base))
   free = {"completions": 0, "tokens": 0, "steps": 0}
   for label, temperature in (("sft", 1.0), *CONTROLS):
+    if recorder.holds(**group, label=label, seed=0):
+      continue
     with Stopwatch() as watch:
       measured = ops.measure(base, base.params, label, temperature)
     recorder.add(
@@ -121,20 +171,23 @@ def run_ops(
       seed=0,
       budget=free,
       **_measures(base, measured),
-      command=commands.of_row("ops", "sft", 0, name),
+      command=commands.of_row("ops", "sft", 0, board.name),
       seconds=watch.seconds,
       peak_memory_mb=watch.peak_memory_mb,
       control=True,
     )
-  logs = [ops_log.collect(base, seed) for seed in range(seeds)]
-  golds: dict[int, dict] = {seed: {} for seed in range(seeds)}
+  logs = [ops_log.collect(base, seed) for seed in seeds]
+  golds: dict[int, dict] = {seed: {} for seed in seeds}
   for method in chosen:
     for feedback in logs:
-      recorder.doing(f"ops, {name}: {method.name}, seed {feedback.seed}")
-      command = commands.of_row(
-        suite, method.name, feedback.seed, name, select=ops.SELECT.value
-      )
-      cell = {**common, "command": command}
+      seed, label = feedback.seed, method.name
+      if recorder.holds(**group, label=label, seed=seed):
+        recorder.passed()
+        continue
+      recorder.doing(f"{scenario}, {board.name}: {label}, seed {seed}")
+      cell = {**common, "command": board.of(label, seed)}
+      if label in board.how:
+        cell["selection"] = board.how[label]
       _ops_cell(recorder, cell, method, base, feedback, golds)
 
 
@@ -167,8 +220,7 @@ def _ops_cell(
     others[method.name] = gold
   completions = sizes.STEPS * sizes.COMPLETIONS
   recorder.add(
-    **common,
-    **fields,
+    **{**fields, **common},
     loss=method.loss,
     label=method.name,
     seed=seed,

@@ -17,7 +17,15 @@ from benchmarks import ops_metrics, ops_samples, ops_world
 from benchmarks import ops_sizes as sizes
 from benchmarks.methods import Method
 from benchmarks.ops_log import Feedback, view
-from benchmarks.ops_policy import Base, Judged, as_batch, draw, mesh, take
+from benchmarks.ops_policy import (
+  Base,
+  Drawn,
+  Judged,
+  as_batch,
+  draw,
+  mesh,
+  take,
+)
 from offalign import losses
 from offalign.data import Sampler
 from offalign.leaderboard import Sample
@@ -149,6 +157,24 @@ def judge(base: Base, params: Params, on: Judged, stream: str) -> np.ndarray:
   return ops_world.gold_reward(on.prompts, found.tokens, found.mask)
 
 
+def validate(base: Base, params: Params, stream: str) -> tuple[float, float]:
+  """(win rate against SFT, KL) on the validation prompts, to choose by."""
+  on = base.validation
+  found = draw(base.model, params, on.prompts, stream)
+  gold = ops_world.gold_reward(on.prompts, found.tokens, found.mask)
+  won = ops_metrics.win_rate(gold, on.rewards)
+  return won, _kl(base, on.prompts, found)
+
+
+def _kl(base: Base, prompts: np.ndarray, found: Drawn) -> float:
+  """The mean log-ratio of a policy's own samples to the SFT policy; nats."""
+  rows = as_batch(prompts, found.tokens[:, None], found.mask[:, None])
+  scorer = learner_of(Method("sft"), base.model)
+  reference = np.asarray(scorer.score(base.params, rows))[:, 0]
+  kl = float((found.logps - reference).mean())
+  return round(kl, 6) + 0.0  # not -0.00 where nothing moved
+
+
 def measure(
   base: Base, params: Params, stream: str, temperature: float = 1.0
 ) -> Measured:
@@ -175,11 +201,8 @@ def measure(
     ),
   }
   if temperature == 1.0:
-    rows = as_batch(test.prompts, found.tokens[:, None], found.mask[:, None])
-    scorer = learner_of(Method("sft"), base.model)
-    reference = np.asarray(scorer.score(base.params, rows))[:, 0]
-    kl = float((found.logps - reference).mean())
-    metrics["kl"] = round(kl, 6) + 0.0  # not -0.00 where nothing moved
+    kl = _kl(base, test.prompts, found)
+    metrics["kl"] = kl
     if kl > 0.01:  # below, the ratio of gains is noise over noise
       metrics["efficiency"] = base.frontier.efficiency(gain, kl)
   shown = ops_samples.collect(test.prompts, found.tokens, found.mask, gold)

@@ -29,18 +29,29 @@ class Recorder:
     folder: where rows.jsonl and meta.json are written.
   """
 
-  def __init__(self, folder: str, command: str, cells: int):
+  def __init__(
+    self, folder: str, command: str, cells: int, *, resume: bool = False
+  ):
     """Makes the folder and the progress bar.
 
+    Args:
+      folder: where to.
+      command: for the report.
+      cells: runs, for the bar.
+      resume: True to go on with the rows that the folder holds.
+
     Raises:
-      UserError: where the folder holds rows already.
+      UserError: where the folder holds rows already and is not to be resumed.
     """
     self.folder = pathlib.Path(folder)
-    if any(self.folder.glob("*.jsonl")):
+    held = any(self.folder.glob("*.jsonl"))
+    if held and not resume:
       raise UserError(
         f"--out={folder} holds the rows of another run: name another folder, "
         "or delete it"
       )
+    rows = leaderboard.read(folder)[0] if held else []
+    self._held = {(*row.group, row.label, row.seed) for row in rows}
     self.folder.mkdir(parents=True, exist_ok=True)
     self._command = command
     self._bar = tqdm.tqdm(total=cells, unit="run", dynamic_ncols=True)
@@ -51,6 +62,16 @@ class Recorder:
     """Says what is under way."""
     self._bar.set_description_str(text)
 
+  def passed(self) -> None:
+    """Moves the bar by a run that leaves no row."""
+    self._bar.update()
+
+  def holds(
+    self, *, track: str, scenario: str, model: str, label: str, seed: int
+  ) -> bool:
+    """Whether there is such a row, of this start or of an earlier one."""
+    return (track, scenario, model, label, seed) in self._held
+
   def add(self, **fields: Any) -> None:
     """Appends one row; see `offalign.leaderboard.rows.Row`."""
     where = _where()
@@ -59,6 +80,7 @@ class Recorder:
       loss=loss, **fields, versions=where[0], revision=where[1]
     )
     leaderboard.append(self.folder / "rows.jsonl", row)
+    self._held.add((*row.group, row.label, row.seed))
     self._bar.update(not row.control)
 
   def oracle(self, key: str, points: list[dict[str, Any]]) -> None:

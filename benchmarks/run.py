@@ -3,10 +3,10 @@
 Suites: `theory` (a bandit with a closed-form optimum), `ops` (a small
 language model and a programmatic judge), `all`, and `quick`, a few methods
 of both in a few minutes; `paper`, the DRO paper's tables on the ops track;
-`throughput`, steps beside the peers'; and `sentiment`, an alignment of a
-published model. `quick` uses the decoder: it is the
-benchmark's specified model, and compiles and trains in half the time of the
-T5.
+`kl`, methods at equal KL there; `throughput`, steps beside the peers'; and
+`sentiment`, an alignment of a published model. `quick` uses the decoder: it is
+the benchmark's specified model, and compiles and trains in half the time of
+the T5.
 """
 
 import sys
@@ -15,10 +15,22 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from benchmarks import cells, commands, methods, paper, paper_tables, theory
+from benchmarks import (
+  cells,
+  commands,
+  methods,
+  ops,
+  paper,
+  paper_tables,
+  theory,
+)
+from benchmarks.matched_kl import report as matched_kl
+from benchmarks.matched_kl import suite as kl_suite
 from benchmarks.recorder import Recorder
 from benchmarks.sentiment import cli as sentiment
 from benchmarks.throughput import cli as throughput
+from benchmarks.tuning import ranges
+from benchmarks.tuning import suite as tuning
 from benchmarks.verdicts import verdicts
 from offalign import leaderboard, losses
 from offalign.errors import UserError
@@ -26,7 +38,7 @@ from offalign.errors import UserError
 SUITE = flags.DEFINE_enum(
   "suite",
   "quick",
-  ["quick", "theory", "ops", "all", "paper", "throughput", "sentiment"],
+  ["quick", "theory", "ops", "all", "paper", "kl", "throughput", "sentiment"],
   "What to run.",
 )
 METHODS = flags.DEFINE_string(
@@ -51,6 +63,17 @@ MODEL = flags.DEFINE_enum(
   ["decoder", "t5", "both"],
   "The policy of the ops track. Default: decoder; both for all and paper.",
 )
+TUNE = flags.DEFINE_integer(
+  "tune",
+  0,
+  "For --suite=ops: random draws of each method's options and rates, chosen "
+  "on the validation prompts and reported on the test prompts with fresh "
+  "seeds. The same command goes on with what --out holds. 0: the suite's own "
+  "settings.",
+  lower_bound=0,
+)
+_FOREIGN = (*throughput.NAMES, *sentiment.NAMES)
+"""Flags of the two suites that have programs of their own."""
 
 
 def plan() -> list[tuple[str, list[methods.Method], int]]:
@@ -61,7 +84,9 @@ def plan() -> list[tuple[str, list[methods.Method], int]]:
       that the suite does not use.
   """
   suite, quick = SUITE.value, SUITE.value == "quick"
-  commands.refuse((*throughput.NAMES, *sentiment.NAMES), suite)
+  commands.refuse(_FOREIGN, suite)
+  if suite != "ops":
+    commands.refuse(("tune",), suite)
   if suite == "theory":
     commands.refuse(("model", "select"), suite)
   parts: list[tuple[str, list[methods.Method], int]] = []
@@ -101,39 +126,82 @@ def _models(default: str) -> tuple[str, ...]:
   return ("decoder", "t5") if model == "both" else (model,)
 
 
+def _given(out: str) -> tuple[Recorder, int]:
+  """Runs a suite at its own settings; the recorder and how many runs it has."""
+  quick = SUITE.value == "quick"
+  parts = plan()
+  scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS
+  count = sum(
+    len(m) * seeds * (len(scenarios) if name == "theory" else 1)
+    for name, m, seeds in parts
+  )
+  words = commands.command(("suite", "methods", "seeds", "model", "select"))
+  recorder = Recorder(out, words, count)
+  for name, chosen, seeds in parts:
+    if name == "theory":
+      cells.run_theory(recorder, chosen, seeds, quick)
+    else:
+      label = "paper" if SUITE.value == "paper" else "ops"
+      cells.run_ops(recorder, chosen, seeds, name, label)
+  return recorder, count
+
+
+def _tuned(out: str) -> tuple[Recorder, int]:
+  """Runs --suite=ops --tune; returns the recorder and how many runs it has."""
+  commands.refuse(_FOREIGN, "ops")
+  if ops.SELECT.value:
+    raise UserError("--tune reports the last step; leave --select out")
+  lines, names = ranges.choose(METHODS.value), _models("decoder")
+  seeds = SEEDS.value or 5
+  count = tuning.count_runs(lines, names, TUNE.value, seeds)
+  given = ("suite", "tune", "methods", "seeds", "model")
+  recorder = Recorder(out, commands.command(given), count, resume=True)
+  tuning.run(recorder, lines, names, count=TUNE.value, seeds=seeds)
+  return recorder, count
+
+
+def _matched(out: str) -> tuple[Recorder, int]:
+  """Runs --suite=kl; returns the recorder and how many runs it has."""
+  commands.refuse((*_FOREIGN, "select", "tune"), "kl")
+  families, names = kl_suite.choose(METHODS.value), _models("decoder")
+  seeds = SEEDS.value or 8
+  count = kl_suite.count_runs(families, names, seeds)
+  words = commands.command(("suite", "methods", "seeds", "model"))
+  recorder = Recorder(out, words, count, resume=True)
+  kl_suite.run(recorder, families, names, seeds)
+  labels = {family.name: kl_suite.labels(family) for family in families}
+  matched_kl.write(recorder.folder, leaderboard.read(out)[0], labels)
+  return recorder, count
+
+
 def main(argv: Sequence[str]) -> int:
   """Runs a suite; returns the exit status."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
   logging.set_verbosity(logging.WARNING)
   began = time.perf_counter()
-  quick = SUITE.value == "quick"
   out = OUT.value or time.strftime(f"results/{SUITE.value}-%Y%m%d-%H%M%S")
   try:
-    own = ("methods", "seeds", "model", "select")
+    own = ("methods", "seeds", "model", "select", "tune")
     if SUITE.value == "throughput":
       commands.refuse((*own, *sentiment.NAMES), "throughput")
       return throughput.run(out)
     if SUITE.value == "sentiment":
       commands.refuse((*own, *throughput.NAMES), "sentiment")
       return sentiment.run(out)
-    parts = plan()
-    scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS
-    count = sum(
-      len(m) * seeds * (len(scenarios) if name == "theory" else 1)
-      for name, m, seeds in parts
-    )
-    words = commands.command(("suite", "methods", "seeds", "model", "select"))
-    recorder = Recorder(out, words, count)
-    for name, chosen, seeds in parts:
-      if name == "theory":
-        cells.run_theory(recorder, chosen, seeds, quick)
-      else:
-        label = "paper" if SUITE.value == "paper" else "ops"
-        cells.run_ops(recorder, chosen, seeds, name, label)
-    rows = leaderboard.read(out)[0]
     is_paper = SUITE.value == "paper"
-    recorder.finish((paper_tables.verdicts if is_paper else verdicts)(rows))
+    if SUITE.value == "kl":
+      recorder, count = _matched(out)
+    elif SUITE.value == "ops" and TUNE.value:
+      recorder, count = _tuned(out)
+    else:
+      recorder, count = _given(out)
+    rows = leaderboard.read(out)[0]
+    if SUITE.value == "kl" or TUNE.value:
+      said = []  # the claims are of other settings than theirs
+    else:
+      said = (paper_tables.verdicts if is_paper else verdicts)(rows)
+    recorder.finish(said)
     board = leaderboard.load(out)
     paths = leaderboard.write(board, out)
   except UserError as error:

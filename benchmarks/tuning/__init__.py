@@ -1,0 +1,1 @@
+"""Equal tuning of every method: random draws, chosen on validation prompts."""

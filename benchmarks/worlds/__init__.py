@@ -1,0 +1,1 @@
+"""Small worlds with a programmatic judge, none of which shares its tasks."""
