@@ -10,11 +10,11 @@ from benchmarks import (
   ops_log,
   ops_metrics,
   ops_policy,
-  ops_world,
   theory,
 )
 from benchmarks import ops_sizes as sizes
 from benchmarks.recorder import Recorder, quiet_failure
+from benchmarks.worlds.setting import Setting
 from offalign.errors import UserError
 from offalign.leaderboard import Stopwatch
 from offalign.statistics import outcomes as outcomes_lib
@@ -90,6 +90,7 @@ class Board:
     how: label -> how its settings were chosen, for `Row.selection`.
     commands: label -> the command that makes its rows; one that is absent
       is made by the suite with the row's seed.
+    more: further flags of that command.
   """
 
   scenario: str
@@ -97,13 +98,19 @@ class Board:
   suite: str = "ops"
   how: Mapping[str, str] = dataclasses.field(default_factory=dict)
   commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  more: Sequence[str] = ()
 
   def of(self, method: str, seed: int) -> str:
     """The command that makes a row again."""
     if method in self.commands:
       return self.commands[method]
     return commands.of_row(
-      self.suite, method, seed, self.name, select=ops.SELECT.value
+      self.suite,
+      method,
+      seed,
+      self.name,
+      select=ops.SELECT.value,
+      more=self.more,
     )
 
 
@@ -113,30 +120,37 @@ def run_ops(
   seeds: int,
   name: str,
   suite: str = "ops",
+  setting: Setting | None = None,
 ) -> None:
   """All cells of the ops track with one model; `suite` is for commands."""
-  base = prepare(recorder, name)
-  recorder.notes += [f"ops, {name}: {s}" for s in methods.remarks(chosen)]
-  board = Board(f"L={sizes.LEVEL}", name, suite)
+  base = prepare(recorder, name, setting)
+  track = base.setting.world.name
+  recorder.notes += [f"{track}, {name}: {s}" for s in methods.remarks(chosen)]
+  board = Board(base.setting.scenario, name, suite, more=base.setting.words)
   run_methods(recorder, base, chosen, range(seeds), board)
 
 
-def prepare(recorder: Recorder, name: str) -> ops_policy.Base:
+def prepare(
+  recorder: Recorder, name: str, setting: Setting | None = None
+) -> ops_policy.Base:
   """The SFT policy that all methods of a model start from."""
-  recorder.doing(f"ops, {name}: supervised fine-tuning")
+  setting = setting or Setting()
+  track = setting.world.name
+  recorder.doing(f"{track}, {name}: supervised fine-tuning")
   with Stopwatch() as watch:
     base = ops_policy.prepare(
-      sizes.MODELS[name],
+      name,
       lambda step, steps, loss: recorder.doing(
-        f"ops, {name}: SFT {step}/{steps}, loss {loss:.3f}"
+        f"{track}, {name}: SFT {step}/{steps}, loss {loss:.3f}"
       ),
+      setting,
     )
   recorder.notes.append(
-    f"ops, {name}: SFT of {sizes.SFT_STEPS} steps took "
+    f"{track}, {name}: SFT of {sizes.SFT_STEPS} steps took "
     f"{watch.seconds['cpu']:.0f} CPU seconds, once for all methods."
   )
   recorder.notes.append(
-    f"ops, {name}: {ops_metrics.about(base.frontier, sizes.ORACLE_SAMPLES)}"
+    f"{track}, {name}: {ops_metrics.about(base.frontier, sizes.ORACLE_SAMPLES)}"
   )
   return base
 
@@ -150,13 +164,14 @@ def run_methods(
 ) -> None:
   """The controls, and every method on the logs of every seed."""
   scenario, model = board.scenario, base.model.spec
-  group = {"track": "ops", "scenario": scenario, "model": model}
+  track = base.setting.world.name
+  group = {"track": track, "scenario": scenario, "model": model}
   common = {
     **group,
     "measurement": sizes.MEASUREMENT,
     "prompts": outcomes_lib.prompt_set(base.test.prompts.tolist()),
   }
-  recorder.oracle(f"ops/{scenario}/{model}", ops_policy.oracle(base))
+  recorder.oracle(f"{track}/{scenario}/{model}", ops_policy.oracle(base))
   free = {"completions": 0, "tokens": 0, "steps": 0}
   for label, temperature in (("sft", 1.0), *CONTROLS):
     if recorder.holds(**group, label=label, seed=0):
@@ -171,7 +186,9 @@ def run_methods(
       seed=0,
       budget=free,
       **_measures(base, measured),
-      command=commands.of_row("ops", "sft", 0, board.name),
+      command=commands.of_row(
+        "ops", "sft", 0, board.name, more=base.setting.words
+      ),
       seconds=watch.seconds,
       peak_memory_mb=watch.peak_memory_mb,
       control=True,
@@ -226,7 +243,7 @@ def _ops_cell(
     seed=seed,
     budget={
       "completions": completions,
-      "tokens": completions * ops_world.COMPLETION_WIDTH,
+      "tokens": completions * base.setting.world.completion_width,
       "steps": sizes.STEPS,
     },
     seconds=watch.seconds,

@@ -1,7 +1,7 @@
 """What the suites of `benchmarks.run` share in handling their flags."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from absl import flags
 
@@ -21,12 +21,18 @@ def command(names: Iterable[str]) -> str:
 
 
 def of_row(
-  suite: str, method: str, seed: int, model: str = "", *, select: bool = False
+  suite: str,
+  method: str,
+  seed: int,
+  model: str = "",
+  *,
+  select: bool = False,
+  more: Sequence[str] = (),
 ) -> str:
   """How to make one row again: its method, with the seeds up to its own."""
   words = [f"--suite={suite}", f"--methods={shlex.quote(method)}"]
   words += [f"--model={model}"] if model else []
-  words += [f"--seeds={seed + 1}", *(["--select"] if select else [])]
+  words += [*more, f"--seeds={seed + 1}", *(["--select"] if select else [])]
   return " ".join(["python -m benchmarks.run", *words])
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from benchmarks import ops_metrics, ops_samples, ops_world
+from benchmarks import ops_metrics
 from benchmarks import ops_sizes as sizes
 from benchmarks.methods import Method
 from benchmarks.ops_log import Feedback, view
@@ -153,15 +153,16 @@ def _count(params: Params) -> int:
 
 def judge(base: Base, params: Params, on: Judged, stream: str) -> np.ndarray:
   """[n] gold rewards, without offset, of one sample a prompt."""
-  found = draw(base.model, params, on.prompts, stream)
-  return ops_world.gold_reward(on.prompts, found.tokens, found.mask)
+  world = base.setting.world
+  found = draw(world, base.model, params, on.prompts, stream)
+  return world.gold_reward(on.prompts, found.tokens, found.mask)
 
 
 def validate(base: Base, params: Params, stream: str) -> tuple[float, float]:
   """(win rate against SFT, KL) on the validation prompts, to choose by."""
-  on = base.validation
-  found = draw(base.model, params, on.prompts, stream)
-  gold = ops_world.gold_reward(on.prompts, found.tokens, found.mask)
+  on, world = base.validation, base.setting.world
+  found = draw(world, base.model, params, on.prompts, stream)
+  gold = world.gold_reward(on.prompts, found.tokens, found.mask)
   won = ops_metrics.win_rate(gold, on.rewards)
   return won, _kl(base, on.prompts, found)
 
@@ -185,9 +186,9 @@ def measure(
   the mean log-ratio of the policy's own samples; it is left out at another
   temperature, whose log-probs are not those of the policy.
   """
-  test = base.test
-  found = draw(base.model, params, test.prompts, stream, temperature)
-  gold = ops_world.gold_reward(test.prompts, found.tokens, found.mask)
+  test, world = base.test, base.setting.world
+  found = draw(world, base.model, params, test.prompts, stream, temperature)
+  gold = world.gold_reward(test.prompts, found.tokens, found.mask)
   outcomes = {
     "win_vs_sft": ops_metrics.wins(gold, test.rewards),
     "reward_gain": gold - base.means,
@@ -196,14 +197,12 @@ def measure(
   metrics = {
     "win_vs_sft": float(outcomes["win_vs_sft"].mean()),
     "reward_gain": gain,
-    "exact": float(
-      ops_world.exact(test.prompts, found.tokens, found.mask).mean()
-    ),
+    "exact": float(world.exact(test.prompts, found.tokens, found.mask).mean()),
   }
   if temperature == 1.0:
     kl = _kl(base, test.prompts, found)
     metrics["kl"] = kl
     if kl > 0.01:  # below, the ratio of gains is noise over noise
       metrics["efficiency"] = base.frontier.efficiency(gain, kl)
-  shown = ops_samples.collect(test.prompts, found.tokens, found.mask, gold)
+  shown = world.samples(test.prompts, found.tokens, found.mask, gold)
   return Measured(metrics, outcomes, gold, shown)

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import ops_feedback, ops_world
+from benchmarks import ops_feedback
 from benchmarks import ops_sizes as sizes
 from benchmarks.methods import Method
 from benchmarks.ops_policy import Base, as_batch, draw
+from benchmarks.worlds.base import World
+from offalign.errors import UserError
 from offalign.losses import Loss
 from offalign.types import Batch, Kind
 
@@ -24,6 +26,7 @@ class Feedback:
     ref_logps: float32 [n, K].
     rewards: float32 [n, K], offset included, mean 0 and variance 1.
     seed: of the prompts and samples.
+    world: that the prompts are of.
   """
 
   prompts: np.ndarray
@@ -32,27 +35,30 @@ class Feedback:
   ref_logps: np.ndarray
   rewards: np.ndarray
   seed: int
+  world: World
 
 
 def collect(base: Base, seed: int) -> Feedback:
   """The log of one seed: fresh prompts, sampled and scored."""
-  rng = ops_world.generator("train", seed)
-  prompts = ops_world.prompts_of("train", sizes.PROMPTS, rng)
-  found = draw(
-    base.model, base.params, np.repeat(prompts, sizes.K, axis=0), f"log {seed}"
-  )
-  shape = (sizes.PROMPTS, sizes.K, ops_world.COMPLETION_WIDTH)
+  setting, world = base.setting, base.setting.world
+  n, k = setting.prompts, setting.k
+  prompts = world.prompts_of("train", n, world.generator("train", seed))
+  each = np.repeat(prompts, k, axis=0)
+  found = draw(world, base.model, base.params, each, f"log {seed}")
+  shape = (n, k, world.completion_width)
   tokens, mask = found.tokens.reshape(shape), found.mask.reshape(shape)
-  gold = ops_world.gold_reward(prompts, tokens, mask)
-  offset = ops_world.offset(prompts, sizes.LEVEL)[:, None]
-  rewards = ops_feedback.normalised(gold + offset).rewards
+  gold = world.gold_reward(prompts, tokens, mask)
+  offset = world.offset(prompts, sizes.LEVEL)[:, None]
+  logged = setting.logged(gold + offset, seed)
+  rewards = ops_feedback.normalised(logged).rewards
   return Feedback(
     prompts=prompts,
     tokens=tokens,
     mask=mask,
-    ref_logps=found.logps.reshape(sizes.PROMPTS, sizes.K),
+    ref_logps=found.logps.reshape(n, k),
     rewards=rewards.astype(np.float32),
     seed=seed,
+    world=world,
   )
 
 
@@ -65,26 +71,31 @@ def view(
     A name for the board, all rows as one batch, and the ties dropped.
   """
   f = feedback
+  n, k = f.rewards.shape
+  if k == 1 and (loss.kind is not Kind.SINGLE or "prompt" in str(loss)):
+    raise UserError(
+      f"{loss} compares completions of a prompt, and with --k=1 the log has one"
+    )
   if loss.kind is Kind.GROUP:
     rows = as_batch(f.prompts, f.tokens, f.mask, f.rewards, f.ref_logps)
-    return f"groups of {sizes.K}, rewards", rows, 0
+    return f"groups of {k}, rewards", rows, 0
   if loss.kind is Kind.SINGLE:
     table = (f.tokens, f.mask, f.rewards, f.ref_logps)
-    flat = [x.reshape(sizes.PROMPTS * sizes.K, 1, *x.shape[2:]) for x in table]
-    rows = as_batch(np.repeat(f.prompts, sizes.K, axis=0), *flat)
+    flat = [x.reshape(n * k, 1, *x.shape[2:]) for x in table]
+    rows = as_batch(np.repeat(f.prompts, k, axis=0), *flat)
     name = "above dataset mean" if "labels" in loss.needs else "reward"
     if "reward_mean" in loss.needs:
       name = "batch threshold"
     return f"single, {name}", rows, 0
   ties = "kept" if "rewards" in loss.needs else "dropped"
   if ties == "kept":
-    first = np.tile(np.arange(0, sizes.K, 2), sizes.PROMPTS)
-    prompt = np.repeat(np.arange(sizes.PROMPTS), sizes.K // 2)
+    first = np.tile(np.arange(0, k, 2), n)
+    prompt = np.repeat(np.arange(n), k // 2)
     columns, dropped = np.stack([first, first + 1], axis=1), 0
     name = "pairs, rewards"
   else:
     labels: Any = method.labels or "det"
-    rng = ops_world.generator("labels", f.seed) if labels == "bt" else None
+    rng = f.world.generator("labels", f.seed) if labels == "bt" else None
     pairs = ops_feedback.pairs(f.rewards, labels, rng)
     prompt, dropped = pairs.prompt, pairs.ties
     columns = np.stack([pairs.chosen, pairs.rejected], axis=1)

@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import ops_metrics, ops_world
+from benchmarks import ops_metrics
 from benchmarks import ops_sizes as sizes
+from benchmarks.worlds.base import EOS, World
+from benchmarks.worlds.setting import Setting
 from offalign import models
 from offalign.data import Sampler
 from offalign.distributed import sharding
@@ -25,6 +27,7 @@ class Base:
   """The SFT policy that every method starts from and is judged against.
 
   Attributes:
+    setting: its world, and what the logs are like.
     model: the policy's model.
     params: after SFT; the reference of every method.
     frontier: what the exact tilt of this policy reaches on the test prompts.
@@ -34,6 +37,7 @@ class Base:
       of the frontier; their mean is the frontier's base.
   """
 
+  setting: Setting
   model: Model
   params: Params
   frontier: ops_metrics.Frontier
@@ -45,7 +49,7 @@ class Base:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-  """Prompts [n, 7] with the SFT policy's rewards [n] on them."""
+  """Prompts [n, P] with the SFT policy's rewards [n] on them."""
 
   prompts: np.ndarray
   rewards: np.ndarray
@@ -53,7 +57,7 @@ class Judged:
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-  """Samples on the host: tokens [n, 11], mask [n, 11], logps [n]."""
+  """Samples on the host: tokens [n, T], mask [n, T], logps [n]."""
 
   tokens: np.ndarray
   mask: np.ndarray
@@ -61,6 +65,7 @@ class Drawn:
 
 
 def draw(
+  world: World,
   model: Model,
   params: Params,
   prompts: np.ndarray,
@@ -83,10 +88,10 @@ def draw(
       model,
       params,
       prompts[rows],
-      np.ones((size, ops_world.PROMPT_WIDTH), bool),
+      np.ones((size, world.prompt_width), bool),
       seeds=seeds[rows],
-      max_new_tokens=ops_world.COMPLETION_WIDTH,
-      eos_id=ops_world.EOS,
+      max_new_tokens=world.completion_width,
+      eos_id=EOS,
       temperature=temperature,
     )
     pieces.append(jax.device_get(found))
@@ -100,24 +105,29 @@ def mesh() -> Any:
   return sharding.make_mesh(devices=jax.devices()[:1])
 
 
-def prepare(spec: str, progress: Any = None) -> Base:
+def prepare(
+  name: str, progress: Any = None, setting: Setting | None = None
+) -> Base:
   """Fine-tunes the base policy and computes its oracle lines.
 
   Args:
-    spec: of the model.
+    name: of the model, "decoder" or "t5".
     progress: called with (step, steps, loss) now and then.
+    setting: default: the world ops with four scored completions a prompt.
   """
-  model = models.make(spec, vocab_size=ops_world.VOCAB)
-  params = _fine_tune(model, progress)
+  setting = setting or Setting()
+  world = setting.world
+  model = models.make(setting.model(name), vocab_size=len(world.vocab))
+  params = _fine_tune(world, model, progress)
 
   def rewards(
     stream: str, n: int, k: int, draws: str
   ) -> tuple[np.ndarray, np.ndarray]:
-    rng = ops_world.generator(stream, 0)
-    prompts = ops_world.prompts_of(stream, n, rng)
+    rng = world.generator(stream, 0)
+    prompts = world.prompts_of(stream, n, rng)
     each = np.repeat(prompts, k, axis=0)
-    found = draw(model, params, each, draws)
-    gold = ops_world.gold_reward(each, found.tokens, found.mask)
+    found = draw(world, model, params, each, draws)
+    gold = world.gold_reward(each, found.tokens, found.mask)
     return prompts, gold.reshape(n, k)
 
   prompts, gold = rewards(
@@ -127,12 +137,13 @@ def prepare(spec: str, progress: Any = None) -> Base:
     gold[:, : sizes.ORACLE_SAMPLES],
     gold[:, sizes.ORACLE_SAMPLES :],
   )
-  scale = float((gold + ops_world.offset(prompts, sizes.LEVEL)[:, None]).std())
+  scale = float((gold + world.offset(prompts, sizes.LEVEL)[:, None]).std())
   judged = {}
   for stream, n in (("test", sizes.TEST), ("validation", sizes.VALIDATION)):
     p, r = rewards(stream, n, 1, f"sft {stream}")
     judged[stream] = Judged(p, r[:, 0])
   return Base(
+    setting=setting,
     model=model,
     params=params,
     frontier=ops_metrics.frontier(
@@ -173,11 +184,11 @@ def oracle(base: Base) -> list[dict]:
   return points
 
 
-def _fine_tune(model: Model, progress: Any) -> Params:
+def _fine_tune(world: World, model: Model, progress: Any) -> Params:
   """SFT on 20,000 demonstrations of mixed quality."""
-  rng = ops_world.generator("sft", 0)
-  prompts = ops_world.prompts_of("sft", sizes.SFT_PROMPTS, rng)
-  tokens, mask = ops_world.demonstrations(prompts, rng)
+  rng = world.generator("sft", 0)
+  prompts = world.prompts_of("sft", sizes.SFT_PROMPTS, rng)
+  tokens, mask = world.demonstrations(prompts, rng)
   optimizer = OptimizerConfig(
     learning_rate=3e-3, warmup_steps=100, schedule="cosine"
   )

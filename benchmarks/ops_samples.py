@@ -12,13 +12,14 @@ _EACH = 2  # prompts of each operation
 def text(tokens: np.ndarray) -> str:
   """Tokens [T] as words; letters are a, b, ... and padding is left out."""
   return " ".join(
-    _NAMES[token] if token < ops_world.FIRST_LETTER else _letter(token)
-    for token in map(int, tokens)
-    if token != ops_world.PAD
+    name(token) for token in map(int, tokens) if token != ops_world.PAD
   )
 
 
-def _letter(token: int) -> str:
+def name(token: int) -> str:
+  """A token as a word."""
+  if token < ops_world.FIRST_LETTER:
+    return _NAMES[token]
   return chr(ord("a") + token - ops_world.FIRST_LETTER)
 
 

@@ -2,12 +2,12 @@
 
 MODELS = {
   "decoder": (
-    "decoder(width=48,layers=2,heads=4,positions=learned,max_positions=18,"
+    "decoder(width=48,layers=2,heads=4,positions=learned,max_positions={positions},"
     "prefix_lm=True)"
   ),
   "t5": "t5(width=32,head_dim=10)",
 }
-"""The specification's decoder, 58,800 params, and a T5 of 57,536."""
+"""The specification's decoder, 58,800 params on ops, and a T5 of 57,536."""
 
 LEVEL = 0.37  # of the prompt's offset: the between-prompt share is .55
 PROMPTS, K = 2048, 4

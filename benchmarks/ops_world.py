@@ -23,7 +23,7 @@ MIN_LENGTH, MAX_LENGTH = 2, 5
 PROMPT_WIDTH = MAX_LENGTH + 2
 COMPLETION_WIDTH = 11
 
-STREAMS = ("sft", "train", "validation", "test", "labels")
+STREAMS = ("sft", "train", "validation", "test", "labels", "noise")
 """What random numbers are drawn for; each has a stream of its own."""
 _PARTS = {"sft": 45, "train": 30, "validation": 10, "test": 15}
 """Hundredths of all prompts that a stream may draw: no two share one."""

@@ -32,6 +32,7 @@ from benchmarks.throughput import cli as throughput
 from benchmarks.tuning import ranges
 from benchmarks.tuning import suite as tuning
 from benchmarks.verdicts import verdicts
+from benchmarks.worlds.setting import WORLDS, Setting
 from offalign import leaderboard, losses
 from offalign.errors import UserError
 
@@ -72,6 +73,32 @@ TUNE = flags.DEFINE_integer(
   "settings.",
   lower_bound=0,
 )
+WORLD = flags.DEFINE_enum(
+  "world",
+  "ops",
+  list(WORLDS),
+  "For the suites ops and kl: which world the language model is aligned in.",
+)
+K = flags.DEFINE_enum(
+  "k",
+  "4",
+  ["1", "2", "4"],
+  "For the suites ops and kl: logged completions of a prompt.",
+)
+NOISE = flags.DEFINE_float(
+  "noise",
+  0.0,
+  "For the suites ops and kl: noise on each logged reward, in standard "
+  "deviations of the rewards.",
+  lower_bound=0.0,
+)
+BINARY = flags.DEFINE_bool(
+  "binary",
+  False,
+  "For the suites ops and kl: the log has 1 for a reward above the median and "
+  "0 else.",
+)
+_SETTING = ("world", "k", "noise", "binary")
 _FOREIGN = (*throughput.NAMES, *sentiment.NAMES)
 """Flags of the two suites that have programs of their own."""
 
@@ -86,7 +113,7 @@ def plan() -> list[tuple[str, list[methods.Method], int]]:
   suite, quick = SUITE.value, SUITE.value == "quick"
   commands.refuse(_FOREIGN, suite)
   if suite != "ops":
-    commands.refuse(("tune",), suite)
+    commands.refuse(("tune", *_SETTING), suite)
   if suite == "theory":
     commands.refuse(("model", "select"), suite)
   parts: list[tuple[str, list[methods.Method], int]] = []
@@ -126,6 +153,11 @@ def _models(default: str) -> tuple[str, ...]:
   return ("decoder", "t5") if model == "both" else (model,)
 
 
+def _setting() -> Setting:
+  """The world and its log that the flags ask for."""
+  return Setting(WORLDS[WORLD.value], int(K.value), NOISE.value, BINARY.value)
+
+
 def _given(out: str) -> tuple[Recorder, int]:
   """Runs a suite at its own settings; the recorder and how many runs it has."""
   quick = SUITE.value == "quick"
@@ -135,14 +167,15 @@ def _given(out: str) -> tuple[Recorder, int]:
     len(m) * seeds * (len(scenarios) if name == "theory" else 1)
     for name, m, seeds in parts
   )
-  words = commands.command(("suite", "methods", "seeds", "model", "select"))
+  given = ("suite", "methods", "seeds", "model", "select", *_SETTING)
+  words = commands.command(given)
   recorder = Recorder(out, words, count)
   for name, chosen, seeds in parts:
     if name == "theory":
       cells.run_theory(recorder, chosen, seeds, quick)
     else:
       label = "paper" if SUITE.value == "paper" else "ops"
-      cells.run_ops(recorder, chosen, seeds, name, label)
+      cells.run_ops(recorder, chosen, seeds, name, label, _setting())
   return recorder, count
 
 
@@ -154,9 +187,11 @@ def _tuned(out: str) -> tuple[Recorder, int]:
   lines, names = ranges.choose(METHODS.value), _models("decoder")
   seeds = SEEDS.value or 5
   count = tuning.count_runs(lines, names, TUNE.value, seeds)
-  given = ("suite", "tune", "methods", "seeds", "model")
+  given = ("suite", "tune", "methods", "seeds", "model", *_SETTING)
   recorder = Recorder(out, commands.command(given), count, resume=True)
-  tuning.run(recorder, lines, names, count=TUNE.value, seeds=seeds)
+  tuning.run(
+    recorder, lines, names, count=TUNE.value, seeds=seeds, setting=_setting()
+  )
   return recorder, count
 
 
@@ -166,9 +201,9 @@ def _matched(out: str) -> tuple[Recorder, int]:
   families, names = kl_suite.choose(METHODS.value), _models("decoder")
   seeds = SEEDS.value or 8
   count = kl_suite.count_runs(families, names, seeds)
-  words = commands.command(("suite", "methods", "seeds", "model"))
+  words = commands.command(("suite", "methods", "seeds", "model", *_SETTING))
   recorder = Recorder(out, words, count, resume=True)
-  kl_suite.run(recorder, families, names, seeds)
+  kl_suite.run(recorder, families, names, seeds, _setting())
   labels = {family.name: kl_suite.labels(family) for family in families}
   matched_kl.write(recorder.folder, leaderboard.read(out)[0], labels)
   return recorder, count
@@ -182,7 +217,7 @@ def main(argv: Sequence[str]) -> int:
   began = time.perf_counter()
   out = OUT.value or time.strftime(f"results/{SUITE.value}-%Y%m%d-%H%M%S")
   try:
-    own = ("methods", "seeds", "model", "select", "tune")
+    own = ("methods", "seeds", "model", "select", "tune", *_SETTING)
     if SUITE.value == "throughput":
       commands.refuse((*own, *sentiment.NAMES), "throughput")
       return throughput.run(out)
@@ -197,7 +232,7 @@ def main(argv: Sequence[str]) -> int:
     else:
       recorder, count = _given(out)
     rows = leaderboard.read(out)[0]
-    if SUITE.value == "kl" or TUNE.value:
+    if SUITE.value == "kl" or TUNE.value or _setting().words:
       said = []  # the claims are of other settings than theirs
     else:
       said = (paper_tables.verdicts if is_paper else verdicts)(rows)

@@ -8,14 +8,15 @@ read off its curve at the same KL.
 import dataclasses
 
 from benchmarks import cells
-from benchmarks import ops_sizes as sizes
 from benchmarks.matched_kl import report
 from benchmarks.methods import Method
 from benchmarks.recorder import Recorder
+from benchmarks.worlds.setting import Setting
 from offalign import losses
 from offalign.errors import UserError, suggest
 
-SCENARIO = f"L={sizes.LEVEL}, strengths"
+STRENGTHS = "strengths"
+"""What the scenario of the suite's rows ends with."""
 _WIDE = (0.03, 0.1, 0.3, 1.0, 3.0)
 _WEAK = (0.1, 0.3, 1.0, 3.0, 10.0)
 
@@ -102,6 +103,7 @@ def run(
   families: list[Family],
   names: tuple[str, ...],
   seeds: int,
+  setting: Setting | None = None,
 ) -> None:
   """Trains what the folder does not hold yet, and writes the tables.
 
@@ -110,13 +112,15 @@ def run(
     families: the methods.
     names: models.
     seeds: 0 .. seeds - 1.
+    setting: default: the world ops with four scored completions a prompt.
   """
+  setting = setting or Setting()
   for name in names:
-    base = cells.prepare(recorder, name)
+    base = cells.prepare(recorder, name, setting)
     made = {
       label: (
         f"python -m benchmarks.run --suite=kl --methods={family.loss} "
-        f"--model={name} --seeds={seeds}"
+        + " ".join([f"--model={name}", *setting.words, f"--seeds={seeds}"])
       )
       for family in families
       for label in labels(family)
@@ -126,7 +130,7 @@ def run(
       base,
       [method for family in families for method in family.methods()],
       range(seeds),
-      cells.Board(SCENARIO, name, commands=made),
+      cells.Board(f"{setting.scenario}, {STRENGTHS}", name, commands=made),
     )
   recorder.notes.append(
     "The lines of this board are one method at several strengths, at one "

@@ -16,10 +16,11 @@ from benchmarks.recorder import Recorder, quiet_failure
 from benchmarks.tuning import report
 from benchmarks.tuning.draws import Draw, Records, best
 from benchmarks.tuning.ranges import Line
+from benchmarks.worlds.setting import Setting
 from offalign.leaderboard import Stopwatch
 
-TUNED = f"L={sizes.LEVEL}, tuned"
-DEFAULTS = f"L={sizes.LEVEL}, registered defaults"
+TUNED, DEFAULTS = "tuned", "registered defaults"
+"""What the scenarios of the two boards end with."""
 FOLDER = "tuning"
 TUNING_SEED = 0
 """Of the log that is tuned on; the reported seeds begin after it."""
@@ -32,6 +33,7 @@ def run(
   *,
   count: int,
   seeds: int,
+  setting: Setting | None = None,
 ) -> None:
   """Tunes, then records the chosen settings and the registered defaults.
 
@@ -41,35 +43,40 @@ def run(
     names: models.
     count: draws a line.
     seeds: reported, 1 .. seeds.
+    setting: default: the world ops with four scored completions a prompt.
   """
+  setting = setting or Setting()
   folder = recorder.folder / FOLDER
   about = {
     "draws": count,
     "seeds": seeds,
     "models": list(names),
     "lines": [line.name for line in lines],
+    "setting": setting.words,
   }
   records = Records(folder, about)
   for name in names:
-    base = cells.prepare(recorder, name)
+    base = cells.prepare(recorder, name, setting)
     _tune(recorder, records, base, lines, name, count)
     chosen = [_chosen(records, line, name, count) for line in lines]
     defaults = [
       Method(line.spec, line.name, value=line.value) for line in lines
     ]
-    for scenario, methods in ((TUNED, chosen), (DEFAULTS, defaults)):
+    for kind, methods in ((TUNED, chosen), (DEFAULTS, defaults)):
       cells.run_methods(
         recorder,
         base,
         [method for method in methods if method is not None],
         range(TUNING_SEED + 1, TUNING_SEED + 1 + seeds),
         cells.Board(
-          scenario,
+          f"{setting.scenario}, {kind}",
           name,
           how={m.name: _how(m, count) for m in chosen if m is not None}
-          if scenario == TUNED
+          if kind == TUNED
           else {},
-          commands={x.name: _command(x, name, count, seeds) for x in lines},
+          commands={
+            x.name: _command(x, name, count, seeds, setting) for x in lines
+          },
         ),
       )
       ops.learner_of.cache_clear()
@@ -147,11 +154,15 @@ def _how(method: Method, count: int) -> str:
   )
 
 
-def _command(line: Line, name: str, count: int, seeds: int) -> str:
+def _command(
+  line: Line, name: str, count: int, seeds: int, setting: Setting
+) -> str:
   """The command that makes a line's rows again."""
   return (
     f"python -m benchmarks.run --suite=ops --methods={shlex.quote(line.name)} "
-    f"--tune={count} --model={name} --seeds={seeds}"
+    + " ".join(
+      [f"--tune={count}", f"--model={name}", *setting.words, f"--seeds={seeds}"]
+    )
   )
 
 

@@ -1,8 +1,7 @@
 """What a world is: prompts, demonstrations of mixed quality, a gold reward.
 
-`ops` has all of it in numpy of its own (`benchmarks.ops_world`); further
-worlds say what they mean for one prompt, in plain Python, and get the arrays
-from here.
+`ops` has all of it in numpy of its own; a `Written` world says what it means
+for one prompt, in plain Python, and gets the arrays from here.
 """
 
 import abc
@@ -12,13 +11,157 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from offalign.errors import UserError
+from offalign.errors import UserError, suggest
+from offalign.leaderboard import Sample
 
 PAD, SEP, EOS = range(3)
 """Padding, the end of a prompt, the end of a completion: in every world."""
 
+_SHOWN = 6
 DIGITS = 9
 """Rewards are rounded to this many, so that equal rewards are equal floats."""
+
+
+PARTS = {"sft": 45, "train": 30, "validation": 10, "test": 15}
+"""Hundredths of all prompts that a stream may draw: no two share one."""
+
+STREAMS = (*PARTS, "labels", "noise")
+"""What random numbers are drawn for; each has a stream of its own."""
+
+
+class World(abc.ABC):
+  """A world of prompts of one width and completions of at most another.
+
+  Attributes:
+    name: as `Row.track` and --world have it.
+    vocab: names of all tokens, by id; the first three are PAD, SEP and EOS.
+    prompt_width: tokens of a prompt, PADs inside and SEP at the end.
+    completion_width: tokens of a completion at most, EOS included.
+  """
+
+  name: str
+  vocab: tuple[str, ...]
+  prompt_width: int
+  completion_width: int
+
+  @abc.abstractmethod
+  def prompts(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws n prompts: int32 [n, prompt_width]."""
+
+  @abc.abstractmethod
+  def demonstrations(
+    self, prompts: np.ndarray, rng: np.random.Generator
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """One demonstration of each prompt, by demonstrators of mixed quality.
+
+    Returns:
+      int32 tokens [n, completion_width], PAD after the end, and the bool mask
+      of the tokens that count, EOS included.
+    """
+
+  @abc.abstractmethod
+  def gold_reward(
+    self, prompts: np.ndarray, tokens: np.ndarray, mask: np.ndarray
+  ) -> np.ndarray:
+    """The gold reward of completions; equal rewards are equal floats.
+
+    Args:
+      prompts: [n, prompt_width].
+      tokens: [n, T] or [n, K, T].
+      mask: like `tokens`, True on the completion's tokens, EOS included.
+
+    Returns:
+      float64 [n] or [n, K].
+    """
+
+  @abc.abstractmethod
+  def exact(
+    self, prompts: np.ndarray, tokens: np.ndarray, mask: np.ndarray
+  ) -> np.ndarray:
+    """Whether the answer is right; shapes as `gold_reward`, bool."""
+
+  @abc.abstractmethod
+  def offset(self, prompts: np.ndarray, level: float) -> np.ndarray:
+    """A part of the logged reward that the prompt alone decides: [n] -> [n]."""
+
+  def generator(self, stream: str, seed: int) -> np.random.Generator:
+    """The generator of one stream of one seed, independent of all others.
+
+    Args:
+      stream: one of `STREAMS`.
+      seed: >= 0.
+
+    Raises:
+      UserError: for a stream that does not exist.
+    """
+    if stream not in STREAMS:
+      raise UserError(
+        f"no random stream {stream!r}{suggest(stream, STREAMS)} "
+        f"(streams: {', '.join(STREAMS)})"
+      )
+    name = f"{self.name}/{stream}".encode()
+    return np.random.default_rng([zlib.crc32(name), seed])
+
+  def prompts_of(
+    self, stream: str, n: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Draws n of the prompts that are a stream's own.
+
+    Every prompt belongs to one of the streams of `PARTS`, by a hash of it, so
+    that no policy is judged on a prompt that it, or its reference, saw.
+
+    Args:
+      stream: one of `PARTS`.
+      n: how many, with repeats as chance has it.
+      rng: where the randomness comes from.
+    """
+    found = np.empty((0, self.prompt_width), np.int32)
+    while len(found) < n:
+      drawn = self.prompts(max(2 * n, 64), rng)
+      found = np.concatenate([found, drawn[stream_of(drawn) == stream]])
+    return found[:n]
+
+  def text(self, tokens: Sequence[int]) -> str:
+    """Tokens as words, PADs left out."""
+    return " ".join(self.vocab[int(t)] for t in tokens if t != PAD)
+
+  def samples(
+    self,
+    prompts: np.ndarray,
+    tokens: np.ndarray,
+    mask: np.ndarray,
+    gold: np.ndarray,
+  ) -> list[Sample]:
+    """The completions of the first few prompts, for the report.
+
+    Args:
+      prompts: int32 [n, prompt_width].
+      tokens: int32 [n, completion_width].
+      mask: like `tokens`.
+      gold: [n] rewards.
+    """
+    return [
+      Sample(
+        self.text(prompts[i][:-1]),
+        self.text(tokens[i][mask[i]]),
+        round(float(gold[i]), 3),
+      )
+      for i in range(min(_SHOWN, len(prompts)))
+    ]
+
+
+def stream_of(prompts: np.ndarray) -> np.ndarray:
+  """The stream that each prompt belongs to: [n, width] -> [n] of names."""
+  key = np.zeros(len(prompts), np.uint64)
+  for column in prompts.T.astype(np.uint64):
+    key = key * np.uint64(32) + column
+    # The finaliser of splitmix64: each bit of the prompt moves half of them.
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+      key = (key ^ (key >> np.uint64(shift))) * np.uint64(factor)
+    key = key ^ (key >> np.uint64(31))
+  hundredth = (key % np.uint64(100)).astype(int)
+  ends = np.cumsum(list(PARTS.values()))
+  return np.array(list(PARTS))[np.searchsorted(ends, hundredth, side="right")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,21 +177,13 @@ class Style:
   share: float
 
 
-class World(abc.ABC):
-  """A world of prompts of one width and completions of at most another.
+class Written(World):
+  """A world that says what it means for one prompt, in plain Python.
 
   Attributes:
-    name: as `Row.track` and the flags have it.
-    vocab: names of all tokens, by id; the first three are PAD, SEP and EOS.
-    prompt_width: tokens of a prompt, PADs inside and SEP at the end.
-    completion_width: tokens of a completion at most, EOS included.
     styles: the demonstrators.
   """
 
-  name: str
-  vocab: tuple[str, ...]
-  prompt_width: int
-  completion_width: int
   styles: tuple[Style, ...]
 
   @abc.abstractmethod
@@ -70,15 +205,6 @@ class World(abc.ABC):
   @abc.abstractmethod
   def right(self, prompt: Sequence[int], said: Sequence[int]) -> bool:
     """Whether the answer itself, without its manner, is right."""
-
-  @abc.abstractmethod
-  def offset(self, prompts: np.ndarray, level: float) -> np.ndarray:
-    """A part of the logged reward that the prompt alone decides: [n] -> [n]."""
-
-  def generator(self, stream: str, seed: int) -> np.random.Generator:
-    """The generator of one stream of one seed, independent of all others."""
-    name = f"{self.name}/{stream}".encode()
-    return np.random.default_rng([zlib.crc32(name), seed])
 
   def prompts(self, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draws n prompts: int32 [n, prompt_width]."""
@@ -134,10 +260,6 @@ class World(abc.ABC):
     return self._each(
       prompts, tokens, mask, lambda p, said, _: self.right(p, said), bool
     )
-
-  def text(self, tokens: Sequence[int]) -> str:
-    """Tokens as words, PADs left out."""
-    return " ".join(self.vocab[token] for token in tokens if token != PAD)
 
   @staticmethod
   def asked(prompt: Sequence[int]) -> list[int]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.worlds.base import Style, World, distance
+from benchmarks.worlds.base import Style, Written, distance
 
 DELETE, REPLACE, DOUBLE, TRIM, NONE, QUOTE, NOTE = range(3, 10)
 FIRST, LETTERS = 10, 10
@@ -43,7 +43,7 @@ def answer(prompt: Sequence[int], first_only: bool = False) -> list[int]:
   return out
 
 
-class Edits(World):
+class Edits(Written):
   """See the module's text."""
 
   name = "edits"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.worlds.base import Style, World
+from benchmarks.worlds.base import Style, Written
 
 PLUS, MINUS, ABOUT, CHECK = range(3, 7)
 ZERO = 7
@@ -52,7 +52,7 @@ def without_carry(prompt: Sequence[int]) -> int:
   return total
 
 
-class Sums(World):
+class Sums(Written):
   """See the module's text."""
 
   name = "sums"

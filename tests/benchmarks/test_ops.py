@@ -14,7 +14,7 @@ def base(small, monkeypatch):
   monkeypatch.setattr(ops_sizes, "TEST", 200)
   monkeypatch.setattr(ops_sizes, "SFT_STEPS", 40)
   monkeypatch.setattr(ops_sizes, "SFT_PROMPTS", 2000)
-  return ops_policy.prepare(ops_sizes.MODELS["decoder"])
+  return ops_policy.prepare("decoder")
 
 
 def test_the_starting_policy_gains_nothing(base):

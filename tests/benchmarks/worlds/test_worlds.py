@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.worlds import edits, sums
+from benchmarks.worlds import base, edits, sums
 from benchmarks.worlds.base import EOS, PAD, SEP, distance
 from benchmarks.worlds.edits import Edits
 from benchmarks.worlds.sums import Sums
@@ -15,7 +15,7 @@ everyone = pytest.mark.parametrize("world", WORLDS, ids=lambda w: w.name)
 
 def drawn(world, n=600):
   prompts = world.prompts(n, world.generator("sft", 0))
-  return prompts, *world.demonstrations(prompts, world.generator("d", 0))
+  return prompts, *world.demonstrations(prompts, world.generator("labels", 0))
 
 
 def row(world, *said):
@@ -100,6 +100,26 @@ def test_the_offset_moves_prompts_and_has_the_level_as_its_scale(world):
   once, twice = (world.offset(prompts, level) for level in (0.5, 1.0))
   np.testing.assert_allclose(2 * once, twice)
   assert once.std() > 0.2
+
+
+@everyone
+def test_no_prompt_is_of_two_streams_and_each_has_its_share(world):
+  seen = {
+    stream: {
+      tuple(prompt)
+      for prompt in world.prompts_of(
+        stream, 400, world.generator(stream, 0)
+      ).tolist()
+    }
+    for stream in base.PARTS
+  }
+  for one in seen:
+    for other in seen:
+      assert one == other or not seen[one] & seen[other]
+  drawn = base.stream_of(world.prompts(4000, world.generator("sft", 1)))
+  for stream, part in base.PARTS.items():
+    share = (drawn == stream).mean()
+    assert abs(share - part / 100) < 0.06, stream
 
 
 A, B, C = range(edits.FIRST, edits.FIRST + 3)
