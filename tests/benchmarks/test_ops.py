@@ -8,27 +8,38 @@ from scipy import stats
 from benchmarks import ops, ops_log, ops_metrics, ops_policy, ops_sizes
 from benchmarks.methods import Method
 
+SIZES = {
+  "PROMPTS": 16,
+  "STEPS": 4,
+  "CURVE_EVERY": 4,
+  "SFT_PROMPTS": 640,
+  "SFT_STEPS": 40,
+  "TEST": 200,
+  "VALIDATION": 200,
+  "ORACLE_SAMPLES": 16,
+  "CHUNK": 200,
+}
 
-@pytest.fixture
-def base(small, monkeypatch):
-  monkeypatch.setattr(ops_sizes, "TEST", 200)
-  monkeypatch.setattr(ops_sizes, "SFT_STEPS", 40)
-  monkeypatch.setattr(ops_sizes, "SFT_PROMPTS", 2000)
-  return ops_policy.prepare("decoder")
+
+@pytest.fixture(scope="module")
+def base():
+  with pytest.MonkeyPatch.context() as patch:
+    for name, value in SIZES.items():
+      patch.setattr(ops_sizes, name, value)
+    ops.learner_of.cache_clear()
+    yield ops_policy.prepare("decoder")
+    ops.learner_of.cache_clear()
 
 
 def test_the_starting_policy_gains_nothing(base):
   means, errors = [], []
   for draw in range(6):
     found = ops.measure(base, base.params, f"sft, draw {draw}")
-    gain = found.outcomes["reward_gain"]
-    assert found.metrics["reward_gain"] == pytest.approx(gain.mean())
+    for key, values in found.outcomes.items():
+      assert found.metrics[key] == pytest.approx(values.mean())
     assert found.metrics["kl"] == 0.0
-    assert found.metrics["win_vs_sft"] == pytest.approx(
-      found.outcomes["win_vs_sft"].mean()
-    )
-    means.append(gain.mean())
-    errors.append(stats.sem(gain))
+    means.append(found.metrics["reward_gain"])
+    errors.append(stats.sem(found.outcomes["reward_gain"]))
   assert abs(means[0]) < 2 * errors[0]
   assert abs(np.mean(means)) < 2 * np.mean(errors) / np.sqrt(6)
   assert base.means.mean() == pytest.approx(base.frontier.base)
@@ -36,16 +47,12 @@ def test_the_starting_policy_gains_nothing(base):
   assert "log 16 = 2.77 nats" in said
 
 
-def test_kto_says_how_often_its_z0_was_cut_off(base):
+def test_training_says_its_tokens_and_how_often_z0_was_cut_off(base):
   feedback = ops_log.collect(base, 0)
   trained = ops.train(Method("kto(beta=3,threshold=batch)"), base, feedback)
   assert 0 <= trained.metrics["z0_clipped"] <= 1
   assert trained.metrics["z0"] >= 0
   steps = ops_sizes.STEPS * ops_sizes.COMPLETIONS
   assert steps < trained.metrics["tokens"] < steps * 11
-  trained = ops.train(Method("dpo"), base, feedback)
-  assert "z0" not in trained.metrics
   policy = sum(x.size for x in jax.tree.leaves(base.params))
   assert trained.metrics["parameters"] == policy
-  dro = ops.train(Method("dro_v"), base, feedback)
-  assert dro.metrics["parameters"] > 1.9 * policy
