@@ -1,6 +1,6 @@
-"""SmolLM2-135M-Instruct as `transformers` computes it.
+"""SmolLM2-135M-Instruct as `transformers` computes it, through a whole run.
 
-Read, asked, scored, trained for a step and served.
+Read, asked, trained for a step, written, read again and served.
 """
 
 import contextlib
@@ -183,6 +183,28 @@ def test_a_step_begins_at_the_reference_and_learns(trained, policy):
   good = np.array([row["label"] for row in ROWS])
   assert moved[good].mean() > moved[~good].mean() + 0.01
   assert np.abs(moved).max() < 30
+
+
+def test_what_is_exported_is_what_was_trained(
+  trained, tokenizer, theirs, tmp_path
+):
+  _, after = trained
+  after.export(tmp_path / "whole")
+  whole = read(tmp_path / "whole")
+  expected = [total_logp(whole, tokenizer, row) for row in ROWS]
+  np.testing.assert_allclose(after.logps(ROWS), expected, atol=2e-3)
+  before = [total_logp(theirs, tokenizer, row) for row in ROWS]
+  assert np.abs(np.subtract(before, expected)).max() > 0.01
+  # The same by this library, and as adapters by peft.
+  np.testing.assert_allclose(
+    Policy.load(tmp_path / "whole").logps(ROWS), after.logps(ROWS), atol=1e-3
+  )
+  peft = pytest.importorskip("peft", reason="parity needs offalign[parity]")
+  after.export(tmp_path / "adapter", adapter=True)
+  both = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapter")
+  found = [total_logp(both, tokenizer, row) for row in ROWS]
+  both.unload()
+  np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 @contextlib.contextmanager
