@@ -1,6 +1,6 @@
-"""SmolLM2-135M-Instruct as `transformers` computes it.
+"""SmolLM2-135M-Instruct as `transformers` computes it, through a whole run.
 
-Read, asked, scored and served.
+Read, asked, trained for a step, written, read again and served.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import openai
 import pytest
 import uvicorn
 
-from offalign import Policy
+from offalign import Policy, Run
 from offalign.data import Message
 from offalign.distributed import sharding
 from offalign.models import hf
@@ -156,6 +156,55 @@ def test_greedy_answers_are_those_of_transformers(policy, theirs, tokenizer):
 def test_log_probs_are_those_of_transformers(policy, theirs, tokenizer):
   expected = [total_logp(theirs, tokenizer, row) for row in ROWS]
   np.testing.assert_allclose(policy.logps(ROWS), expected, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+  """One step of KTO on LoRA adapters."""
+  run = Run(
+    loss="kto",
+    model=str(folder),
+    data={"path": ROWS, "eval_fraction": 0},
+    lora={"rank": 4},
+    optimizer={"learning_rate": 1e-3},
+    steps=1,
+    batch_size=4,
+    log_every=1,
+    out=str(tmp_path_factory.mktemp("run") / "kto"),
+  )
+  return run, run.train(verbose=False)
+
+
+def test_a_step_begins_at_the_reference_and_learns(trained, policy):
+  run, after = trained
+  # At the start every log-ratio is 0, and KTO's loss 1 - sigmoid(0).
+  assert run.metrics["loss"][1].tolist() == [pytest.approx(0.5, abs=1e-5)]
+  moved = after.logps(ROWS) - policy.logps(ROWS)
+  good = np.array([row["label"] for row in ROWS])
+  assert moved[good].mean() > moved[~good].mean() + 0.01
+  assert np.abs(moved).max() < 30
+
+
+def test_what_is_exported_is_what_was_trained(
+  trained, tokenizer, theirs, tmp_path
+):
+  _, after = trained
+  after.export(tmp_path / "whole")
+  whole = read(tmp_path / "whole")
+  expected = [total_logp(whole, tokenizer, row) for row in ROWS]
+  np.testing.assert_allclose(after.logps(ROWS), expected, atol=2e-3)
+  before = [total_logp(theirs, tokenizer, row) for row in ROWS]
+  assert np.abs(np.subtract(before, expected)).max() > 0.01
+  # The same by this library, and as adapters by peft.
+  np.testing.assert_allclose(
+    Policy.load(tmp_path / "whole").logps(ROWS), after.logps(ROWS), atol=1e-3
+  )
+  peft = pytest.importorskip("peft", reason="parity needs offalign[parity]")
+  after.export(tmp_path / "adapter", adapter=True)
+  both = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapter")
+  found = [total_logp(both, tokenizer, row) for row in ROWS]
+  both.unload()
+  np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 @contextlib.contextmanager
