@@ -129,7 +129,7 @@ def test_layers_and_files_at_the_root_stay_few():
 
 
 def test_reading_the_audit_and_the_leaderboard_need_no_jax():
-  rooms = ("data.reading", "data.text", "audit", "leaderboard")
+  rooms = ("data.reading", "data.text", "data.example", "audit", "leaderboard")
   names = [
     module
     for module in sorted(FILES)

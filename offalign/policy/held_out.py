@@ -125,6 +125,16 @@ def prompts(folder: pathlib.Path) -> tuple[completions.Prompt, ...]:
   return completions.read_prompts(path)
 
 
+def are_plain(folder: pathlib.Path) -> bool:
+  """Whether the prompts that a run holds out are plain text, as it trains on.
+
+  False where it holds none out, or some are conversations.
+  """
+  if not (folder / FILE).exists():
+    return False
+  return all(isinstance(prompt, str) for prompt in prompts(folder))
+
+
 def asked(
   folder: pathlib.Path, named: str | pathlib.Path
 ) -> tuple[completions.Prompt, ...]:

@@ -133,6 +133,15 @@ class Policy:
     return Tokenizer.load(self.folder / TOKENIZER)
 
   @functools.cached_property
+  def chats(self) -> bool:
+    """Whether what is typed is a conversation to it, and not plain text.
+
+    It is plain text to a tokenizer that writes no conversations, and to a run
+    that was trained on plain text.
+    """
+    return self.tokenizer.chats and not held_out.are_plain(self.folder)
+
+  @functools.cached_property
   def params(self) -> Params:
     """Its weights in float32, adapters merged; on the first device."""
     if pretrained.KEY in self.about:

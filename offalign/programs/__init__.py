@@ -12,6 +12,7 @@ from offalign.distributed import interrupts
 from offalign.errors import suggest
 
 PROGRAMS = {
+  "example": "writes a sample log of feedback to try everything on",
   "train": "trains a policy on a log of feedback",
   "generate": "completes prompts with the policy of a run",
   "chat": "talks with the policy of a run, or with a model folder",

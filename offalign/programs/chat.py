@@ -6,8 +6,8 @@ Ctrl-D or Ctrl-C ends; Ctrl-C in an answer ends that answer alone.
 
   echo "What is the capital of France?" | offalign chat --run=RUN
 
-A policy of plain text, which has no chat template, gets what you type as a
-prompt and forgets it.
+A policy of plain text, which has no chat template or was trained on plain text,
+gets what you type as a prompt and forgets it.
 """
 
 import signal
@@ -55,11 +55,11 @@ def talk(
     UserError: where the policy has no chat template and `system` is given, or
       an answer cannot be made.
   """
-  chats = policy.tokenizer.chats
+  chats = policy.chats
   if system is not None and not chats:
     raise UserError(
-      "--system is set, but this policy has no chat template: it completes "
-      "plain text; leave it out"
+      "--system is set, but this policy has no chat template, or was trained "
+      "on plain text: it completes plain text; leave it out"
     )
   first = [] if system is None else [("system", system)]
   said = list(first)

@@ -113,7 +113,7 @@ def _asked(policy: Policy, values: flags.FlagValues) -> Sequence[Prompt]:
   typed = [text for text in typed if text.strip()]
   if not typed:
     raise UserError("there is no prompt: what was given is empty")
-  chat = policy.tokenizer.chats if values.chat is None else values.chat
+  chat = policy.chats if values.chat is None else values.chat
   return [(("user", text),) if chat else text for text in typed]
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from offalign.errors import UserError
+from offalign.generation.completions import Prompt
 from offalign.generation.streaming import Piece
 from offalign.policy.policy import Policy
 from offalign.serving.requests import Request
@@ -27,9 +29,10 @@ class PolicyCompleter:
     Raises:
       UserError: where the weights cannot be read.
     """
+    hi = self._asked((("user", "Hi"),))
     for temperature in (0.0, 1.0):
       streamed = self._policy.stream(
-        (("user", "Hi"),), max_new_tokens=1, temperature=temperature
+        hi, max_new_tokens=1, temperature=temperature
       )
       list(streamed.pieces)
 
@@ -39,10 +42,21 @@ class PolicyCompleter:
     if self._most is not None:
       asked = self._most if asked is None else min(asked, self._most)
     streamed = self._policy.stream(
-      request.prompt,
+      self._asked(request.prompt),
       max_new_tokens=asked,
       temperature=request.temperature,
       top_p=request.top_p,
       seed=request.seed,
     )
     return streamed.prompt_tokens, streamed.pieces
+
+  def _asked(self, prompt: Prompt) -> Prompt:
+    """The prompt as the policy was trained on it."""
+    if self._policy.chats or isinstance(prompt, str):
+      return prompt
+    if len(prompt) == 1 and prompt[0][0] == "user":
+      return str(prompt[0][1])
+    raise UserError(
+      "this policy was trained on plain text, and completes one message of the "
+      "user: send that alone, without a system message and earlier turns"
+    )

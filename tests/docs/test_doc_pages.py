@@ -1,5 +1,6 @@
 """Every block of code in the pages runs, or says why it is not run."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -75,6 +76,15 @@ def test_a_block_has_a_known_language(block):
   assert block.is_code or not block.not_run, f"{block}: is never run anyway"
 
 
+def flags_of(module, words):
+  """What follows `offalign.NAME` or `offalign NAME`; None where neither is."""
+  if module in words:
+    return words[words.index(module) + 1 :]
+  both = list(itertools.pairwise(words))
+  pair = tuple(module.split("."))
+  return words[both.index(pair) + 2 :] if pair in both else None
+
+
 @pytest.mark.parametrize("block", LEFT, ids=lambda b: f"{b} {b.not_run}")
 def test_what_is_not_run_has_a_reason_and_flags_that_are_there(block):
   assert block.not_run in doc_pages.REASONS
@@ -84,10 +94,10 @@ def test_what_is_not_run_has_a_reason_and_flags_that_are_there(block):
   for command in doc_pages.commands(block):
     words = shlex.split(command, comments=True)
     for module, (config, prefix) in CONFIGS.items():
-      if module in words:
+      rest = flags_of(module, words)
+      if rest is not None:
         values = absl_flags.FlagValues()
         flags.define(config, prefix, values)
-        rest = words[words.index(module) + 1 :]
         given = [word for word in rest if word.startswith("--")]
         values(presets.expand(["-", *given]))
 
@@ -114,8 +124,10 @@ def test_blocks_are_found_with_their_comments():
   text = (
     "<!-- run with: --steps=2 -->\n```sh\npython -m a \\\n  --b\nls # c\n```\n"
     "\n<!-- not run: takes minutes -->\n\n```python\nx = '```'\n```\n"
+    "<!-- run with: --few -->\n```sh\necho a | offalign b\n```\n"
   )
-  first, second = doc_pages.blocks("docs/x.md", text)
+  first, second, third = doc_pages.blocks("docs/x.md", text)
+  assert doc_pages.commands(third) == ["echo a | offalign b --few"]
   assert (first.line, first.language, first.not_run) == (2, "sh", None)
   assert doc_pages.commands(first) == ["python -m a    --b --steps=2", "ls # c"]
   assert (second.line, second.not_run) == (10, "takes minutes")

@@ -4,7 +4,7 @@ Every fenced block says its language. `python` and `sh` blocks are run, page by
 page and in order. A comment in the line before a block changes that:
 
   <!-- not run: REASON -->   with a reason of `REASONS`
-  <!-- run with: --FLAG ... -->   adds flags, to make its commands short
+  <!-- run with: --FLAG ... -->   adds to its commands, to make them short
 
 and `<!-- files: NAME ... -->` anywhere on a page lays sample files beside it.
 `python tests/docs/doc_pages.py` lists what is not run.
@@ -31,6 +31,7 @@ SHOWN = ("text", "toml", "json", "jinja", "yaml", "mermaid", "{toctree}")
 _FENCE = re.compile(r"^\s*(```+|~~~+)\s*(\S*)\s*$")
 _NOTE = re.compile(r"^\s*<!-- (not run|run with): (.+?) -->\s*$")
 _FILES = re.compile(r"<!-- files: (.+?) -->")
+_PROGRAM = re.compile(r"\bpython -m |(?:^|\| )offalign ")
 _UNFENCED = re.compile(r"^    (\$ |python |pip |import \w|from \w+ import )")
 
 
@@ -133,7 +134,7 @@ def commands(block: Block) -> list[str]:
   whole = block.text.replace("\\\n", " ")
   lines = [line.strip() for line in whole.splitlines()]
   return [
-    f"{line} {block.more}" if block.more and "python -m" in line else line
+    f"{line} {block.more}" if block.more and _PROGRAM.search(line) else line
     for line in lines
     if line and not line.startswith("#")
   ]

@@ -63,3 +63,14 @@ def test_a_damaged_file_of_hashes_is_named(tmp_path):
   np.savez(path, trained=np.zeros(2), held_out=np.zeros(2))
   with pytest.raises(UserError, match="holds no hashes of prompts"):
     held_out.read_known(tmp_path)
+
+
+def test_whether_a_run_holds_out_plain_text(records, tmp_path):
+  assert not held_out.are_plain(tmp_path)  # nothing is known
+  held_out.write(tmp_path, records, [], None)
+  assert held_out.are_plain(tmp_path)
+  turns = [{"role": "user", "content": "hi"}]
+  reply = [{"role": "assistant", "content": "hi"}]
+  chats = data.load([{"prompt": turns, "completion": reply}] * 2).records
+  held_out.write(tmp_path, [*records, *chats], [], None)
+  assert not held_out.are_plain(tmp_path)
