@@ -7,6 +7,8 @@ also a proof that padding changes nothing. Needs torch and transformers.
 
 import dataclasses
 import functools
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -173,15 +175,47 @@ def _as_tensors(folder: Path, params: Params, grads: Params) -> dict[str, Any]:
     source = sources[path]
     for name, rows, tensor in disassemble(source, np.asarray(leaf)):
       parts.setdefault(name, []).append((rows, axis_of_rows(source), tensor))
-  return {
-    name: np.concatenate(
-      [tensor for _, _, tensor in sorted(found, key=lambda part: part[0])],
-      axis=found[0][1],
+  return _with_experts_joined(
+    {
+      name: np.concatenate(
+        [tensor for _, _, tensor in sorted(found, key=lambda part: part[0])],
+        axis=found[0][1],
+      )
+      if len(found) > 1
+      else found[0][2]
+      for name, found in parts.items()
+    }
+  )
+
+
+_EXPERTS = r"(.*\.(?:mlp|block_sparse_moe))\.experts\.0\.%s\.weight"
+
+
+def _with_experts_joined(tensors: dict[str, Any]) -> dict[str, Any]:
+  """Adds what transformers makes of experts' tensors and of the router's."""
+  joined = dict(tensors)
+
+  def each(where: str, part: str) -> Any:
+    names = itertools.count()
+    found = (f"{where}.experts.{i}.{part}.weight" for i in names)
+    return np.stack(
+      [tensors[n] for n in itertools.takewhile(tensors.__contains__, found)]
     )
-    if len(found) > 1
-    else found[0][2]
-    for name, found in parts.items()
-  }
+
+  for gate, up, down in (("gate_proj", "up_proj", "down_proj"), _MIXTRAL):
+    for name in tensors:
+      if found := re.fullmatch(_EXPERTS % gate, name):
+        where = found[1]
+        to = where.replace("block_sparse_moe", "mlp")
+        joined[f"{to}.experts.gate_up_proj"] = np.concatenate(
+          [each(where, gate), each(where, up)], axis=1
+        )
+        joined[f"{to}.experts.down_proj"] = each(where, down)
+        joined[f"{to}.gate.weight"] = tensors[f"{where}.gate.weight"]
+  return joined
+
+
+_MIXTRAL = ("w1", "w3", "w2")
 
 
 def _relative(

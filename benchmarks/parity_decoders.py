@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from offalign.models.decoder.config import Mixture
 from offalign.models.positions import NOPE, Rope, Yarn
 
 _SIZES: dict[str, Any] = {
@@ -250,6 +251,46 @@ CASES: dict[str, Case] = {
       "epsilon": {"epsilon": 1e-6},
       "tanh gelu for silu": {"activation": "gelu_tanh"},
       "no window": {"windows": (None,)},
+    },
+  ),
+  "qwen 3 moe": Case(
+    "Qwen3MoeConfig",
+    _SIZES
+    | {
+      "head_dim": 12,
+      "num_experts": 6,
+      "num_experts_per_tok": 2,
+      "moe_intermediate_size": 20,
+      "norm_topk_prob": True,
+      "mlp_only_layers": [0],
+    },
+    _LLAMA_WRONG
+    | {
+      "shares as they are": {
+        "experts": Mixture(6, 2, 20, normalised=False, dense=(0,))
+      },
+      "one expert": {"experts": Mixture(6, 1, 20, dense=(0,))},
+      "experts in another layer": {"experts": Mixture(6, 2, 20, dense=(2,))},
+    },
+  ),
+  "olmoe": Case(
+    "OlmoeConfig",
+    _SIZES
+    | {"num_experts": 8, "num_experts_per_tok": 3, "intermediate_size": 20},
+    {
+      "shares over their sum": {"experts": Mixture(8, 3, 20)},
+      "no norm of queries and keys": {"qk_norm": False},
+      "epsilon": {"epsilon": 1e-6},
+    },
+  ),
+  "mixtral": Case(
+    "MixtralConfig",
+    _SIZES | {"num_local_experts": 4, "sliding_window": 5},
+    {
+      "shares as they are": {"experts": Mixture(4, 2, 48, normalised=False)},
+      "no window": {"windows": (None,)},
+      "theta": {"ropes": (Rope(),)},
+      "epsilon": {"epsilon": 1e-6},
     },
   ),
   "gpt 2": Case(

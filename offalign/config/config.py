@@ -83,6 +83,8 @@ class Config:
     seed: seed of the weights and of the order of the data.
     compute_dtype: precision of the activations; params stay in float32, but
       for weights that LoRA freezes.
+    router_aux_loss_coef: weight of the load-balancing loss, for a mixture of
+      experts; default that of its config.json. 0 turns it off.
     log_every: steps between two lines of metrics.
     eval_every: steps between two evaluations on held-out rows; default a
       fifth of the run.
@@ -122,6 +124,7 @@ class Config:
   remat: Remat = "none"
   seed: int = 0
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
+  router_aux_loss_coef: float | None = None
   log_every: int = 10
   eval_every: int | None = None
   eval_samples: int | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from offalign.distributed import sharding
 from offalign.distributed.sharding import Split
@@ -91,8 +91,15 @@ def whole_rows(table: Array) -> Array:
   return _kept(table, PartitionSpec(PartitionSpec.UNCONSTRAINED, None))
 
 
+def mesh() -> AbstractMesh | None:
+  """The `ambient` mesh; None where there is none, or not one of ours."""
+  found = jax.sharding.get_abstract_mesh()
+  if found.empty or not set(sharding.BATCH_AXES) <= set(found.axis_names):
+    return None
+  return found
+
+
 def _kept(x: Array, spec: PartitionSpec) -> Array:
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or not set(sharding.BATCH_AXES) <= set(mesh.axis_names):
+  if mesh() is None:
     return x
   return jax.lax.with_sharding_constraint(x, spec)

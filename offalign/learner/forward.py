@@ -6,7 +6,7 @@ whether a batch is packed (`offalign.types.Packed`).
 
 from offalign.errors import UserError
 from offalign.models import packed as packing
-from offalign.models.base import Hidden, Model
+from offalign.models.base import Counted, Hidden, Model, Routed
 from offalign.types import Array, Batch, Params
 
 
@@ -36,6 +36,30 @@ def hidden(model: Model, params: Params, batch: Batch) -> Hidden:
   if model.hidden_packed is None:
     raise UserError(f"{model.spec} cannot run packed batches; leave them as is")
   return model.hidden_packed(params, batch.packed)
+
+
+def routed(
+  model: Model, params: Params, batch: Batch, counted: Counted
+) -> tuple[Hidden, Routed]:
+  """Computes `hidden`, and what the model's routers did.
+
+  Args:
+    model: a model with `routing`.
+    params: its params.
+    batch: see `hidden`.
+    counted: how much each token counts; laid out as the batch is.
+  """
+  assert model.routing is not None
+  if batch.packed is not None:
+    return model.routing.hidden_packed(params, batch.packed, counted)
+  return model.routing.hidden(
+    params,
+    batch.prompts,
+    batch.prompt_mask,
+    batch.completions,
+    batch.completion_mask,
+    counted,
+  )
 
 
 def prompt_state(model: Model, params: Params, batch: Batch) -> Array:

@@ -7,6 +7,7 @@ looks at the loss's name.
 
 import dataclasses
 import functools
+import math
 from typing import Any, Literal
 
 import jax
@@ -65,6 +66,8 @@ class LearnerConfig:
     logp_chunk: tokens of the vocabulary whose logits exist at one time on
       each device; None for as many as fit a few dozen megabytes. Changes
       memory and time, not results.
+    router_aux_loss_coef: weight of a mixture of experts' load-balancing loss;
+      None = that of the checkpoint; 0 = none.
   """
 
   value: value_lib.ValueConfig | None = None
@@ -77,6 +80,7 @@ class LearnerConfig:
   compute_dtype: Literal["bfloat16", "float32"] | None = None
   remat: Remat = "none"
   logp_chunk: int | None = None
+  router_aux_loss_coef: float | None = None
 
   def __post_init__(self) -> None:
     spec.check_fields("", self)
@@ -84,6 +88,11 @@ class LearnerConfig:
       number = getattr(self, name)
       if number is not None and number < 1:
         raise UserError(f"{option(name)} must be at least 1, not {number}")
+    weight = self.router_aux_loss_coef
+    if weight is not None and not 0 <= weight < math.inf:
+      raise UserError(
+        f"{option('router_aux_loss_coef')} must be 0 or more, not {weight}"
+      )
 
 
 class Learner:
@@ -145,6 +154,7 @@ class Learner:
       compute_dtype=config.compute_dtype,
       logp_chunk=config.logp_chunk,
       layout=chunked_softmax.layout(self.mesh, model.vocab_size),
+      balance=_balance(config.router_aux_loss_coef, model, self.loss),
     )
 
   def learning_rate(self, step: int) -> float:
@@ -286,6 +296,24 @@ class Learner:
     sharding.check_batch_size(
       self.mesh, len(batch.completions), self._objective.microbatches
     )
+
+
+def _balance(given: float | None, model: Model, loss: Loss) -> float:
+  """The weight of the load-balancing loss; 0 where nothing is to balance."""
+  if given is not None and model.routing is None:
+    raise UserError(
+      f"{option('router_aux_loss_coef', given)} is set, but {model.spec} has "
+      "no experts to balance; leave it out"
+    )
+  if given is not None and loss.trains_rewards:
+    raise UserError(
+      f"{option('router_aux_loss_coef', given)} is set, but loss "
+      f"{str(loss)!r} trains a reward model, whose experts are not balanced; "
+      "leave it out"
+    )
+  if model.routing is None or loss.trains_rewards:
+    return 0.0
+  return model.routing.balance if given is None else given
 
 
 def _rematted(model: Model, remat: Remat) -> Model:

@@ -10,7 +10,9 @@ A batch may be cut into microbatches; nothing that a user sees depends on it:
   * A loss that mixes rows (`whole_batch`, or one value for the batch) is
     evaluated once on the scores of all rows; its gradient with respect to
     those scores is then carried back microbatch by microbatch (the gradient
-    cache of Gao et al., arXiv:2101.06983).
+    cache of Gao et al., arXiv:2101.06983). So is the load-balancing loss of a
+    mixture of experts, which sees what routers did with all rows
+    (`offalign.learner.balance`).
 """
 
 import dataclasses
@@ -21,13 +23,14 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from offalign.learner import balance as balance_lib
 from offalign.learner import columns as columns_lib
 from offalign.learner import forward
 from offalign.learner import value as value_lib
 from offalign.losses import Loss
 from offalign.models import lora as lora_lib
 from offalign.models import packed as packing
-from offalign.models.base import Model
+from offalign.models.base import Model, Routed
 from offalign.models.chunked_softmax import Layout
 from offalign.models.logps import (
   log_collisions,
@@ -52,6 +55,7 @@ class Objective:
     compute_dtype: dtype of the activations; params and sums stay in float32.
     logp_chunk: `chunk` of `offalign.models.logps.token_logps`.
     layout: `layout` of `offalign.models.logps.token_logps`.
+    balance: weight of the load-balancing loss in the gradients; 0 for none.
   """
 
   loss: Loss
@@ -61,6 +65,7 @@ class Objective:
   compute_dtype: str | None = None
   logp_chunk: int | None = None
   layout: Layout = dataclasses.field(default_factory=Layout)
+  balance: float = 0.0
 
   def over(self, lora: lora_lib.LoraConfig, base: Params | None) -> "Objective":
     """This objective for LoRA adapters over `base`; {} is the reference."""
@@ -137,14 +142,24 @@ class Objective:
   @property
   def _mixes_rows(self) -> bool:
     per_batch = self.value is not None and self.value.per == "batch"
-    return self.loss.whole_batch or per_batch
+    return self.loss.whole_batch or per_batch or self.balance > 0
 
   def _scored(
-    self, params: Params, batch: Batch, values: bool = True
+    self,
+    params: Params,
+    batch: Batch,
+    values: bool = True,
+    balanced: bool = False,
   ) -> Learned:
     """Scores a batch; the part that is differentiated."""
     cast = self._cast(params)
-    hidden = forward.hidden(self.model, cast["policy"], batch)
+    routed = None
+    if balanced and self.balance:
+      hidden, routed = forward.routed(
+        self.model, cast["policy"], batch, balance_lib.counted(batch)
+      )
+    else:
+      hidden = forward.hidden(self.model, cast["policy"], batch)
     tokens = token_logps(
       hidden.completions,
       self.model.unembedding(cast["policy"]),
@@ -155,6 +170,9 @@ class Objective:
     )
     tokens = forward.by_token(batch, tokens)
     out = {"logps": sequence_logps(tokens, batch.completion_mask)}
+    if routed is not None:
+      # As rows, of which there is one a microbatch.
+      out |= {f"routed_{k}": v[None] for k, v in routed._asdict().items()}
     if values and "prefix_logps" in self.loss.needs:
       mask = columns_lib.prefix(batch.completion_mask)
       out["prefix_logps"] = sequence_logps(tokens, mask)
@@ -199,7 +217,7 @@ class Objective:
     self, learned: Learned, columns: dict[str, Any], weight: Array
   ) -> tuple[Array, tuple[Array, Means]]:
     """Computes the weighted sum of the losses of some rows."""
-    seen = dict(learned)
+    seen = {k: v for k, v in learned.items() if not k.startswith("routed_")}
     if self.value is not None:
       seen["values"] = value_lib.over_batch(
         self.value, learned["values"], weight
@@ -217,9 +235,9 @@ class Objective:
     total = jnp.maximum(batch.weight.sum(), 1e-9)
 
     def mean(params: Params) -> tuple[Array, tuple[Array, Means]]:
-      learned = self._scored(params, batch)
+      learned = self._scored(params, batch, balanced=True)
       summed, aux = self._summed(learned, columns, batch.weight)
-      return summed / total, aux
+      return self._balanced(summed / total, learned, aux)
 
     grads, (losses, means) = jax.grad(mean, has_aux=True)(params)
     return grads, losses, means
@@ -256,23 +274,40 @@ class Objective:
     self, params: Params, batch: Batch, columns: dict[str, Any]
   ) -> tuple[Params, Array, Means]:
     """Scores all rows first, then backpropagates piece by piece."""
-    learned = self._map(lambda piece: self._scored(params, piece), batch)
+
+    def scored(params: Params, piece: Batch) -> Learned:
+      return self._scored(params, piece, balanced=True)
+
+    learned = self._map(lambda piece: scored(params, piece), batch)
     total = jnp.maximum(batch.weight.sum(), 1e-9)
 
     def mean(learned: Learned) -> tuple[Array, tuple[Array, Means]]:
       summed, aux = self._summed(learned, columns, batch.weight)
-      return summed / total, aux
+      return self._balanced(summed / total, learned, aux)
 
     cotangents, (losses, means) = jax.grad(mean, has_aux=True)(learned)
 
     def piece(carry: Params, xs: tuple[Batch, Learned]) -> tuple[Params, None]:
       part, cotangent = xs
-      _, pullback = jax.vjp(lambda p: self._scored(p, part), params)
+      _, pullback = jax.vjp(lambda p: scored(p, part), params)
       return jax.tree.map(jnp.add, carry, pullback(cotangent)[0]), None
 
     zeros = jax.tree.map(jnp.zeros_like, params)
     grads, _ = jax.lax.scan(piece, zeros, self._split((batch, cotangents)))
     return grads, losses, means
+
+  def _balanced(
+    self, mean: Array, learned: Learned, aux: tuple[Array, Means]
+  ) -> tuple[Array, tuple[Array, Means]]:
+    """Adds the load-balancing loss to the mean of a batch's losses."""
+    if not self.balance:
+      return mean, aux
+    assert self.model.routing is not None
+    losses, means = aux
+    sums = (learned[f"routed_{name}"].sum(axis=0) for name in Routed._fields)
+    extra = balance_lib.loss(self.model.routing, Routed(*sums))
+    means = {**means, "aux_loss": (extra, jnp.ones_like(extra))}
+    return mean + self.balance * extra.astype(mean.dtype), (losses, means)
 
   def _split(self, tree: Any) -> Any:
     # (b m), not (m b): keeps every row on the device that has it.

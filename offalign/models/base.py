@@ -41,6 +41,30 @@ class Hidden(NamedTuple):
   completions: Array
 
 
+class Counted(NamedTuple):
+  """How much each token counts in the balance of a mixture of experts.
+
+  Attributes:
+    prompts: [B, P], or [G, R, P] for a `Packed` batch; 0 on padding.
+    completions: [B, K, T], or [G, R, C]; 0 on padding.
+  """
+
+  prompts: Array
+  completions: Array
+
+
+class Routed(NamedTuple):
+  """What the routers of a mixture of experts did, summed over its layers.
+
+  Attributes:
+    counts: [E] how often an expert was chosen; no gradient.
+    mass: [E] the sum of the probabilities that routers gave an expert.
+  """
+
+  counts: Array
+  mass: Array
+
+
 class HiddenFn(Protocol):
   """Scores K completions of each prompt; the prompt is processed once."""
 
@@ -53,6 +77,26 @@ class HiddenFn(Protocol):
     completion_mask: Array,
   ) -> Hidden:
     """[B, P], [B, P], [B, K, T], [B, K, T] -> `Hidden`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Routing:
+  """How a mixture of experts is watched; see `offalign.learner.balance`.
+
+  Attributes:
+    experts: E, in each layer that has any.
+    chosen: k, the experts that a token takes.
+    balance: weight of the load-balancing loss, as the checkpoint has it.
+    hidden: `Model.hidden` with `Counted` as its last argument -> (`Hidden`,
+      `Routed`).
+    hidden_packed: `Model.hidden_packed` likewise.
+  """
+
+  experts: int
+  chosen: int
+  balance: float
+  hidden: Callable[..., tuple[Hidden, Routed]]
+  hidden_packed: Callable[..., tuple[Hidden, Routed]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +129,7 @@ class Model:
       gives for the same tokens; None for a model that cannot run packed rows.
     prompt_state_packed: (params, packed) -> [B, d], as `prompt_state`; None
       for a model that cannot run packed rows.
+    routing: how its routers are watched; None for a model without experts.
   """
 
   spec: str
@@ -104,3 +149,4 @@ class Model:
   rematted: Callable[[Remat], "Model"] | None = None
   hidden_packed: Callable[[Params, Packed], Hidden] | None = None
   prompt_state_packed: Callable[[Params, Packed], Array] | None = None
+  routing: Routing | None = None

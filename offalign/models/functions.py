@@ -5,7 +5,7 @@ from typing import Any
 
 from flax import nnx
 
-from offalign.models.base import Model, Remat
+from offalign.models.base import Model, Remat, Routing
 from offalign.types import Array, Params
 
 
@@ -25,7 +25,9 @@ def as_model(
       `unembedding`, `prefill`, `decode`, `hidden_packed` and
       `prompt_state_packed`, which are those of `Model` without the params
       argument; with attributes `splits` and, if its logits are bounded,
-      `softcap`.
+      `softcap`. A mixture of experts has `experts` (see
+      `offalign.models.decoder.config.Mixture`), `hidden_routed` and
+      `hidden_packed_routed`, which are those of `Routing`.
     spec: see `Model`.
     vocab_size: V.
     width: d.
@@ -54,6 +56,16 @@ def as_model(
     "width": width,
     "max_positions": max_positions or getattr(module, "max_positions", None),
   }
+  mixture = getattr(module, "experts", None)
+  routing = None
+  if mixture is not None:
+    routing = Routing(
+      experts=mixture.count,
+      chosen=mixture.chosen,
+      balance=mixture.balance,
+      hidden=method("hidden_routed"),
+      hidden_packed=method("hidden_packed_routed"),
+    )
   return Model(
     **about,
     init=init,
@@ -67,4 +79,5 @@ def as_model(
     rematted=lambda remat: as_model(build, **about, remat=remat),
     hidden_packed=method("hidden_packed"),
     prompt_state_packed=method("prompt_state_packed"),
+    routing=routing,
   )

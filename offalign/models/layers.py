@@ -235,6 +235,7 @@ def scan(
   cache: Any = None,
   *,
   remat: Remat = "none",
+  part: slice | None = None,
 ) -> tuple[Array, Any]:
   """Runs stacked layers one after the other.
 
@@ -245,11 +246,14 @@ def scan(
     x: the input of the first layer.
     cache: leaves [L, ...], or None.
     remat: what the backward pass recomputes of each layer.
+    part: the layers to run, which are also those of `cache`; None for all.
 
   Returns:
     The output of the last layer, and the new caches [L, ...].
   """
   graph, params = nnx.split(layers)
+  if part is not None:
+    params = jax.tree.map(lambda leaf: leaf[part], params)
 
   def one(x: Array, inputs: tuple[Any, Any]) -> tuple[Array, Any]:
     params, cache = inputs

@@ -217,8 +217,16 @@ def over(model: Model, config: LoraConfig, base: Params | None) -> Model:
 
     return call
 
+  routing = model.routing
+  if routing is not None:
+    routing = dataclasses.replace(
+      routing,
+      hidden=on_adapters(routing.hidden),
+      hidden_packed=on_adapters(routing.hidden_packed),
+    )
   return dataclasses.replace(
     model,
+    routing=routing,
     hidden=on_adapters(model.hidden),
     prompt_state=on_adapters(model.prompt_state),
     unembedding=on_adapters(model.unembedding),

@@ -10,7 +10,13 @@ from offalign.distributed.sharding import Split
 
 
 def transformer(
-  *, heads: int, groups: int, head_size: int, inner: int, vocab_size: int
+  *,
+  heads: int,
+  groups: int,
+  head_size: int,
+  inner: int,
+  vocab_size: int,
+  expert: int | None = None,
 ) -> dict[str, Split]:
   """Makes the table of a transformer: ends of paths -> how to split.
 
@@ -20,6 +26,9 @@ def transformer(
     head_size: D.
     inner: width of the MLP.
     vocab_size: V.
+    expert: width of an expert's MLP, where there are experts. Each is split
+      inside, as an MLP is; dealt out whole, devices would wait for the one
+      whose experts are popular.
   """
   queries = (heads * head_size, heads, "heads")
   keys = (groups * head_size, groups, "heads of keys and values")
@@ -38,6 +47,13 @@ def transformer(
     for name, what in columns.items()
     for leaf in ("kernel", "bias")
   }
+  if expert is not None:
+    units = (expert, expert, "units of an expert")
+    table |= {
+      "experts/gate": Split(-1, *units),
+      "experts/up": Split(-1, *units),
+      "experts/down": Split(-2, *units),
+    }
   return table | {
     "out/kernel": Split(-2, *queries),
     "down/kernel": Split(-2, *hidden),

@@ -10,7 +10,10 @@ def flops(jaxpr: Any) -> float:
   """Counts FLOPs of the matrix products in a jaxpr, over all devices.
 
   A multiplication with an addition counts as two; the body of a scan counts
-  as often as it runs. Products recomputed in the backward pass count twice.
+  as often as it runs, and a part that each device of a mesh runs on its own
+  rows (`shard_map`, as experts are) for every device. Products recomputed in
+  the backward pass count twice. Of a mixture of experts, those that tokens
+  take count, and the padding of their blocks.
 
   Args:
     jaxpr: closed or not; without loops of unknown length.
@@ -24,6 +27,8 @@ def flops(jaxpr: Any) -> float:
       depth = math.prod(shape[i] for i in left)
       total += 2.0 * depth * math.prod(equation.outvars[0].aval.shape)
     times = equation.params.get("length", 1)
+    if equation.primitive.name == "shard_map":
+      times = math.prod(equation.params["mesh"].shape.values())
     for value in equation.params.values():
       for inner in value if isinstance(value, tuple | list) else (value,):
         if isinstance(inner, core.Jaxpr | core.ClosedJaxpr):

@@ -5,7 +5,7 @@ import pytest
 
 from offalign import models
 from offalign.models import functions
-from offalign.models.decoder.config import DecoderConfig
+from offalign.models.decoder.config import DecoderConfig, Mixture
 from offalign.models.decoder.decoder import Decoder
 from offalign.models.positions import Rope
 from offalign.testing import MODEL_CONTRACTS
@@ -35,12 +35,22 @@ GEMMA = DecoderConfig(
   tied=True,
 )
 """Switches that only a checkpoint sets, most of them on."""
+EXPERTS = DecoderConfig(
+  vocab_size=V,
+  width=16,
+  layers=2,
+  heads=4,
+  activation="silu",
+  gated=True,
+  experts=Mixture(count=5, chosen=2, width=6, balance=0.1),
+)
 SPECS = (
   "decoder(width=16, heads=2)",
   "decoder(width=16, heads=2, positions=learned, max_positions=20, "
   "prefix_lm=True, tied=True)",
   "t5(width=16, heads=2, head_dim=6, buckets=8, max_distance=16)",
   GEMMA,
+  EXPERTS,
 )
 
 
@@ -68,7 +78,7 @@ def build(asked):
 @pytest.fixture(
   scope="module",
   params=(*SPECS, *OTHERS),
-  ids=("rope", "learned", "t5", "gemma", *OTHERS),
+  ids=("rope", "learned", "t5", "gemma", "experts", *OTHERS),
 )
 def case(request):
   return Case(build(request.param))

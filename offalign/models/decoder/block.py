@@ -1,4 +1,4 @@
-"""A decoder block: attention and MLP."""
+"""A decoder block: attention, and an MLP or experts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,25 @@ from typing import Any
 from flax import nnx
 
 from offalign.models import layers, positions
+from offalign.models.base import Routed
 from offalign.models.decoder.config import DecoderConfig
+from offalign.models.decoder.experts import Experts
 from offalign.types import Array
 
 
 class Block(nnx.Module):
   """A decoder block: attention and MLP, each normed and added."""
 
-  def __init__(self, config: DecoderConfig, *, rngs: nnx.Rngs):
+  def __init__(
+    self, config: DecoderConfig, *, sparse: bool = False, rngs: nnx.Rngs
+  ):
+    """Makes the block.
+
+    Args:
+      config: the decoder's.
+      sparse: whether it has experts in place of the MLP.
+      rngs: of the first weights.
+    """
     d, inner = config.width, config.inner
     queries = config.heads * config.head_size
     keys = config.groups * config.head_size
@@ -39,9 +50,11 @@ class Block(nnx.Module):
       norm(config, size) if config.qk_norm else None for size in sizes
     )
     self.mlp_norm = norm(config, d) if before else None
-    self.gate = linear("gate", d, inner) if config.gated else None
-    self.up = linear("up", d, inner)
-    self.down = linear("down", inner, d, share)
+    gated = config.gated and not sparse
+    self.gate = linear("gate", d, inner) if gated else None
+    self.up = None if sparse else linear("up", d, inner)
+    self.down = None if sparse else linear("down", inner, d, share)
+    self.experts = Experts(config, rngs=rngs) if sparse else None
     self.attention_post_norm = norm(config, d) if after else None
     self.mlp_post_norm = norm(config, d) if after else None
 
@@ -51,8 +64,20 @@ class Block(nnx.Module):
     rotation: positions.Rotation | None,
     attention: layers.Attention,
     cache: Any,
-  ) -> tuple[Array, Any]:
-    """[B, S, d] -> [B, S, d], and the layer's new cache."""
+    counted: Array | None = None,
+  ) -> tuple[Array, Any, Routed | None]:
+    """Runs the block.
+
+    Args:
+      x: [B, S, d].
+      rotation: RoPE, if any.
+      attention: from `offalign.models.decoder.attention`.
+      cache: the layer's.
+      counted: see `Experts`.
+
+    Returns:
+      [B, S, d], the layer's new cache, and what its router did.
+    """
     h = _maybe(self.attention_norm, x)
     q, k = self.query(h), self.key(h)
     if self.together:
@@ -67,14 +92,20 @@ class Block(nnx.Module):
     mixed, cache = attention(q, k, v, cache)
     branch = self.out(mixed.reshape(*x.shape[:-1], -1))
     x = x + _maybe(self.attention_post_norm, branch)
-    branch = self._mlp(_maybe(self.mlp_norm, x))
-    return x + _maybe(self.mlp_post_norm, branch), cache
+    branch, routed = self._mlp(_maybe(self.mlp_norm, x), counted)
+    return x + _maybe(self.mlp_post_norm, branch), cache, routed
 
-  def _mlp(self, h: Array) -> Array:
+  def _mlp(
+    self, h: Array, counted: Array | None
+  ) -> tuple[Array, Routed | None]:
+    if self.experts is not None:
+      return self.experts(h, counted)
+    assert self.up is not None
+    assert self.down is not None
     activation = layers.ACTIVATIONS[self.activation]
     if self.gate is None:
-      return self.down(activation(self.up(h)))
-    return self.down(activation(self.gate(h)) * self.up(h))
+      return self.down(activation(self.up(h))), None
+    return self.down(activation(self.gate(h)) * self.up(h)), None
 
 
 def norm(

@@ -13,6 +13,34 @@ def _switch(default: Any) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mixture:
+  """A mixture of experts in place of the MLP (arXiv:2101.03961).
+
+  Attributes:
+    count: E, experts of a layer.
+    chosen: k, the experts that a token takes.
+    width: width of an expert's MLP.
+    normalised: whether the shares of a token's experts are divided by their
+      sum.
+    balance: weight of the load-balancing loss.
+    dense: layers that have an MLP and no experts.
+  """
+
+  count: int
+  chosen: int
+  width: int
+  normalised: bool = True
+  balance: float = 0.0
+  dense: tuple[int, ...] = ()
+
+  def __post_init__(self) -> None:
+    if self.chosen > self.count:
+      raise UserError(
+        f"a token cannot take {self.chosen} of {self.count} experts"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
 class DecoderConfig:
   """The size and the switches of a `Decoder`.
 
@@ -52,6 +80,7 @@ class DecoderConfig:
     ropes: RoPE settings, one for all layers or one for each.
     windows: how many tokens a query sees, itself included, or None for all
       tokens before; one for all layers, or one for each.
+    experts: a mixture of experts in place of the MLP; None for none.
   """
 
   vocab_size: int
@@ -82,6 +111,9 @@ class DecoderConfig:
   logit_cap: float | None = _switch(None)
   ropes: tuple[Rope, ...] = _switch((Rope(),))
   windows: tuple[int | None, ...] = _switch((None,))
+  experts: Mixture | None = dataclasses.field(
+    default=None, metadata={"spec": False}
+  )
 
   def __post_init__(self) -> None:
     learned = self.positions == "learned"
@@ -111,6 +143,13 @@ class DecoderConfig:
     for each in (self.ropes, self.windows):
       if len(each) not in (1, self.layers):
         raise UserError(f"{each} are not one for each of {self.layers} layers")
+
+  @property
+  def sparse(self) -> tuple[bool, ...]:
+    """Whether each layer has experts."""
+    if self.experts is None:
+      return (False,) * self.layers
+    return tuple(i not in self.experts.dense for i in range(self.layers))
 
   @property
   def groups(self) -> int:

@@ -6,6 +6,8 @@ processed once. Who sees whom is decided in `offalign.models.decoder.attention`.
 """
 
 import functools
+import itertools
+import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,10 +21,10 @@ from offalign.distributed.sharding import Split
 from offalign.errors import UserError
 from offalign.models import layers, positions, tensor_parallel
 from offalign.models import packed as packing
-from offalign.models.base import Hidden, Remat
+from offalign.models.base import Counted, Hidden, Remat, Routed
 from offalign.models.decoder import attention as look
 from offalign.models.decoder.block import Block, norm
-from offalign.models.decoder.config import DecoderConfig
+from offalign.models.decoder.config import DecoderConfig, Mixture
 from offalign.types import Array, Packed
 
 _FAR = np.iinfo(np.int32).max  # a window without a limit
@@ -70,12 +72,25 @@ class Decoder(nnx.Module):
       self.position_embedding = layers.Embedding(
         config.max_positions, d, d**-0.5, rngs=rngs
       )
+    # Layers of one kind are a stack; a decoder of two kinds has two.
+    n = sum(config.sparse)
     self.layers = layers.stack(
-      lambda rngs: Block(config, rngs=rngs), config.layers, rngs
+      lambda rngs: Block(config, sparse=n > 0, rngs=rngs),
+      n or config.layers,
+      rngs,
     )
+    if 0 < n < config.layers:
+      self.layers_dense = layers.stack(
+        lambda rngs: Block(config, rngs=rngs), config.layers - n, rngs
+      )
     self.norm = norm(config, d)
     if not config.tied:
       self.head = layers.Linear(d, v, d**-0.5, rngs=rngs)
+
+  @property
+  def experts(self) -> Mixture | None:
+    """See `DecoderConfig`."""
+    return self.config.experts
 
   @property
   def splits(self) -> Mapping[str, Split]:
@@ -87,6 +102,7 @@ class Decoder(nnx.Module):
       head_size=config.head_size,
       inner=config.inner,
       vocab_size=config.vocab_size,
+      expert=None if config.experts is None else config.experts.width,
     )
 
   def hidden(
@@ -97,6 +113,18 @@ class Decoder(nnx.Module):
     completion_mask: Array,
   ) -> Hidden:
     """See `offalign.models.base.HiddenFn`."""
+    rows = prompts, prompt_mask, completions, completion_mask
+    return self.hidden_routed(*rows, None)[0]
+
+  def hidden_routed(
+    self,
+    prompts: Array,
+    prompt_mask: Array,
+    completions: Array,
+    completion_mask: Array,
+    counted: Counted | None,
+  ) -> tuple[Hidden, Routed]:
+    """See `offalign.models.base.Routing`; `Routed` is void for None."""
     del completion_mask  # padding is on the right, where no real token looks
     b, k, t = completions.shape
     p = prompts.shape[1]
@@ -118,11 +146,16 @@ class Decoder(nnx.Module):
       prefix_lm=self.config.prefix_lm,
     )
     tokens = jnp.concatenate([prompts, completions.reshape(b, k * t)], axis=1)
-    states, _ = self._run(tokens, where, attention)
+    weights = None
+    if counted is not None:
+      flat = counted.completions.reshape(b, k * t)
+      weights = jnp.concatenate([counted.prompts, flat], axis=1)
+    states, _, routed = self._run(tokens, where, attention, None, weights)
     prompt = positions.last_real(states[:, :p], prompt_mask)
     first = jnp.broadcast_to(prompt[:, None, None], (b, k, 1, prompt.shape[-1]))
     later = states[:, p:].reshape(b, k, t, -1)[:, :, :-1]
-    return Hidden(prompt, jnp.concatenate([first, later], axis=2))
+    hidden = Hidden(prompt, jnp.concatenate([first, later], axis=2))
+    return hidden, routed
 
   def prompt_state(self, prompts: Array, prompt_mask: Array) -> Array:
     """State after each prompt: [B, P], [B, P] -> [B, d]."""
@@ -133,6 +166,12 @@ class Decoder(nnx.Module):
 
   def hidden_packed(self, packed: Packed) -> Hidden:
     """See `Model`."""
+    return self.hidden_packed_routed(packed, None)[0]
+
+  def hidden_packed_routed(
+    self, packed: Packed, counted: Counted | None
+  ) -> tuple[Hidden, Routed]:
+    """See `offalign.models.base.Routing`; `Routed` is void for None."""
     self._check_length(packed.longest)
     tokens, where = (
       jnp.concatenate([packing.rows(a), packing.rows(b)], axis=1)
@@ -144,14 +183,18 @@ class Decoder(nnx.Module):
     attention = look.packed_rows(
       self._attend, packed, prefix_lm=self.config.prefix_lm
     )
-    states, _ = self._run(tokens, where, attention)
+    weights = None
+    if counted is not None:
+      weights = jnp.concatenate([packing.rows(x) for x in counted], axis=1)
+    states, _, routed = self._run(tokens, where, attention, None, weights)
     before = packing.rows(packed.before)[..., None]
     later = jnp.take_along_axis(states, before, axis=1)
     prompts = packing.groups(states[:, : packed.prompts.shape[2]], packed)
-    return Hidden(
+    hidden = Hidden(
       packing.pick(packed, prompts, packed.prompt_end),
       packing.groups(later, packed),
     )
+    return hidden, routed
 
   def prompt_state_packed(self, packed: Packed) -> Array:
     """See `Model`."""
@@ -199,7 +242,7 @@ class Decoder(nnx.Module):
       view = positions.near(visible[:, None, None], where, slots, window)
       return self._attend(q, keys, values, view).mixed, (keys, values)
 
-    states, past = self._run(tokens[:, None], where, attention, cache.past)
+    states, past, _ = self._run(tokens[:, None], where, attention, cache.past)
     cache = Cache(past, visible, cache.slot + 1, cache.position + 1)
     return cache, states[:, 0]
 
@@ -209,7 +252,8 @@ class Decoder(nnx.Module):
     where: Array,
     attention: look.Attention,
     cache: Any = None,
-  ) -> tuple[Array, Any]:
+    counted: Array | None = None,
+  ) -> tuple[Array, Any, Any]:
     """Runs every layer.
 
     Args:
@@ -217,9 +261,11 @@ class Decoder(nnx.Module):
       where: [B, S], positions of the tokens.
       attention: from `offalign.models.decoder.attention`.
       cache: leaves [L, ...], or None.
+      counted: [B, S] how much each token counts in what routers did.
 
     Returns:
-      [B, S, d], and the new caches [L, ...].
+      [B, S, d], the new caches [L, ...], and `Routed` where tokens are
+      counted.
     """
     config = self.config
     x = constraints.spread(self.embedding(tokens))
@@ -236,14 +282,45 @@ class Decoder(nnx.Module):
     def step(block: Block, x: Array, inputs: tuple[Layer, Any]) -> Any:
       layer, cache = inputs
       rotation = rotations and rotations.pick(layer.rope)
-      return block(
-        x, rotation, functools.partial(attention, layer.window), cache
-      )
+      attend = functools.partial(attention, layer.window)
+      x, cache, routed = block(x, rotation, attend, cache, counted)
+      return x, (cache, routed)
 
-    x, cache = layers.scan(
-      self.layers, step, x, (_per_layer(config), cache), remat=self.remat
+    x, (cache, routed) = self._scan(step, x, (_per_layer(config), cache))
+    if counted is not None:
+      routed = jax.tree.map(lambda each: each.sum(axis=0), routed)
+    return self.norm(x), cache, routed
+
+  def _scan(self, step: Any, x: Array, inputs: Any) -> tuple[Array, Any]:
+    """Runs the layers in order; layers of the same kind in one scan.
+
+    Returns:
+      [B, S, d], and (caches [L, ...], what routers did: leaves [n, ...] for n
+      layers with experts).
+    """
+    if not hasattr(self, "layers_dense"):
+      return layers.scan(self.layers, step, x, inputs, remat=self.remat)
+    done, caches, routed = {True: 0, False: 0}, [], []
+    first = 0
+    for sparse, run in itertools.groupby(self.config.sparse):
+      n = len(list(run))
+      there = slice(first, first + n)
+      x, (cache, each) = layers.scan(
+        self.layers if sparse else self.layers_dense,
+        step,
+        x,
+        jax.tree.map(operator.itemgetter(there), inputs),
+        remat=self.remat,
+        part=slice(done[sparse], done[sparse] + n),
+      )
+      caches.append(cache)
+      routed += [each] if sparse else []
+      done[sparse] += n
+      first += n
+    return x, tuple(
+      jax.tree.map(lambda *parts: jnp.concatenate(parts), *both)
+      for both in (caches, routed)
     )
-    return self.norm(x), cache
 
   def _attend(
     self, q: Array, k: Array, v: Array, mask: Array
@@ -263,7 +340,9 @@ class Decoder(nnx.Module):
       seen: see `offalign.models.decoder.attention.prompt_view`.
     """
     view = look.prompt_view(seen, prefix_lm=self.config.prefix_lm)
-    return self._run(prompts, where, look.of_prompts(self._attend, view, where))
+    attention = look.of_prompts(self._attend, view, where)
+    states, past, _ = self._run(prompts, where, attention)
+    return states, past
 
   @property
   def max_positions(self) -> int | None:

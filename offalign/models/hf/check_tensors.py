@@ -26,7 +26,7 @@ def expected_shapes(
   leaves = flatten(shapes)
   for path, source in sources.items():
     leaf = leaves[path]
-    shape = list(leaf.shape[1:] if source.stacked else leaf.shape)
+    shape = list(leaf.shape[source.axes :])
     if source.transpose:
       shape.reverse()
     if source.rows is not None:

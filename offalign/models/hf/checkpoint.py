@@ -14,11 +14,11 @@ import jax
 from flax import traverse_util
 from jax.sharding import Mesh
 
-from offalign.distributed import sharding
+from offalign.distributed import hosts, sharding
 from offalign.errors import UserError
 from offalign.models import functions
 from offalign.models.base import Model
-from offalign.models.hf import architectures
+from offalign.models.hf import architectures, multimodal
 from offalign.models.hf.check_tensors import (
   check_tensors,
   expected_shapes,
@@ -69,6 +69,8 @@ def load(
   if dtype not in ("float32", "bfloat16"):
     raise UserError(f"dtype must be float32 or bfloat16, not {dtype!r}")
   opened = open_folder(Path(folder))
+  if opened.images is not None:
+    hosts.say(multimodal.said(opened.path, opened.images))
   where = str(opened.path / CONFIG)
   opened = dataclasses.replace(
     opened, config=ignoring(opened.config, ignore, where)

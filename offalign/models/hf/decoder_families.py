@@ -7,6 +7,7 @@ checkpoint chooses in its config.json. Both become fields of a
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,6 +66,21 @@ _PHI3_NAMES = _NAMES | {
   "up": "model.layers.{}.mlp.gate_up_proj",
 }
 
+# What an expert's tensors are called, and, in place of an MLP, the router.
+_EXPERTS = {
+  "router": "model.layers.{}.mlp.gate",
+  "gate": "model.layers.{}.mlp.experts.{}.gate_proj",
+  "up": "model.layers.{}.mlp.experts.{}.up_proj",
+  "down": "model.layers.{}.mlp.experts.{}.down_proj",
+}
+
+_MIXTRAL_EXPERTS = {
+  "router": "model.layers.{}.block_sparse_moe.gate",
+  "gate": "model.layers.{}.block_sparse_moe.experts.{}.w1",
+  "up": "model.layers.{}.block_sparse_moe.experts.{}.w3",
+  "down": "model.layers.{}.block_sparse_moe.experts.{}.w2",
+}
+
 _GPT2_NAMES = {
   "embedding": "transformer.wte",
   "position_embedding": "transformer.wpe",
@@ -94,6 +110,8 @@ class Kind:
     optional: field -> key, for keys that may be missing or null.
     epsilon: key of the norms' epsilon, and its default.
     names: our module -> name of its tensors, without .weight or .bias.
+    experts: leaf of `Experts` -> name of its tensors, in a family with
+      experts.
     transpose: whether linear maps are stored [out, in]; the head always is.
     fused: groups of modules that share a tensor, in the order of their
       outputs.
@@ -112,6 +130,9 @@ class Kind:
   )
   epsilon: tuple[str, float] = ("rms_norm_eps", 1e-6)
   names: Mapping[str, str] = dataclasses.field(default_factory=lambda: _NAMES)
+  experts: Mapping[str, str] = dataclasses.field(
+    default_factory=lambda: _EXPERTS
+  )
   transpose: bool = True
   fused: tuple[tuple[str, ...], ...] = ()
   irrelevant: tuple[str, ...] = ()
@@ -189,6 +210,48 @@ KINDS: dict[str, Kind] = {
     readers=(*_QWEN.readers, _BIASES),
     sizes=_SIZES | _HEAD_DIM,
     optional=_GROUPED,
+  ),
+  "qwen3_moe": dataclasses.replace(
+    _QWEN,
+    architecture="Qwen3MoeForCausalLM",
+    switches={"gated": True, "qk_norm": True},
+    readers=(
+      _SILU,
+      decoder_fields.qwen3_moe_window,
+      decoder_fields.rope,
+      _BIASES,
+      decoder_fields.qwen3_experts,
+    ),
+    # Of windows: its layers are all alike.
+    irrelevant=("max_window_layers", "output_router_logits"),
+  ),
+  "olmoe": Kind(
+    architecture="OlmoeForCausalLM",
+    tied=False,
+    switches={"gated": True, "qk_norm": "all"},
+    readers=(
+      _SILU,
+      _BIASES,
+      decoder_fields.rope,
+      decoder_fields.olmoe_experts,
+    ),
+    optional=_GROUPED,
+    epsilon=("rms_norm_eps", 1e-5),
+    irrelevant=("output_router_logits",),
+  ),
+  "mixtral": Kind(
+    architecture="MixtralForCausalLM",
+    tied=False,
+    switches={"gated": True},
+    readers=(
+      _SILU,
+      decoder_fields.phi3_window,
+      decoder_fields.mixtral_rope,
+      decoder_fields.mixtral_experts,
+    ),
+    epsilon=("rms_norm_eps", 1e-5),
+    experts=_MIXTRAL_EXPERTS,
+    irrelevant=("output_router_logits",),
   ),
   "gemma2": _GEMMA,
   "gemma3_text": dataclasses.replace(
@@ -340,9 +403,15 @@ def weight_map(config: DecoderConfig) -> dict[str, Source]:
   )
   shapes_of = traverse_util.flatten_dict(shapes)
   found = {}
+  sparse = [i for i, experts in enumerate(config.sparse) if experts]
+  dense = [i for i, experts in enumerate(config.sparse) if not experts]
+  stacks = {"layers": sparse or dense, "layers_dense": dense}
   for path in shapes_of:
     *_, module, name = path
-    stacked = path[0] == "layers"
+    stacked, layers = path[0] in stacks, stacks.get(path[0], [0])
+    if module == "experts":
+      found["/".join(path)] = _experts(kind.experts[name], config, layers)
+      continue
     tensor = kind.names[module] + (".bias" if name == "bias" else ".weight")
     rows = None
     for group in kind.fused:
@@ -353,12 +422,27 @@ def weight_map(config: DecoderConfig) -> dict[str, Source]:
         ]
         rows = (sum(widths[:-1]), sum(widths))
     found["/".join(path)] = Source(
-      tuple(tensor.format(i) for i in range(config.layers if stacked else 1)),
+      tuple(tensor.format(i) for i in layers),
       stacked=stacked,
       transpose=name == "kernel" and (kind.transpose or module == "head"),
       rows=rows,
     )
   return found
+
+
+def _experts(tensor: str, config: DecoderConfig, layers: list[int]) -> Source:
+  """The `Source` of a leaf of `Experts`, by the name of its tensors."""
+  assert config.experts is not None
+  n = config.experts.count if tensor.count("{}") == 2 else None
+  names = [
+    tensor.format(*place) for place in itertools.product(layers, range(n or 1))
+  ]
+  return Source(
+    tuple(f"{name}.weight" for name in names),
+    stacked=True,
+    transpose=True,
+    experts=n,
+  )
 
 
 def duplicates(config: DecoderConfig) -> dict[str, str]:

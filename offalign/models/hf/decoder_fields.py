@@ -7,6 +7,7 @@ that were read so far, the sizes among them.
 from collections.abc import Callable
 from typing import Any
 
+from offalign.models.decoder.config import Mixture
 from offalign.models.hf import rope_json
 from offalign.models.hf.config_json import ConfigJson
 from offalign.models.positions import NOPE
@@ -109,6 +110,78 @@ def smollm3_windows(read: ConfigJson, fields: Fields) -> Fields:
 def phi3_window(read: ConfigJson, _: Fields) -> Fields:
   """Reads Phi-3's sliding window: all layers slide, or none."""
   return {"windows": (read.size("sliding_window", None),)}
+
+
+def qwen3_moe_window(read: ConfigJson, _: Fields) -> Fields:
+  """Reads the window of a Qwen 3 with experts: all layers slide, or none."""
+  window = _window(read)
+  slides = read.flag("use_sliding_window", False)
+  return {"windows": (window if slides else None,)}
+
+
+def mixtral_rope(read: ConfigJson, _: Fields) -> Fields:
+  """Reads Mixtral's RoPE."""
+  return {"ropes": (rope_json.read_rope(read, 1_000_000.0),)}
+
+
+def qwen3_experts(read: ConfigJson, fields: Fields) -> Fields:
+  """Reads the experts of a Qwen 3, and which layers have any."""
+  every = read.size("decoder_sparse_step", 1)
+  plain = read.take("mlp_only_layers", [])
+  n = fields["layers"]
+  if not isinstance(plain, list) or not all(
+    isinstance(i, int) and not isinstance(i, bool) and 0 <= i < n for i in plain
+  ):
+    read.refuse("mlp_only_layers", plain, f"is not a list of layers below {n}")
+  mixture = _mixture(
+    read,
+    0.001,
+    width=read.size("moe_intermediate_size"),
+    normalised=read.flag("norm_topk_prob", False),
+    dense=tuple(i for i in range(n) if i in plain or (i + 1) % every),
+  )
+  # Where no layer has experts, there is no mixture.
+  return {"experts": mixture if len(mixture.dense) < n else None}
+
+
+def olmoe_experts(read: ConfigJson, fields: Fields) -> Fields:
+  """Reads the experts of an OLMoE."""
+  read.only("clip_qkv")
+  normalised = read.flag("norm_topk_prob", False)
+  width = fields["mlp_width"]
+  mixture = _mixture(read, 0.01, width=width, normalised=normalised)
+  return {"experts": mixture}
+
+
+def mixtral_experts(read: ConfigJson, fields: Fields) -> Fields:
+  """Reads the experts of a Mixtral."""
+  # Noise of training; what is scored here is the model without.
+  read.only("router_jitter_noise", 0.0)
+  return {"experts": _mixture(read, 0.001, width=fields["mlp_width"])}
+
+
+def _mixture(read: ConfigJson, balance: float, **more: Any) -> Mixture:
+  """Reads what all families with experts have.
+
+  Args:
+    read: the file.
+    balance: weight of the load-balancing loss if config.json does not say.
+    more: fields of the `Mixture`.
+  """
+  count = read.size("num_experts", read.size("num_local_experts", None))
+  if count is None:
+    read.take("num_experts")
+  elif read.size("num_local_experts", count) != count:
+    read.refuse("num_experts", count, "is not the number in num_local_experts")
+  chosen = read.size("num_experts_per_tok")
+  if chosen > count:
+    read.refuse("num_experts_per_tok", chosen, f"is above the {count} experts")
+  key = "router_aux_loss_coef"
+  if read.take(key, balance) != 0:
+    balance = float(read.number(key, balance))
+  else:
+    balance = 0.0
+  return Mixture(count, chosen, balance=balance, **more)
 
 
 def gemma_activation(read: ConfigJson, fields: Fields) -> Fields:

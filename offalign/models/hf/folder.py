@@ -17,6 +17,7 @@ from typing import Any
 
 from offalign.errors import UserError
 from offalign.files import read_object
+from offalign.models.hf import multimodal
 from offalign.models.hf.tensor_files import Tensor, read_header
 
 CONFIG = "config.json"
@@ -57,11 +58,14 @@ class Folder:
     path: the folder.
     config: the parsed config.json.
     tensors: name -> place of the tensor's bytes.
+    images: names of the tensors for images, which are left alone; None for a
+      folder of text alone.
   """
 
   path: Path
   config: dict[str, Any]
   tensors: dict[str, Tensor]
+  images: list[str] | None = None
 
   @property
   def fingerprint(self) -> str:
@@ -91,7 +95,8 @@ def open_folder(path: Path) -> Folder:
   Raises:
     UserError: if anything is missing or wrong; names the file.
   """
-  config = read_config(path)
+  raw = _read_raw(path)
+  config = multimodal.text_config(raw)
   files = _files(path)
   tensors: dict[str, Tensor] = {}
   for file in files:
@@ -105,15 +110,24 @@ def open_folder(path: Path) -> Folder:
       tensors[name] = tensor
   if files and files[0].name != SINGLE:
     _check_index(path, tensors)
-  return Folder(path, config, tensors)
+  if config is raw:
+    return Folder(path, config, tensors)
+  text, images = multimodal.text_tensors(tensors)
+  return Folder(path, config, text, images)
 
 
 def read_config(path: Path) -> dict[str, Any]:
   """Reads and parses the config.json of a folder.
 
+  Of a Gemma 3 for images and text, that is the config of its text model.
+
   Raises:
     UserError: if it is missing or is no JSON object.
   """
+  return multimodal.text_config(_read_raw(path))
+
+
+def _read_raw(path: Path) -> dict[str, Any]:
   file = path / CONFIG
   if not file.is_file():
     raise UserError(f"{path} is no model folder: it has no {CONFIG}")

@@ -123,7 +123,7 @@ def _suffixes(adapted: set[str], sources: dict[str, Source]) -> list[str]:
   others = {
     name.removesuffix(_WEIGHT)
     for path, source in sources.items()
-    if path.endswith("/kernel")
+    if path.endswith("/kernel") or source.experts is not None
     for name in source.names
   } - adapted
 

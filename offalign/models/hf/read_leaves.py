@@ -1,6 +1,7 @@
 """Read leaves of the params from a checkpoint, part by part."""
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -72,13 +73,12 @@ def _read_part(
     return tensors[name].part(index)
 
   # The tensors' own first axis, along which their bytes are in order.
-  rows = len(shape) - 1 if source.transpose else int(source.stacked)
-  layers_ = range(shape[0]) if source.stacked else range(1)
-  one = out.nbytes // max(len(layers_), 1)
-  for i in layers_:
+  rows = len(shape) - 1 if source.transpose else source.axes
+  each = list(itertools.product(*map(range, shape[: source.axes])))
+  one = out.nbytes // max(len(each), 1)
+  for place in each:
     for window in windows(shape, rows, one):
-      if source.stacked:
-        window = (slice(i, i + 1), *window[1:])
+      window = (*(slice(i, i + 1) for i in place), *window[source.axes :])
       there = tuple(
         slice(start + s.start, start + s.stop)
         for s, (start, _) in zip(window, bounds, strict=True)

@@ -25,18 +25,37 @@ class Source:
   """The tensors of a checkpoint that make one leaf.
 
   Attributes:
-    names: name of the tensor; if `stacked`, one name for each layer.
+    names: name of the tensor; if `stacked`, one name for each layer; if there
+      are `experts`, one for each expert of each layer, a layer's together.
     stacked: whether the leaf has a leading axis of layers.
     transpose: whether the tensors are [out, in]; the leaf is [..., in, out].
     rows: (first, last + 1) of the tensor's outputs that belong to this leaf;
       None for all. Outputs lie along axis 0 of a tensor [out, in], and along
       the last axis of any other.
+    experts: E, where a stacked leaf is [L, E, ...]: each expert's is a tensor
+      of its own; None for any other leaf.
   """
 
   names: tuple[str, ...]
   stacked: bool = False
   transpose: bool = False
   rows: tuple[int, int] | None = None
+  experts: int | None = None
+
+  @property
+  def axes(self) -> int:
+    """Leading axes of the leaf that its tensors lack: layers, experts."""
+    return int(self.stacked) + int(self.experts is not None)
+
+  def layer(self, i: int) -> "Source":
+    """The part of a stacked leaf that one layer has."""
+    n = self.experts or 1
+    return dataclasses.replace(
+      self,
+      names=self.names[i * n : (i + 1) * n],
+      stacked=self.experts is not None,
+      experts=None,
+    )
 
 
 def assemble(
@@ -58,12 +77,13 @@ def assemble(
   if not source.stacked:
     part = _one(source, source.names[0], read, index)
     return part if dtype is None else part.astype(dtype, copy=False)
-  names = source.names[index[0]]
-  first = _one(source, names[0], read, index[1:])
-  out = np.empty((len(names), *first.shape), dtype or first.dtype)
+  n = len(source.names) // (source.experts or 1)
+  layers = range(n)[index[0]]
+  first = assemble(source.layer(layers[0]), read, index[1:])
+  out = np.empty((len(layers), *first.shape), dtype or first.dtype)
   out[0] = first
-  for i, name in enumerate(names[1:], start=1):
-    out[i] = _one(source, name, read, index[1:])
+  for i, layer in enumerate(layers[1:], start=1):
+    out[i] = assemble(source.layer(layer), read, index[1:])
   return out
 
 
@@ -82,6 +102,8 @@ def disassemble(
     a tensor.
   """
   pieces = leaf if source.stacked else [leaf]
+  if source.experts is not None:
+    pieces = (expert for layer in leaf for expert in layer)
   for name, piece in zip(source.names, pieces, strict=True):
     tensor = np.asarray(piece)
     yield name, source.rows, tensor.T if source.transpose else tensor

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from offalign.errors import UserError
+from offalign.models.decoder.config import Mixture
 from offalign.models.hf import decoder_families
 from offalign.models.hf.weight_layout import assemble, disassemble, whole
 from offalign.models.positions import Rope
+
+
+def without(raw, *keys):
+  return {k: v for k, v in raw.items() if k not in keys}
+
 
 COMMON = {
   "attention_dropout": 0.0,
@@ -142,6 +148,19 @@ GEMMA_3 = COMMON | {
   "vocab_size": 262144,
 }
 
+QWEN_3_MOE = without(QWEN_3, "tie_word_embeddings") | {
+  "architectures": ["Qwen3MoeForCausalLM"],
+  "decoder_sparse_step": 1,
+  "mlp_only_layers": [],
+  "model_type": "qwen3_moe",
+  "moe_intermediate_size": 768,
+  "norm_topk_prob": True,
+  "num_experts": 128,
+  "num_experts_per_tok": 8,
+  "output_router_logits": False,
+  "router_aux_loss_coef": 0.001,
+}
+
 GPT_2 = {
   "activation_function": "gelu_new",
   "architectures": ["GPT2LMHeadModel"],
@@ -195,6 +214,15 @@ PUBLISHED = {
     },
   ),
   "qwen3": (QWEN_3, {"qk_norm": True, "biases": (), "head_dim": 128}),
+  "qwen3_moe": (
+    QWEN_3_MOE,
+    {
+      "experts": Mixture(128, 8, 768, balance=0.001),
+      "sparse": (True,) * 24,
+      "tied": False,
+      "windows": (None,),
+    },
+  ),
   "gemma2": (
     GEMMA_2,
     {
@@ -240,10 +268,6 @@ def test_published_configs(name):
   config = decoder_families.from_hf(json.loads(json.dumps(raw)))
   assert config.family == name
   assert {field: getattr(config, field) for field in expected} == expected
-
-
-def without(raw, *keys):
-  return {k: v for k, v in raw.items() if k not in keys}
 
 
 SLIDES = ["sliding_attention"] * 5 + ["full_attention"]
@@ -312,6 +336,28 @@ def test_null_is_not_missing():
   assert decoder_families.from_hf(uncapped).score_cap is None
   missing = without(GEMMA_2, "attn_logit_softcapping")
   assert decoder_families.from_hf(missing).score_cap == 50.0
+
+
+def test_which_layers_have_experts():
+  def sparse(**changed):
+    config = decoder_families.from_hf(
+      QWEN_3_MOE | {"num_hidden_layers": 5} | changed
+    )
+    return config.experts and config.sparse
+
+  assert sparse(decoder_sparse_step=2, mlp_only_layers=[3]) == (
+    False,
+    True,
+    False,
+    False,
+    False,
+  )
+  assert sparse(decoder_sparse_step=6) is None
+
+
+def test_a_weight_of_nothing_balances_nothing():
+  off = decoder_families.from_hf(QWEN_3_MOE | {"router_aux_loss_coef": 0})
+  assert off.experts.balance == 0
 
 
 def rope(kind, **more):
@@ -388,6 +434,11 @@ def rope(kind, **more):
       "use_bidirectional_attention=True is not implemented",
     ),
     (GEMMA_3, {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping=50.0"),
+    (QWEN_3_MOE, {"num_experts": None}, "lacks 'num_experts'"),
+    (QWEN_3_MOE, {"num_local_experts": 64}, "is not the number in num_local"),
+    (QWEN_3_MOE, {"num_experts_per_tok": 129}, "129 is above the 128 experts"),
+    (QWEN_3_MOE, {"mlp_only_layers": [24]}, "is not a list of layers below 24"),
+    (QWEN_3_MOE, {"router_aux_loss_coef": -1}, "must be above 0"),
     (GPT_2, {"add_cross_attention": True}, "add_cross_attention=True"),
     (
       GPT_2,
