@@ -391,7 +391,9 @@ class Policy:
       seed: default: the run's.
       label: the name on the board; default: the loss's spec.
       metrics: more of them, name -> a number, or what `win_rates` returns,
-        whose interval and folds are taken too: metrics={"win_vs_sft": found}.
+        whose interval and folds are taken too: metrics={"win_vs_sft": found};
+        and the outcomes of its prompts, 20,000 at most, where all that are
+        given are of the same prompts.
 
     Raises:
       UserError: where the run has not recorded what it cost, or a value is
