@@ -98,7 +98,7 @@ class Rewards:
       max_prompt=self._config.get("data.max_prompt"),
       max_completion=self._config.get("data.max_completion"),
     )
-    x, y = Ragged.of(found.prompts), Ragged.of(found.completions)
+    x, y = found.prompts, found.completions
     model = self._learner.model
     for tokens in (x.tokens, y.tokens):
       vocabulary.check_tokens(
