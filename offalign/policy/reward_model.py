@@ -9,8 +9,8 @@ import numpy as np
 
 from offalign import losses
 from offalign.data.batches import equal_tokens, vocabulary
-from offalign.data.batches.ragged import Ragged
 from offalign.data.reading.parsing import messages_of
+from offalign.data.text.ragged import Ragged
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig

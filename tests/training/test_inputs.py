@@ -10,7 +10,7 @@ from runs import refused, rows_of, write
 
 from offalign import data, losses
 from offalign.config.config import DataConfig
-from offalign.data.batches.spool import Spool
+from offalign.data.text.spool import Spool
 from offalign.training import inputs
 from offalign.training.metrics import NonFinite
 from offalign.training.run import Run

@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-from offalign.data.batches.ragged import Ragged
+from offalign.data.text.ragged import Ragged
 
 LISTED = 10
 """How many rows are named; the rest are counted."""

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from offalign.data.batches.spool import Spool
 from offalign.data.reading.records import Message, Prompt
 from offalign.data.reading.whole_message import WholeMessage
 from offalign.data.text.layout import Encoded
+from offalign.data.text.spool import Spool
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import option
 from offalign.files import Unwritten

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from offalign.data.batches import equal_tokens, token_cache
-from offalign.data.batches.ragged import Ragged, describe
 from offalign.data.reading.records import Prompt, count
 from offalign.data.text.layout import Encoded, Unencodable
+from offalign.data.text.ragged import Ragged, describe
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.data.views.view import View
 from offalign.errors import UserError, marked, option

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from offalign.data.batches.ragged import Ragged
-from offalign.data.batches.spool import Spool
 from offalign.data.reading.records import Prompt
 from offalign.data.text.boundary import Laid
+from offalign.data.text.ragged import Ragged
+from offalign.data.text.spool import Spool
 
 
 class LaidPrompts:

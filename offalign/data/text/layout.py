@@ -8,15 +8,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from offalign.data.batches.ragged import Ragged
-from offalign.data.batches.spool import Spool
 from offalign.data.reading.records import Prompt, count
 from offalign.data.text import role_markers
 from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
 from offalign.data.text.conversations import Conversations
 from offalign.data.text.laid import LaidPrompts
 from offalign.data.text.plain_text import Texts
+from offalign.data.text.ragged import Ragged
 from offalign.data.text.round_trip import lost_prompt
+from offalign.data.text.spool import Spool
 from offalign.errors import UserError, marked, option
 from offalign.progress import Progress
 

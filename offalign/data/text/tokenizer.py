@@ -286,7 +286,7 @@ class Tokenizer:
         all.
       boundaries: counts on, where given.
       folder: on whose disk tokens are kept that are too many for memory; see
-        `offalign.data.batches.spool`. None = all are in memory.
+        `offalign.data.text.spool`. None = all are in memory.
 
     Raises:
       UserError: as `encode_prompts`; for a `max_completion` below 1.

@@ -10,7 +10,7 @@ from offalign.data.text.laid import LaidPrompts
 @pytest.mark.parametrize("spooled", [False, True])
 def test_what_comes_back_is_what_was_laid(tmp_path, monkeypatch, spooled):
   if spooled:
-    from offalign.data.batches.spool import Spool
+    from offalign.data.text.spool import Spool
 
     monkeypatch.setattr(Spool.__init__, "__defaults__", (0,))
 

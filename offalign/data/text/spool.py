@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from offalign.data.batches.ragged import Ragged
+from offalign.data.text.ragged import Ragged
 from offalign.files import FULL, Unwritten, unwritten
 
 MOST = 1 << 24

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import strategies as st
 
 from offalign import data
-from offalign.data.batches import spool, token_cache
-from offalign.data.batches.ragged import Ragged
-from offalign.data.batches.spool import Spool
+from offalign.data.batches import token_cache
+from offalign.data.text import spool
+from offalign.data.text.ragged import Ragged
+from offalign.data.text.spool import Spool
 from offalign.errors import UserError
 from offalign.files import Unwritten
 from offalign.types import Kind
