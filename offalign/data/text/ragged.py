@@ -37,6 +37,7 @@ class Ragged:
     return len(self.offsets) - 1
 
   def __getitem__(self, u: int) -> np.ndarray:
+    u = range(len(self))[u]  # as a list takes it: -1 is the last
     return self.tokens[self.offsets[u] : self.offsets[u + 1]]
 
   def __iter__(self) -> Iterator[np.ndarray]:

@@ -178,3 +178,14 @@ def test_tokens_in_a_cache_that_are_none(tmp_path, monkeypatch):
   found = _rows(tmp_path, ROWS[:5], cache=cache)
   assert "is damaged (no tokens)" in found.summary[-1]
   _same(found_with(wanted, found), found)
+
+
+def test_sequences_are_taken_as_those_of_a_list():
+  found = Ragged.of(_arrays([2, 0, 3]))
+  assert (
+    found[-1].tolist() == found[2].tolist() == _arrays([2, 0, 3])[2].tolist()
+  )
+  assert found[True].tolist() == []
+  for beyond in (3, -4):
+    with pytest.raises(IndexError):
+      found[beyond]
