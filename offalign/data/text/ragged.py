@@ -9,6 +9,7 @@ import numpy as np
 from offalign.data.reading.records import count
 
 _BLOCK = 1 << 22  # tokens that are looked at together
+_MANY = 1 << 14  # sequences after which their pages are let go
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Ragged:
   def __iter__(self) -> Iterator[np.ndarray]:
     for u in range(len(self)):
       yield self[u]
+      if u % _MANY == 0:
+        self.release()
 
   def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
     """Yields all tokens in parts, each with the place of its first."""
