@@ -10,8 +10,8 @@ import numpy as np
 
 from offalign.data import Tokenizer
 from offalign.data.batches import vocabulary
-from offalign.data.batches.ragged import Ragged
 from offalign.data.reading.parsing import messages_of
+from offalign.data.text.ragged import Ragged
 from offalign.errors import UserError, option
 from offalign.generation.sampling import sample
 from offalign.models.base import Model

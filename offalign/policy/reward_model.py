@@ -9,8 +9,8 @@ import numpy as np
 
 from offalign import losses
 from offalign.data.batches import equal_tokens, vocabulary
-from offalign.data.batches.ragged import Ragged
 from offalign.data.reading.parsing import messages_of
+from offalign.data.text.ragged import Ragged
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
@@ -98,7 +98,7 @@ class Rewards:
       max_prompt=self._config.get("data.max_prompt"),
       max_completion=self._config.get("data.max_completion"),
     )
-    x, y = Ragged.of(found.prompts), Ragged.of(found.completions)
+    x, y = found.prompts, found.completions
     model = self._learner.model
     for tokens in (x.tokens, y.tokens):
       vocabulary.check_tokens(

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -114,7 +115,7 @@ def canonical(spec: str) -> str:
 
 
 def tokenizer(
-  config: Config, parent: Parent | None, known: bool, texts: list[str]
+  config: Config, parent: Parent | None, known: bool, texts: Iterable[str]
 ) -> Tokenizer:
   """Loads the tokenizer of the parent or of this run, or makes a new one.
 
@@ -134,7 +135,7 @@ def tokenizer(
 
 
 def _tokenizer(
-  config: Config, parent: Parent | None, texts: list[str]
+  config: Config, parent: Parent | None, texts: Iterable[str]
 ) -> Tokenizer:
   if parent is not None:
     return Tokenizer.load(parent.folder / TOKENIZER)

@@ -14,7 +14,7 @@ import numpy as np
 
 from offalign.data import TokenRows
 from offalign.data.batches.batch import next_valid
-from offalign.data.batches.ragged import Ragged
+from offalign.data.text.ragged import Ragged
 from offalign.types import Batch
 
 Score = Callable[[TokenRows, str], TokenRows]

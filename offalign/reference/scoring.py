@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
-import tqdm
 
 from offalign.data import TokenRows, eval_batches
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop
 from offalign.learner import Learner
+from offalign.progress import Progress
 from offalign.reference.store import Store
 from offalign.types import Params
 
@@ -156,14 +156,17 @@ def scored(
     At most `batch_size` entries of `which`, and their log-probs.
   """
   mine = sharding.local_rows(learner.mesh, batch_size)
-  batches = tqdm.tqdm(
-    eval_batches(rows.unique().take(which), batch_size, mine),
-    total=-(-len(which) // batch_size),
-    desc=title,
-    disable=None if title and hosts.speaks() else True,
-  )
-  for i, batch in enumerate(batches):
-    part = which[i * batch_size :][:batch_size]
-    placed = sharding.put_batch(learner.mesh, batch)
-    logps = jax.device_get(learner.score(params, placed))[:, 0]
-    yield part, logps[: len(part)]
+  batches = eval_batches(rows.unique().take(which), batch_size, mine)
+  with Progress(
+    title or "",
+    len(which),
+    "sequence",
+    leave=True,
+    speaks=lambda: bool(title) and hosts.speaks(),
+  ) as bar:
+    for i, batch in enumerate(batches):
+      part = which[i * batch_size :][:batch_size]
+      placed = sharding.put_batch(learner.mesh, batch)
+      logps = jax.device_get(learner.score(params, placed))[:, 0]
+      yield part, logps[: len(part)]
+      bar.update(len(part))

@@ -84,7 +84,9 @@ class Batches:
     for rows in (self.train, self.held_out):
       if rows is None:
         continue
-      content.update("".join(rows.keys()).encode())
+      keys = rows.keys()
+      for key in keys:
+        content.update(key.encode())
       for column in (
         rows.completion_index,
         rows.rewards,

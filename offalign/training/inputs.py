@@ -2,14 +2,15 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from offalign import data
+from offalign import data, progress
 from offalign.config.data import DataConfig
 from offalign.data import Mixture, Record, RewardScales, Tokenizer, TokenRows
 from offalign.data.views.rows import Needs
+from offalign.distributed import hosts
 from offalign.errors import (
   Sentence,
   UserError,
@@ -37,13 +38,15 @@ from offalign.training.views import Say
 from offalign.types import Kind
 
 
+@progress.of_run(hosts.speaks)
 def read(
   config: DataConfig,
   loss: Loss,
-  make_tokenizer: Callable[[list[str]], Tokenizer],
+  make_tokenizer: Callable[[Iterable[str]], Tokenizer],
   seed: int,
   known: RewardScales | None = None,
   held_by: Split | None = None,
+  folder: pathlib.Path | None = None,
 ) -> Batches:
   """Reads the data, makes the views, tokenises, normalises rewards.
 
@@ -55,6 +58,8 @@ def read(
     known: the scales of a run that goes on, to be used again.
     held_by: chooses the held-out prompts and, by its seed, the rows of them
       that are evaluated on; default: by `seed`.
+    folder: on whose disk tokens lie that are too many for memory; None = all
+      are in memory.
 
   Raises:
     UserError: for data that cannot serve the loss, or an unused option.
@@ -76,7 +81,7 @@ def read(
 
   def tokens(view: data.View, what: str) -> TokenRows:
     assert tokenizer is not None
-    rows = _tokenize(view, tokenizer, config)
+    rows = _tokenize(view, tokenizer, config, folder)
     # A note of the tokenizer, not of these rows, is said once.
     before = {s.removeprefix("training: ") for s in said}
     made = [qualify(sentence, "data") for sentence in rows.summary]
@@ -106,7 +111,7 @@ def read(
   said += split.leaks(*sides, held_by)
   _compare(view, train, held_view, held_out, tokenizer, config, loss, say)
   if config.selects and not _reads(loss):
-    _note_selection(found, tokenizer, config, say)
+    _note_selection(found, tokenizer, config, say, folder)
   mixture = _mixture(found, source_of, train, say)
   viewed = (*view.rows, *(held_view.rows if held_view else ()))
   apart = health.outlying(train) if rewards.reads_rewards(loss) else None
@@ -129,7 +134,7 @@ def read(
   if held_out is not None:
     drawn = held_by.seed
     rows["held_out"] = _sample(held_out, config, drawn, said)
-    judged = _judged(found, config, loss, tokenizer, drawn, said, say)
+    judged = _judged(found, config, loss, tokenizer, drawn, said, say, folder)
     if judged is not None:
       rows["judged"] = judged
   return Batches(
@@ -205,7 +210,11 @@ def _found(
 
 
 def _note_selection(
-  found: Sequence[Source], tokenizer: Tokenizer, config: DataConfig, say: Say
+  found: Sequence[Source],
+  tokenizer: Tokenizer,
+  config: DataConfig,
+  say: Say,
+  folder: pathlib.Path | None,
 ) -> None:
   """Warns where completions that are chosen from are equal as tokens."""
   for each in found:
@@ -214,7 +223,7 @@ def _note_selection(
     view = data.view(each.train, Kind.SINGLE, ("rewards",))
     try:
       rows = _tokenize(
-        view, tokenizer, dataclasses.replace(config, vanished="drop")
+        view, tokenizer, dataclasses.replace(config, vanished="drop"), folder
       )
     except UserError:
       continue  # of what is not trained on; what is, was tokenised before
@@ -243,7 +252,10 @@ def _mixture(
 
 
 def _tokenize(
-  view: data.View, tokenizer: Tokenizer, config: DataConfig
+  view: data.View,
+  tokenizer: Tokenizer,
+  config: DataConfig,
+  spool: pathlib.Path | None,
 ) -> TokenRows:
   cache = None
   if config.cache is not None:
@@ -256,6 +268,7 @@ def _tokenize(
       max_completion=config.max_completion,
       vanished=config.vanished or "error",
       cache=cache,
+      spool=spool,
     )
 
 
@@ -267,12 +280,13 @@ def _judged(
   seed: int,
   said: list[str],
   say: Say,
+  folder: pathlib.Path | None,
 ) -> TokenRows | None:
   """Held-out pairs, each completion used about once."""
   view = views.judged(found, say)
   if view is None:
     return None
-  rows = _tokenize(view, tokenizer, config)
+  rows = _tokenize(view, tokenizer, config, folder)
   if len(rows) < len(view.rows):
     say("pairs to judge by", [qualify(s, "data") for s in rows.summary[-1:]])
   if loss.kind is not Kind.PAIR:
@@ -295,11 +309,14 @@ def _sample(
   return rows.take(kept)
 
 
-def _texts(records: Sequence[Record]) -> list[str]:
-  """Each distinct text of the training data once, in order."""
+def _texts(records: Sequence[Record]) -> Iterator[str]:
+  """Yields each distinct text of the training data once, in order."""
   texts: dict[str, None] = {}
   for record in records:
     prompt = record.prompt
     turns = [prompt] if isinstance(prompt, str) else [m.content for m in prompt]
     texts.update(dict.fromkeys((*turns, *record.completions)))
-  return list(texts)
+  with progress.Progress("texts for the tokenizer", len(texts), "text") as bar:
+    for text in texts:
+      yield text
+      bar.update()

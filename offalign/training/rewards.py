@@ -134,10 +134,13 @@ def apply(
     UserError: where all rewards are the same.
   """
   key_of = source_of
-  if by == "dataset":
-    key_of = dict.fromkeys(source_of, "")
-  elif by == "prompt":
+  if by == "prompt":
     key_of = {row.sources: reward_scales.prompt_key(row.prompt) for row in rows}
+
+  def keys_of(part: TokenRows) -> list[str]:
+    if by == "dataset":
+      return [""] * len(part)
+    return [key_of[sources] for sources in part.sources]
 
   def fitted(part: TokenRows, keys: list[str]) -> RewardScales:
     assert part.rewards is not None
@@ -148,7 +151,7 @@ def apply(
     rewards = found.apply(part.rewards, keys)
     return dataclasses.replace(part, rewards=rewards)
 
-  keys = [key_of[sources] for sources in train.sources]
+  keys = keys_of(train)
   found = fitted(train, keys)
   if by == "prompt" and found.flat == len(found.known):
     raise UserError(
@@ -160,7 +163,7 @@ def apply(
     found = known.with_new(found)
   train = scaled(train, keys)
   if held is not None and held.rewards is not None:
-    keys = [key_of[sources] for sources in held.sources]
+    keys = keys_of(held)
     if by == "prompt":
       found = found.with_new(fitted(held, keys))
     held = scaled(held, keys)

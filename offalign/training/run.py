@@ -139,6 +139,7 @@ class Run:
       config.seed,
       None if known is None else read_scales(self.folder),
       split,
+      self.folder,
     )
     model, self._first, self._identity = start.policy(
       config, parent, self.inputs.tokenizer.vocab_size, mesh

@@ -20,7 +20,7 @@ from offalign.errors import (
   within,
 )
 from offalign.losses import Loss
-from offalign.training.sources import Source
+from offalign.training.sources import Source, is_mixture
 from offalign.types import Kind
 
 _COLUMNS = ("rewards", "labels", "behaviour_logps", "gap")
@@ -45,8 +45,8 @@ def make(
     say: called with sentences on what was done.
 
   Returns:
-    All training rows; all held-out rows, or None; and the name of a row's
-    source by the row's `sources`.
+    All training rows; all held-out rows, or None; and, of a mixture, the name
+    of a row's source by the row's `sources`, else nothing.
 
   Raises:
     UserError: for data that cannot serve the loss, or an unused option.
@@ -77,7 +77,10 @@ def make(
         what = each.label("held out")
         say(what, [f"not evaluated on, since {marked(error)}"])
   source_of = {
-    row.sources: name for name, made in (*held, *trained) for row in made.rows
+    row.sources: name
+    for name, made in (*held, *trained)
+    if is_mixture(sources)
+    for row in made.rows
   }
   return _merge(trained), _merge(held) if held else None, source_of
 

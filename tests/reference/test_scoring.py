@@ -7,7 +7,7 @@ import pytest
 from mean_id import Scorer, attach, expected, pairs
 
 from offalign import data
-from offalign.data.batches.ragged import Ragged
+from offalign.data.text.ragged import Ragged
 from offalign.distributed.signals import Stopped
 from offalign.reference import scoring, store
 from offalign.reference.store import Store

@@ -1,13 +1,16 @@
 """Data that a run refuses, and data that stops it; rows are named."""
 
 import re
+import tracemalloc
 
+import numpy as np
 import pytest
 import runs
 from runs import refused, rows_of, write
 
 from offalign import data, losses
 from offalign.config.config import DataConfig
+from offalign.data.text.spool import Spool
 from offalign.training import inputs
 from offalign.training.metrics import NonFinite
 from offalign.training.run import Run
@@ -194,3 +197,54 @@ def test_margins_that_a_loss_reads_are_not_called_unread(loss, tmp_path):
   said = found.sentences
   unread = [each for each in said if "are not read by this loss" in each]
   assert len(unread) == (2 if loss == "dpo" else 0)  # training, held out
+
+
+FORMS = {
+  "traj": ("dro_v", lambda text: {"completion": f"{text}{'y' * 215}"}),
+  "pairs": (
+    "dpo",
+    lambda text: {
+      "chosen": f"{text}{'y' * 105}",
+      "rejected": f"{text}{'z' * 105}",
+    },
+  ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_row_takes_in_memory(form, tmp_path, monkeypatch):
+  """Bytes a row, counted: tokens are on disk, and each text is held once.
+
+  A row has some 330 characters and as many tokens, which would be 1,300 bytes
+  more in memory each time that they are copied.
+  """
+  monkeypatch.setattr(Spool.__init__, "__defaults__", (0,))
+  monkeypatch.chdir(tmp_path)
+  loss, rest = FORMS[form]
+  tokenizer = data.make_tokenizer("byte")
+
+  def taken(n):
+    rows = []
+    for i in range(n):
+      row = {"prompt": f"{i:06d} {'x' * 100}", **rest(f"{i:06d} ")}
+      rows.append(row | ({"reward": i / 7} if form == "traj" else {}))
+    write(tmp_path / "rows.jsonl", rows)
+    del rows
+    tracemalloc.start()
+    try:
+      found = inputs.read(
+        DataConfig(path="rows.jsonl"),
+        losses.get(loss),
+        lambda texts: tokenizer,
+        seed=0,
+        folder=tmp_path,
+      )
+      assert found.train.completions.mapped is not None
+      return np.array(tracemalloc.get_traced_memory())
+    finally:
+      tracemalloc.stop()
+
+  taken(100)  # what is made once
+  kept, most = (taken(6000) - taken(2000)) / 4000
+  assert kept < 800
+  assert most < 1900

@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-from offalign.data.batches.ragged import Ragged
+from offalign.data.text.ragged import Ragged
 
 LISTED = 10
 """How many rows are named; the rest are counted."""
@@ -58,13 +58,20 @@ def digests(
   Returns:
     uint64 [Q] and [U].
   """
-  of_prompts = [digest(prompts[q].tobytes()) for q in range(len(prompts))]
-  heads = [each.to_bytes(8, "little") for each in of_prompts]
-  of_sequences = [
-    digest(heads[q], completions[u].tobytes())
-    for u, q in enumerate(completion_prompt)
-  ]
-  return np.array(of_prompts, np.uint64), np.array(of_sequences, np.uint64)
+  of_prompts = np.fromiter(
+    (digest(tokens.tobytes()) for tokens in prompts), np.uint64, len(prompts)
+  )
+  prompts.release()
+  of_sequences = np.fromiter(
+    (
+      digest(int(of_prompts[q]).to_bytes(8, "little"), tokens.tobytes())
+      for q, tokens in zip(completion_prompt, completions, strict=True)
+    ),
+    np.uint64,
+    len(completions),
+  )
+  completions.release()
+  return of_prompts, of_sequences
 
 
 class EqualTokens:

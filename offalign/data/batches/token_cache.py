@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import uuid
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,21 @@ import tokenizers
 from offalign.data.reading.records import Message, Prompt
 from offalign.data.reading.whole_message import WholeMessage
 from offalign.data.text.layout import Encoded
+from offalign.data.text.spool import Spool
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.errors import option
 from offalign.files import Unwritten
 
 _VERSION = 3  # of the layout of tokens and of the files
+_TOKENS = ("prompts", "completions")
+_MEMBERS = (
+  "about",
+  *_TOKENS,
+  *(f"{name}_lengths" for name in _TOKENS),
+  "lost_prompts",
+  "lost_completions",
+)
+_BLOCK = 1 << 22  # bytes that are read at a time
 
 
 def encode_rows(
@@ -35,6 +46,7 @@ def encode_rows(
   max_prompt: int | None,
   max_completion: int | None,
   folder: Path | None,
+  spool: Path | None = None,
 ) -> Encoded:
   """Encodes rows by `Tokenizer.encode_rows`, or reads them from the cache.
 
@@ -45,14 +57,23 @@ def encode_rows(
     max_prompt: tokens of a prompt that are kept, the last ones; None = all.
     max_completion: tokens of a completion that are kept, the first ones.
     folder: holds the files; may be emptied at any time. None keeps nothing.
+    spool: see `Tokenizer.encode_rows`, as whose `folder` it serves.
 
   Raises:
     UserError: where the folder cannot be written to; as `encode_rows`.
   """
-  if folder is None:
+
+  def encode() -> Encoded:
     return tokenizer.encode_rows(
-      prompts, sequences, max_prompt=max_prompt, max_completion=max_completion
+      prompts,
+      sequences,
+      max_prompt=max_prompt,
+      max_completion=max_completion,
+      folder=spool,
     )
+
+  if folder is None:
+    return encode()
   limits = {"max_prompt": max_prompt, "max_completion": max_completion}
   name = _key(tokenizer, prompts, sequences, limits)
   path = folder / f"tokens-{name}.npz"
@@ -61,15 +82,15 @@ def encode_rows(
   note = ""
   if path.exists():
     try:
-      found = _read(path, name, len(prompts), len(sequences))
+      found = _read(path, name, len(prompts), len(sequences), spool)
+    except Unwritten:
+      raise
     except Exception as error:  # damage takes many forms
       why = " ".join(str(error).split()) or type(error).__name__
       note = f"note: {path} is damaged ({why}); tokenised anew"
     else:
       return _say(found, f"tokens read from {path}")
-  encoded = tokenizer.encode_rows(
-    prompts, sequences, max_prompt=max_prompt, max_completion=max_completion
-  )
+  encoded = encode()
   with _writing(folder):
     _write(path, name, encoded)
   return _say(encoded, note) if note else encoded
@@ -130,10 +151,12 @@ def _write(path: Path, name: str, encoded: Encoded) -> None:
     "sentences": encoded.sentences,
     "longest_completion": encoded.longest_completion,
   }
-  arrays = {
+  arrays: dict[str, Any] = {
     "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-    **_pack("prompts", encoded.prompts),
-    **_pack("completions", encoded.completions),
+    "prompts_lengths": encoded.prompts.lengths,
+    "prompts": encoded.prompts.tokens,
+    "completions_lengths": encoded.completions.lengths,
+    "completions": encoded.completions.tokens,
     "lost_prompts": encoded.lost_prompts,
     "lost_completions": encoded.lost_completions,
   }
@@ -145,17 +168,32 @@ def _write(path: Path, name: str, encoded: Encoded) -> None:
     partial.replace(path)
   finally:
     partial.unlink(missing_ok=True)
+    encoded.prompts.release()
+    encoded.completions.release()
 
 
-def _read(path: Path, name: str, prompts: int, sequences: int) -> Encoded:
-  """Reads a cache file; a damaged one raises whatever it happens to."""
-  with np.load(path, allow_pickle=False) as file:
-    arrays = {key: file[key] for key in file.files}
-  if not np.array_equal(arrays.pop("checksum"), _checksum(arrays)):
+def _read(
+  path: Path, name: str, prompts: int, sequences: int, spool: Path | None
+) -> Encoded:
+  """Reads a cache file; a damaged one raises whatever it happens to.
+
+  The tokens are copied to the spool, so that nobody can cut them meanwhile.
+  """
+  arrays: dict[str, Any] = {}
+  digest = hashlib.sha256()
+  with zipfile.ZipFile(path) as file:
+    checksum = _member(file, "checksum")
+    for key in sorted(_MEMBERS):
+      if key in _TOKENS:
+        arrays[key] = _spooled(file, key, digest, Spool(spool))
+        continue
+      arrays[key] = _member(file, key)
+      _add(digest, key, arrays[key].shape, arrays[key].dtype)
+      digest.update(arrays[key].tobytes())
+  if checksum.tobytes() != digest.digest():
     raise ValueError("its checksum differs")
   about = json.loads(arrays["about"].tobytes())
-  x = _unpack("prompts", arrays)
-  y = _unpack("completions", arrays)
+  x, y = (arrays[key].done(arrays[f"{key}_lengths"]) for key in _TOKENS)
   if (about["key"], len(x), len(y)) != (name, prompts, sequences):
     raise ValueError("it holds other tokens")
   return Encoded(
@@ -171,20 +209,37 @@ def _read(path: Path, name: str, prompts: int, sequences: int) -> Encoded:
   )
 
 
+def _member(file: zipfile.ZipFile, key: str) -> np.ndarray:
+  with file.open(f"{key}.npy") as member:
+    found = np.lib.format.read_array(member, allow_pickle=False)
+  return np.asarray(found)
+
+
+def _spooled(
+  file: zipfile.ZipFile, key: str, digest: Any, spool: Spool
+) -> Spool:
+  """Copies the tokens of a member to a spool, block by block."""
+  with file.open(f"{key}.npy") as member:
+    if np.lib.format.read_magic(member) != (1, 0):
+      raise ValueError("another format of arrays")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+    if dtype != np.int32 or len(shape) != 1:
+      raise ValueError("no tokens")
+    _add(digest, key, shape, dtype)
+    while block := member.read(_BLOCK):
+      digest.update(block)
+      spool.fill(np.frombuffer(block, np.int32))
+  return spool
+
+
 def _checksum(arrays: dict[str, np.ndarray]) -> np.ndarray:
   digest = hashlib.sha256()
   for key in sorted(arrays):
-    digest.update(f"{key} {arrays[key].shape} {arrays[key].dtype}".encode())
-    digest.update(arrays[key].tobytes())
+    _add(digest, key, arrays[key].shape, arrays[key].dtype)
+    content: Any = np.ascontiguousarray(arrays[key])
+    digest.update(content)
   return np.frombuffer(digest.digest(), np.uint8)
 
 
-def _pack(name: str, sequences: list[np.ndarray]) -> dict[str, Any]:
-  lengths = np.array([len(tokens) for tokens in sequences], np.int64)
-  joined = np.concatenate([np.zeros(0, np.int32), *sequences])
-  return {f"{name}_lengths": lengths, name: joined}
-
-
-def _unpack(name: str, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-  ends = np.cumsum(arrays[f"{name}_lengths"])
-  return np.split(arrays[name], ends)[:-1]
+def _add(digest: Any, key: str, shape: tuple[int, ...], dtype: Any) -> None:
+  digest.update(f"{key} {shape} {dtype}".encode())

@@ -3,6 +3,7 @@
 Above 300 lines, since the columns of `TokenRows` are filled and described here.
 """
 
+import array
 import dataclasses
 import hashlib
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from offalign.data.batches import equal_tokens, token_cache
-from offalign.data.batches.ragged import Ragged, describe
 from offalign.data.reading.records import Prompt, count
 from offalign.data.text.layout import Encoded, Unencodable
+from offalign.data.text.ragged import Ragged, describe
 from offalign.data.text.tokenizer import Tokenizer
 from offalign.data.views.view import View
 from offalign.errors import UserError, marked, option
@@ -148,6 +149,8 @@ class TokenRows:
       head = len(prompt).to_bytes(8, "little")
       body = prompt.tobytes() + self.completions[u].tobytes()
       keys.append(hashlib.sha256(head + body).hexdigest()[:32])
+    self.prompts.release()
+    self.completions.release()
     return keys
 
 
@@ -159,6 +162,7 @@ def tokenize(
   max_completion: int | None = None,
   vanished: Literal["error", "drop"] = "error",
   cache: Path | None = None,
+  spool: Path | None = None,
 ) -> TokenRows:
   """Tokenises the rows of a view; each distinct text once.
 
@@ -172,20 +176,23 @@ def tokenize(
       left: the tokenizer makes none of its text, or the limit leaves room
       for none. "drop" drops and counts them.
     cache: a folder to keep tokens in, and to find them; None for none.
+    spool: a folder, on whose disk tokens lie that are too many for memory,
+      in a file without a name; None = all are in memory.
 
   Raises:
     UserError: where a prompt has no token, a limit leaves no room, the chat
       template refuses a conversation, or a completion has vanished.
   """
-  prompts, sequences, prompt_index, completion_index = distinct_texts(view)
+  prompts, sequences, prompt_index, completion_index = _listed_texts(view)
   try:
     found = token_cache.encode_rows(
       tokenizer,
-      list(prompts),
-      list(sequences),
+      prompts,
+      sequences,
       max_prompt=max_prompt,
       max_completion=max_completion,
       folder=cache,
+      spool=spool,
     )
   except Unencodable as error:
     index = prompt_index if error.is_prompt else completion_index
@@ -194,15 +201,15 @@ def tokenize(
     others.pop(source, None)
     likewise = f"; likewise {', '.join(others)}" if others else ""
     raise UserError(f"{source}: {marked(error)}{likewise}") from error
-  for q, tokens in enumerate(found.prompts):
-    if not len(tokens):
-      raise UserError(
-        f"{_source(view, prompt_index, q)}: the prompt has no token, and this "
-        "tokenizer has no beginning-of-sequence token to stand for it; remove "
-        "empty prompts"
-      )
-  x, y = Ragged.of(found.prompts), Ragged.of(found.completions)
+  x, y = found.prompts, found.completions
+  for q in np.flatnonzero(x.lengths == 0)[:1]:
+    raise UserError(
+      f"{_source(view, prompt_index, int(q))}: the prompt has no token, and "
+      "this tokenizer has no beginning-of-sequence token to stand for it; "
+      "remove empty prompts"
+    )
   of_prompt = np.array([q for q, _ in sequences], np.int64)
+  del prompts, sequences
   digests = equal_tokens.digests(x, y, of_prompt)
   rewards = [row.rewards for row in view.rows]
   labels = [row.labels for row in view.rows]
@@ -310,17 +317,26 @@ def distinct_texts(
   """
   prompts: dict[Prompt, int] = {}
   sequences: dict[tuple[int, str], int] = {}
-  prompt_index = []
-  completion_index = []
+  prompt_index, completion_index = array.array("q"), array.array("q")
   for row in view.rows:
     q = prompts.setdefault(row.prompt, len(prompts))
     prompt_index.append(q)
-    completion_index.append(
-      [sequences.setdefault((q, y), len(sequences)) for y in row.completions]
+    completion_index.extend(
+      sequences.setdefault((q, y), len(sequences)) for y in row.completions
     )
+  n = len(view.rows)
   return (
     prompts,
     sequences,
     np.array(prompt_index, np.int64),
-    np.array(completion_index, np.int64),
+    np.array(completion_index, np.int64).reshape(n, -1),
   )
+
+
+def _listed_texts(
+  view: View,
+) -> tuple[list[Prompt], list[tuple[int, str]], np.ndarray, np.ndarray]:
+  """`distinct_texts` in lists, without the numbers that fill much memory."""
+  prompts, sequences, *indices = distinct_texts(view)
+  prompt_index, completion_index = indices
+  return list(prompts), list(sequences), prompt_index, completion_index

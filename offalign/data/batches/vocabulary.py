@@ -46,7 +46,11 @@ def check_rows(
     (rows.prompts, rows.prompt_index[:, None]),
     (rows.completions, rows.completion_index),
   ):
-    beyond = np.flatnonzero(sequences.tokens >= vocab_size)
+    found = [
+      start + np.flatnonzero(tokens >= vocab_size)
+      for start, tokens in sequences.blocks()
+    ]
+    beyond = np.concatenate([np.zeros(0, np.int64), *found])
     if not len(beyond):
       continue
     owners = np.searchsorted(sequences.offsets, beyond, side="right") - 1

@@ -7,6 +7,7 @@ import codecs
 import gzip
 import json
 import re
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,7 +166,8 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   twice = repeated_key(pairs)
   if twice is not None:
     raise ValueError(f"key {quote(twice)} appears twice in one JSON object")
-  return dict(pairs)
+  # Each row would have names of its own.
+  return {sys.intern(key): value for key, value in pairs}
 
 
 def _json_name(value: object) -> str:

@@ -16,6 +16,7 @@ from offalign.data.reading.sqlite_rows import Database
 from offalign.data.reading.stream import Item as Item
 from offalign.data.reading.stream import Stream
 from offalign.errors import UserError
+from offalign.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +55,17 @@ def read(source: Path | Database | str) -> RawRows:
   rows: dict[int, dict[str, Any]] = {}
   problems: list[Problem] = []
   blank = 0
-  for number, row in found.items:
-    if row is None:
-      blank += 1
-    elif isinstance(row, Problem):
-      problems.append(row)
-    else:
-      rows[number] = row
-      if found.columns is None:
-        columns.update(dict.fromkeys(row))
+  with Progress(f"reading {found.name}", None, "row") as progress:
+    for number, row in found.items:
+      progress.update()
+      if row is None:
+        blank += 1
+      elif isinstance(row, Problem):
+        problems.append(row)
+      else:
+        rows[number] = row
+        if found.columns is None:
+          columns.update(dict.fromkeys(row))
   if not rows and not problems:
     raise UserError(f"{found.name} has no rows")
   return RawRows(

@@ -43,7 +43,7 @@ Prompt = str | tuple[Message, ...]
 """Plain text, or the turns that come before an assistant's reply."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Record:
   """A prompt with its completions and what is known about them.
 

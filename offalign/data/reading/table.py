@@ -17,6 +17,7 @@ from offalign.data.reading.memory import Source, as_path
 from offalign.data.reading.paths import DataPath, find
 from offalign.data.reading.records import Problem, Prompt, Record, count, quote
 from offalign.errors import Sentence, UserError, marked, option
+from offalign.progress import Progress
 
 _LISTED = 10
 _SAMPLE = 200  # rows that are looked at for what a column may mean
@@ -158,12 +159,15 @@ class _Reading:
       )
     self._check_alike(raw.name, intake)
     self.form = intake.form.name
-    for number, row in raw.rows.items():
-      parsed = intake.parse(number, row)
-      if isinstance(parsed, Record):
-        self.records.append(parsed)
-      elif parsed:
-        self.problems += parsed
+    title = f"checking {raw.name}"
+    with Progress(title, len(raw.rows), "row") as progress:
+      for number in list(raw.rows):
+        parsed = intake.parse(number, raw.rows.pop(number))
+        progress.update()
+        if isinstance(parsed, Record):
+          self.records.append(parsed)
+        elif parsed:
+          self.problems += parsed
     intake.finish()
     self.oddities["prompts_set_aside"] += intake.set_aside
     self.unused.update(dict.fromkeys(intake.unused))

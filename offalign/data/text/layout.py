@@ -2,19 +2,23 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import tqdm
 
 from offalign.data.reading.records import Prompt, count
 from offalign.data.text import role_markers
 from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
 from offalign.data.text.conversations import Conversations
+from offalign.data.text.laid import LaidPrompts
 from offalign.data.text.plain_text import Texts
+from offalign.data.text.ragged import Ragged
 from offalign.data.text.round_trip import lost_prompt
+from offalign.data.text.spool import Spool
 from offalign.errors import UserError, marked, option
+from offalign.progress import Progress
 
 LIMIT = 256
 """Tokens that a run keeps of a prompt, and of a completion, by default."""
@@ -53,8 +57,8 @@ class Encoded:
   """Distinct prompts, and distinct completions of them, as tokens.
 
   Attributes:
-    prompts: int32 arrays.
-    completions: int32 arrays, none empty.
+    prompts: their tokens.
+    completions: their tokens, none empty.
     cut_prompts: how many prompts were cut.
     cut_completions: how many completions were cut, and so lack their end.
     vanished: the completions that have text, but no token of it.
@@ -65,8 +69,8 @@ class Encoded:
       end included.
   """
 
-  prompts: list[np.ndarray]
-  completions: list[np.ndarray]
+  prompts: Ragged
+  completions: Ragged
   cut_prompts: int
   cut_completions: int
   vanished: tuple[int, ...]
@@ -97,8 +101,12 @@ class Layout:
   ) -> tuple[list[np.ndarray], int]:
     """See `Tokenizer.encode_prompts`."""
     self._check(prompts, max_length, None)
+    laid: list[Laid] = []
     with _progress(len(prompts)) as bar:
-      laid = _in_chunks(self._lay, prompts, bar, is_prompt=True)
+      for part in _in_chunks(
+        self._lay, len(prompts), prompts.__getitem__, bar, is_prompt=True
+      ):
+        laid += part
     return self._cut_prompts(laid, max_length)
 
   def rows(
@@ -108,46 +116,65 @@ class Layout:
     max_prompt: int | None,
     max_completion: int | None,
     boundaries: Boundaries | None = None,
+    folder: Path | None = None,
   ) -> Encoded:
     """See `Tokenizer.encode_rows`."""
     self._check(prompts, max_prompt, max_completion)
     found = boundaries or Boundaries()
-    with _progress(len(prompts) + len(sequences)) as bar:
-      laid = _in_chunks(self._lay, prompts, bar, is_prompt=True)
-      settled = self._settle(laid, sequences)
-      followed = _in_chunks(
-        lambda turns: self._follow(turns, found),
-        [(laid[q], text) for q, text in sequences],
-        bar,
-        is_prompt=False,
-      )
-    x, cut_x = self._cut_prompts(laid, max_prompt)
-    y = [whole[:max_completion] for whole, _ in followed]
-    cut_y = 0
-    vanished = []
-    for i, (whole, header) in enumerate(followed):
-      cut_y += len(y[i]) < len(whole)
-      if sequences[i][1] and min(len(y[i]), len(whole) - 1) <= header:
-        vanished.append(i)
+    n = len(sequences)
+    y = Spool(folder)
+    vanished: list[int] = []
+    cut_y = longest = done = 0
+    with _progress(len(prompts) + n) as bar:
+      laid = LaidPrompts(prompts, folder)
+      for part in _in_chunks(
+        self._lay, len(prompts), prompts.__getitem__, bar, is_prompt=True
+      ):
+        laid.add(part)
+      laid.seal()
+      laid, settled = self._settle(laid, prompts, sequences, folder)
+
+      def turn(i: int) -> Turn:
+        q, text = sequences[i]
+        return laid[q], text
+
+      for followed in _in_chunks(
+        lambda turns: self._follow(turns, found), n, turn, bar, is_prompt=False
+      ):
+        kept = [whole[:max_completion] for whole, _ in followed]
+        for i, (short, (whole, header)) in enumerate(
+          zip(kept, followed, strict=True), done
+        ):
+          cut_y += len(short) < len(whole)
+          longest = max(longest, len(whole))
+          if sequences[i][1] and min(len(short), len(whole) - 1) <= header:
+            vanished.append(i)
+        y.add(kept)
+        done += len(kept)
+        laid.release()
+    x, cut_x = self._cut_to(laid, max_prompt, folder)
     said = [*found.sentences(), *settled, *self._about(laid)]
     empty = sum(not text for _, text in sequences)
     if empty:
       said.append(f"{count(empty, 'completion')} of no text: only the end")
     talks = self.chat is not None
-    lost = [lost_prompt(at, max_prompt, by_template=talks) for at in laid]
-    replies = np.zeros(len(sequences), np.uint8)
+    lost = np.fromiter(
+      (lost_prompt(at, max_prompt, by_template=talks) for at in laid),
+      np.uint8,
+      len(laid),
+    )
+    replies = np.zeros(n, np.uint8)
     if talks:
       talk = [not isinstance(prompts[q], str) for q, _ in sequences]
       replies[np.flatnonzero(talk)] = found.lost[len(found.lost) - sum(talk) :]
-    longest = max((len(whole) for whole, _ in followed), default=0)
     return Encoded(
       x,
-      y,
+      y.done(),
       cut_x,
       cut_y,
       tuple(vanished),
       tuple(said),
-      np.array(lost, np.uint8),
+      lost,
       replies,
       longest,
     )
@@ -169,22 +196,30 @@ class Layout:
     )
 
   def _settle(
-    self, laid: list[Laid], sequences: Sequence[tuple[int, str]]
-  ) -> list[str]:
+    self,
+    laid: LaidPrompts,
+    prompts: Sequence[Prompt],
+    sequences: Sequence[tuple[int, str]],
+    folder: Path | None,
+  ) -> tuple[LaidPrompts, list[str]]:
     """Puts empty blocks of thinking into prompts; says of how many."""
     chat = self.chat
     if chat is None or not chat.writes_blocks:
-      return []
+      return laid, []
     replies: dict[int, list[str]] = {}
     for q, text in sequences:
-      if not isinstance(laid[q].prompt, str):
+      if not isinstance(prompts[q], str):
         replies.setdefault(q, []).append(text)
     moved = mixed = 0
-    for q, texts in replies.items():
-      before = laid[q]
-      laid[q], differ = chat.settle(before, texts)
-      moved += laid[q] is not before
-      mixed += differ
+    made = LaidPrompts(prompts, folder)
+    for q, before in enumerate(laid):
+      after = before
+      if q in replies:
+        after, differ = chat.settle(before, replies[q])
+        moved += after is not before
+        mixed += differ
+      made.add([after])
+    made.seal()
     said = []
     if moved:
       said.append(
@@ -198,7 +233,7 @@ class Layout:
         "replies that have none: the empty block of thinking that the chat "
         "template writes is trained on, as the choice not to think"
       )
-    return said
+    return made, said
 
   def probe(self) -> str:
     """What changes where the same data becomes other tokens: the date."""
@@ -227,24 +262,27 @@ class Layout:
         f"{option('max_completion')} must be at least 1, not {max_completion}"
       )
 
-  def _about(self, laid: list[Laid]) -> list[str]:
+  def _about(self, laid: LaidPrompts) -> list[str]:
     """What a chat template does, or not, that may surprise."""
     if self.chat is None:
       return []
     said = []
-    chats = [at for at in laid if not isinstance(at.prompt, str)]
-    if len(chats) < len(laid):
+    chats = without = left_out = 0
+    for at in laid:
+      if not isinstance(at.prompt, str):
+        chats += 1
+        without += not len(at.before)
+        left_out += self.chat.leaves_out(at)
+    if chats < len(laid):
       said.append(
         "note: the tokenizer has a chat template, but plain text is used as "
         "it is, without it"
       )
-    without = sum(not len(at.before) for at in chats)
     if without and self.bos_id is not None:
       said.append(
         f"{count(without, 'conversation')}: the chat template writes no "
         "beginning-of-sequence token, and none was added"
       )
-    left_out = sum(map(self.chat.leaves_out, chats))
     if left_out:
       said.append(
         f"{count(left_out, 'conversation')}: the chat template leaves out "
@@ -274,6 +312,19 @@ class Layout:
       lambda chosen: self.texts.follow(chosen, found),
     )
 
+  def _cut_to(
+    self, laid: LaidPrompts, max_length: int | None, folder: Path | None
+  ) -> tuple[Ragged, int]:
+    """Prompts cut to their last tokens, and how many were cut."""
+    spool, cut = Spool(folder), 0
+    for start in range(0, len(laid), _CHUNK):
+      chunk = range(start, min(start + _CHUNK, len(laid)))
+      encoded, more = self._cut_prompts([laid[q] for q in chunk], max_length)
+      spool.add(encoded)
+      cut += more
+      laid.release()
+    return spool.done(), cut
+
   def _cut_prompts(
     self, laid: list[Laid], max_length: int | None
   ) -> tuple[list[np.ndarray], int]:
@@ -292,58 +343,56 @@ class Layout:
     return encoded, cut
 
 
-def _progress(total: int) -> tqdm.tqdm:
-  """A bar where it takes long and a terminal shows it."""
-  return tqdm.tqdm(
-    total=total,
-    desc="tokenising",
-    unit="text",
-    unit_scale=True,
-    disable=None,
-    delay=1,
-    leave=False,
-  )
+def _progress(total: int) -> Progress:
+  return Progress("tokenising", total, "text")
 
 
 def _in_chunks(
   work: Callable[[Sequence[_Item]], list[_Made]],
-  items: Sequence[_Item],
-  bar: tqdm.tqdm,
+  number: int,
+  item: Callable[[int], _Item],
+  bar: Progress,
   *,
   is_prompt: bool,
-) -> list[_Made]:
-  """`work(items)`, in parts.
+) -> Iterator[list[_Made]]:
+  """Yields `work(items)`, in parts.
+
+  Args:
+    work: what is done to some items.
+    number: of items.
+    item: gives the i-th.
+    bar: counts them.
+    is_prompt: whether they are prompts.
 
   Raises:
     Unencodable: for the first item that `work` refuses.
   """
-  made: list[_Made] = []
-  for start in range(0, len(items), _CHUNK):
-    chunk = items[start : start + _CHUNK]
+  for start in range(0, number, _CHUNK):
+    chunk = [item(i) for i in range(start, min(start + _CHUNK, number))]
     try:
-      made += work(chunk)
+      made = work(chunk)
     except UserError:
-      refused = _refused(work, items, start)
+      refused = _refused(work, range(start, number), item)
       if refused:
         (first, error), *others = refused
         numbers = tuple(number for number, _ in others)
         raise Unencodable(marked(error), first, is_prompt, numbers) from error
       raise
+    yield made
     bar.update(len(chunk))
-  return made
 
 
 def _refused(
   work: Callable[[Sequence[_Item]], list[_Made]],
-  items: Sequence[_Item],
-  start: int,
+  numbers: Iterable[int],
+  item: Callable[[int], _Item],
 ) -> list[tuple[int, UserError]]:
-  """The first few items from `start` on that `work` refuses, and why."""
+  """The first few of some items that `work` refuses, and why."""
   found: list[tuple[int, UserError]] = []
   until = time.monotonic() + _SECONDS
-  for i in range(start, len(items)):
+  for i in numbers:
     try:
-      work([items[i]])
+      work([item(i)])
     except UserError as error:
       found.append((i, error.with_traceback(None)))  # which holds the texts
     late = time.monotonic() > until

@@ -270,6 +270,7 @@ class Tokenizer:
     max_prompt: int | None = None,
     max_completion: int | None = None,
     boundaries: Boundaries | None = None,
+    folder: Path | None = None,
   ) -> Encoded:
     """Tokens of prompts, as `encode_prompts`, and of completions of them.
 
@@ -284,12 +285,14 @@ class Tokenizer:
       max_completion: keeps the first tokens of longer completions; None =
         all.
       boundaries: counts on, where given.
+      folder: on whose disk tokens are kept that are too many for memory; see
+        `offalign.data.text.spool`. None = all are in memory.
 
     Raises:
       UserError: as `encode_prompts`; for a `max_completion` below 1.
     """
     return self._layout.rows(
-      prompts, sequences, max_prompt, max_completion, boundaries
+      prompts, sequences, max_prompt, max_completion, boundaries, folder
     )
 
   def encode_completions(
@@ -309,7 +312,7 @@ class Tokenizer:
     found = self._layout.rows(
       [""], [(0, text) for text in texts], None, max_length
     )
-    return found.completions, found.cut_completions
+    return list(found.completions), found.cut_completions
 
 
 def make(

@@ -13,7 +13,7 @@ NO_FEEDBACK = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Scored:
   """A completion and what is known about it.
 

@@ -11,7 +11,7 @@ from offalign.data.views.provenance import Origin, origins
 from offalign.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Row:
   """A prompt and K completions; one row of a `Batch`.
 

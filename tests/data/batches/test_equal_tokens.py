@@ -8,7 +8,7 @@ import pytest
 
 from offalign.data.batches import equal_tokens
 from offalign.data.batches.equal_tokens import SEQUENCE, EqualTokens
-from offalign.data.batches.ragged import Ragged
+from offalign.data.text.ragged import Ragged
 
 
 def entries(rows):

@@ -9,7 +9,7 @@ import pytest
 import tqdm
 from hypothesis import strategies as st
 
-from offalign import data
+from offalign import data, progress
 from offalign.data.text import layout
 from offalign.data.text.tokenizer import Tokenizer
 
@@ -59,7 +59,7 @@ def test_the_bar_counts_every_text(monkeypatch):
       super().__init__(**(options | {"disable": False, "file": io.StringIO()}))
       bars.append(self)
 
-  monkeypatch.setattr(layout.tqdm, "tqdm", Bar)
+  monkeypatch.setattr(progress.tqdm, "tqdm", Bar)
   monkeypatch.setattr(layout, "_CHUNK", 2)
   BPE.encode_rows(["a", "b", "c"], [(i % 3, f"{i}") for i in range(5)])
   (bar,) = bars

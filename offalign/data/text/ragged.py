@@ -1,11 +1,15 @@
 """Sequences of different lengths in one array."""
 
 import dataclasses
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from offalign.data.reading.records import count
+
+_BLOCK = 1 << 22  # tokens that are looked at together
+_MANY = 1 << 14  # sequences after which their pages are let go
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +19,12 @@ class Ragged:
   Attributes:
     tokens: int32 [total].
     offsets: int64 [U + 1]; sequence u is tokens[offsets[u] : offsets[u + 1]].
+    mapped: the file that the tokens are in; None = they are in memory.
   """
 
   tokens: np.ndarray
   offsets: np.ndarray
+  mapped: mmap.mmap | None = dataclasses.field(default=None, compare=False)
 
   @classmethod
   def of(cls, sequences: Sequence[np.ndarray]) -> "Ragged":
@@ -32,7 +38,25 @@ class Ragged:
     return len(self.offsets) - 1
 
   def __getitem__(self, u: int) -> np.ndarray:
+    u = range(len(self))[u]  # as a list takes it: -1 is the last
     return self.tokens[self.offsets[u] : self.offsets[u + 1]]
+
+  def __iter__(self) -> Iterator[np.ndarray]:
+    for u in range(len(self)):
+      yield self[u]
+      if u % _MANY == 0:
+        self.release()
+
+  def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields all tokens in parts, each with the place of its first."""
+    for start in range(0, len(self.tokens), _BLOCK):
+      yield start, self.tokens[start : start + _BLOCK]
+      self.release()
+
+  def release(self) -> None:
+    """Lets go of the pages of the file that are in this process's memory."""
+    if self.mapped is not None and hasattr(self.mapped, "madvise"):
+      self.mapped.madvise(mmap.MADV_DONTNEED)
 
   @property
   def lengths(self) -> np.ndarray:
@@ -54,7 +78,8 @@ class Ragged:
     """
     start = self.offsets[indices][..., None]
     place = np.arange(length)
-    mask = place < self.lengths[indices][..., None]
+    lengths = self.offsets[indices + 1] - self.offsets[indices]
+    mask = place < lengths[..., None]
     ids = self.tokens[np.where(mask, start + place, 0)]
     return np.where(mask, ids, np.int32(pad_id)), mask
 
