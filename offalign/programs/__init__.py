@@ -19,6 +19,7 @@ PROGRAMS = {
   "score": "gives completions rewards, by a function or a reward model",
   "judge": "says how often one run's completions are preferred to another's",
   "compare": "says which of several runs is better, on a page of its own",
+  "sweep": "trains a grid of options and seeds, and says which is best",
   "export": "writes the policy of a run as a Hugging Face model folder",
   "plan": "says what a training step takes on TPUs, before paying for them",
   "audit": "looks at data before anything is trained on it",
@@ -36,6 +37,9 @@ _LOST = {
   ),
   "compare": (
     "completions that were written are kept, and the same command goes on"
+  ),
+  "sweep": (
+    "what is trained and written is kept, and the same command goes on"
   ),
   "export": (
     "no model was written; what there is of it is a folder beside --out whose "

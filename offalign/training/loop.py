@@ -13,6 +13,7 @@ from offalign.distributed.signals import Stop, Stopped
 from offalign.learner import Learner, TrainState
 from offalign.policy.best import Best
 from offalign.policy.checkpoint import Checkpoints
+from offalign.training.auc import Auc
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
 from offalign.training.evaluation import evaluate, thumbs
@@ -48,6 +49,7 @@ class Loop:
     profile: traces some steps.
     health: looks at what is logged; warns, and stops a run that is lost.
     window: metrics of the steps since the last line.
+    auc: of thumbs without pairs, at the last evaluation; see `thumbs`.
   """
 
   config: Config
@@ -65,6 +67,7 @@ class Loop:
   profile: Profile
   health: Health
   window: list[dict[str, float]] = dataclasses.field(default_factory=list)
+  auc: Auc | None = None
 
   def run(self, state: TrainState, owed: bool) -> dict[str, float]:
     """Trains through the steps that are left.
@@ -147,6 +150,7 @@ class Loop:
       policy = learner.policy(state.params, self.ref)
       parted = thumbs(learner, policy, self.data.rows, batch_size=size)
       said = f", AUC of thumbs {parted}" if parted else ""
+      self.auc = parted
     if self.selection is not None and self._is_compared(step):
       policy = learner.policy(state.params, self.ref)
       self.checkpoints.wait()

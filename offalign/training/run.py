@@ -53,6 +53,7 @@ from offalign.training import (
 )
 from offalign.training import health as health_lib
 from offalign.training import split as split_lib
+from offalign.training.auc import Auc
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
 from offalign.training.health import Health
@@ -71,7 +72,11 @@ class Run:
     learner: the learner.
     inputs: the rows, and batches of them.
     sampler: which rows each step has.
+    auc: of thumbs without pairs, at the last evaluation of this process; None
+      where there was none.
   """
+
+  auc: Auc | None = None
 
   def __init__(self, config: Config | None = None, **options: Any):
     """Reads everything and checks it; trains nothing.
@@ -332,6 +337,7 @@ class Run:
     )
     with logs, profile:
       loop.run(state, owed)
+    self.auc = loop.auc
     return config.last_step
 
   def _from_reward_model(self, state: TrainState) -> TrainState:
