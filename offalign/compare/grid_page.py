@@ -41,11 +41,11 @@ def sections(found: Grid) -> list[Section]:
   """What a sweep adds to a page: the grid, the options, what failed."""
   html = pages.template("compare/page.html")
   notes: list[Content] = []
-  if found.unjudged:
-    notes.append(found.unjudged)
   verdict = found.verdict()
   if verdict:
     notes.append(verdict)
+  if found.unjudged:
+    notes.append(found.unjudged)
   notes.append(_cells_are(found))
   out = [Section("Grid", html.noted(_grid(found), notes))]
   shown = [_INTERVAL, _moved(found)]
@@ -170,10 +170,10 @@ def _cells_are(found: Grid) -> str:
   base = ""
   if found.measure == WIN and found.comparison is not None:
     base = f" against {found.comparison.baseline.name}"
-  return (
-    f"In each cell: {found.measure}{base}, and beside it "
-    f"{_moved_name(found)} in nats a completion."
-  )
+  moved = "KL in nats a completion"
+  if not found.sampled:
+    moved = "nats from the reference"
+  return f"In each cell: {found.measure}{base}, and beside it {moved}."
 
 
 def _having(found: Grid) -> list[str]:
@@ -220,7 +220,7 @@ def _cell(found: Grid, slot: Slot | None) -> Cell | Content:
     said = "baseline"
   shade = 0.0
   if value is not None and found.measure in (WIN, *_MEASURES[2:4]):
-    shade = 2 * value - 1
+    shade = value - 0.5  # at most half, so that the aside can be read
   aside = "" if slot.kl is None else f"{_moved_name(found)} {slot.kl:.2f}"
   return Cell(said, aside, shade=shade)
 
