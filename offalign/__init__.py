@@ -30,6 +30,7 @@ if TYPE_CHECKING:
   from offalign import learner as learner
   from offalign import types as types
   from offalign.compare.run import compare_runs
+  from offalign.compare.sweep import compare_sweep
   from offalign.config import Config, DataConfig, SelectConfig
   from offalign.data.reading.table import load as load_data
   from offalign.data.text.tokenizer import Tokenizer
@@ -46,12 +47,14 @@ if TYPE_CHECKING:
   from offalign.models.lora import LoraConfig
   from offalign.policy.policy import Policy
   from offalign.training.run import Run
+  from offalign.training.sweep import run_sweep
   from offalign.types import Batch, Kind, LossOutput, Scores
 else:
   __getattr__, __dir__ = lazy.names(
     __name__,
     {
       "compare.run": ("compare_runs",),
+      "compare.sweep": ("compare_sweep",),
       "config": ("Config", "DataConfig", "SelectConfig"),
       "data.reading.table": ("load_data",),
       "data.text.tokenizer": ("Tokenizer",),
@@ -68,6 +71,7 @@ else:
       "models.lora": ("LoraConfig",),
       "policy.policy": ("Policy",),
       "training.run": ("Run",),
+      "training.sweep": ("run_sweep",),
       "types": ("Batch", "Kind", "LossOutput", "Scores"),
     },
     renamed={"load_data": "load"},
@@ -108,11 +112,13 @@ __all__ = [
   "UserError",
   "ValueConfig",
   "compare_runs",
+  "compare_sweep",
   "data",
   "leaderboard",
   "load_data",
   "losses",
   "models",
+  "run_sweep",
   "testing",
   "win_rates",
 ]

@@ -20,6 +20,7 @@ ENTRIES = {
     "judge",
     "export",
     "plan",
+    "sweep",
     "audit.__main__",
     "leaderboard.__main__",
   )
@@ -31,7 +32,7 @@ LAYERS = [
   "programs",
   "training compare estimation",
   "judges serving",
-  "policy",
+  "policy sweeping",
   "audit planning config reference testing leaderboard",
   "generation learner",
   "models",

@@ -33,11 +33,13 @@ NAMES = [
   "UserError",
   "ValueConfig",
   "compare_runs",
+  "compare_sweep",
   "data",
   "leaderboard",
   "load_data",
   "losses",
   "models",
+  "run_sweep",
   "testing",
   "win_rates",
 ]

@@ -77,7 +77,7 @@ def describe_run(
       "name a run, or two policies and a judge"
     )
   said: list[str] = []
-  before = _before(one, said)
+  before = started_from(one, said)
   asked: tuple[Prompt, ...] = ()
   file = None if prompts is None else os.fspath(prompts)
   try:
@@ -107,8 +107,13 @@ def describe_run(
   return folder / PAGE
 
 
-def _before(one: Contestant, said: list[str]) -> Contestant | None:
-  """The policy that a run started from, where it can be opened."""
+def started_from(one: Contestant, said: list[str]) -> Contestant | None:
+  """The policy that a run started from, where it can be opened.
+
+  Args:
+    one: the run.
+    said: gets a sentence on why it cannot.
+  """
   about = one.policy.about
   parent = _PARENT.fullmatch(str(about.get("start", "")))
   name = about["config"].get("init") or about["config"].get("model")

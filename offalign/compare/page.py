@@ -75,8 +75,16 @@ class Shown(NamedTuple):
   cards: list[Card]
 
 
-def page(found: Comparison) -> str:
-  """Returns the page; it depends on nothing but the comparison."""
+def page(
+  found: Comparison, first: Sequence[Section] = (), title: str = "Comparison"
+) -> str:
+  """Returns the page; it depends on nothing but its arguments.
+
+  Args:
+    found: the comparison.
+    first: sections to be put before all others.
+    title: of the page.
+  """
   html = pages.template("compare/page.html")
   notes = [words.RATE, *([words.SCORE] if found.baseline.score else [])]
   results = html.results(_results(found), notes, plots.forest(found))
@@ -86,7 +94,7 @@ def page(found: Comparison) -> str:
   sections = [
     Section("Results", results),
     Section("Lengths", html.noted(_lengths(found), [words.LENGTHS])),
-    Section("Training", html.noted(_training(found), [words.NATS])),
+    Section("Training", html.noted(training(found.entries), [words.NATS])),
     Section(
       "Completions side by side",
       html.side_by_side(names, _how_many(found, shown), prompts),
@@ -97,7 +105,7 @@ def page(found: Comparison) -> str:
     bullets = pages.template("pages/parts.html").bullets
     notes = [render(sentence) for sentence in found.said]
     sections.insert(3, Section("Notes", bullets(notes)))
-  return pages.page("Comparison", sections, lead=words.lead(found))
+  return pages.page(title, [*first, *sections], lead=words.lead(found))
 
 
 def passage(text: str) -> Passage:
@@ -122,12 +130,12 @@ def _results(found: Comparison) -> Table:
   return Table(heads, rows, label="Results", faint=[0])
 
 
-def _training(found: Comparison) -> Table:
+def training(entries: Sequence[Entry]) -> Table:
+  """The table of what each policy's training took and reached."""
   heads = [Column(words.TRAINING_HEAD[0], header=True)]
   heads += [Column(title, numeric=True) for title in words.TRAINING_HEAD[1:]]
   rows = [
-    [name, *_cells(rest)]
-    for name, *rest in map(words.training_row, found.entries)
+    [name, *_cells(rest)] for name, *rest in map(words.training_row, entries)
   ]
   return Table(heads, rows, label="Training")
 

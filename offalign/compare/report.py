@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from offalign.compare.page import page
@@ -12,13 +13,25 @@ from offalign.compare.written import RECORD, ROWS
 from offalign.errors import render
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.rows import jsonable
+from offalign.pages import Section
 from offalign.statistics.outcomes import encode
 
 PAGE, TEXT = "compare.html", "compare.md"
 
 
-def write(found: Comparison, folder: str | os.PathLike[str]) -> None:
+def write(
+  found: Comparison,
+  folder: str | os.PathLike[str],
+  first: Sequence[Section] = (),
+  title: str = "Comparison",
+) -> None:
   """Writes the files; an earlier comparison's are replaced.
+
+  Args:
+    found: the comparison.
+    folder: where they go.
+    first: sections to be put before all others on the page.
+    title: of the page.
 
   Raises:
     Unwritten: where one cannot be written.
@@ -28,7 +41,7 @@ def write(found: Comparison, folder: str | os.PathLike[str]) -> None:
   write_atomically(folder / ROWS, "".join(f"{line}\n" for line in lines))
   write_json(folder / RECORD, jsonable(as_record(found)))
   write_atomically(folder / TEXT, markdown(found))
-  write_atomically(folder / PAGE, page(found))
+  write_atomically(folder / PAGE, page(found, first, title))
 
 
 def as_record(found: Comparison) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def _entry(
     duel=against,
     scores=scores,
     score=mean_score(np.array(scores)) if scores else None,
-    budget=_budget(one),
+    budget=budget(one),
     metrics=one.metrics,
     nats=one.nats,
     row=None,
@@ -190,7 +190,8 @@ def _scores(against: Duel | None, duels: Sequence[Duel]) -> tuple[float, ...]:
   return tuple(map(float, first.said.scores[side]))
 
 
-def _budget(one: Contestant) -> dict[str, float]:
+def budget(one: Contestant) -> dict[str, float]:
+  """What a policy's training took; {} where it is not known."""
   cost = read_cost(pathlib.Path(one.path))
   if cost is None:
     return {}

@@ -168,13 +168,13 @@ def markdown(found: Comparison) -> str:
     "# Comparison",
     lead(found),
     "## Results",
-    _table(RESULT_HEAD, [result_row(entry) for entry in found.entries]),
+    table(RESULT_HEAD, [result_row(entry) for entry in found.entries]),
     RATE + (f" {SCORE}" if found.baseline.score else ""),
     "## Lengths",
     LENGTHS,
-    _table(LENGTHS_HEAD, [lengths_row(entry) for entry in found.entries]),
+    table(LENGTHS_HEAD, [lengths_row(entry) for entry in found.entries]),
     "## Training",
-    _table(TRAINING_HEAD, [training_row(entry) for entry in found.entries]),
+    table(TRAINING_HEAD, [training_row(entry) for entry in found.entries]),
     NATS,
   ]
   if found.said:
@@ -184,7 +184,8 @@ def markdown(found: Comparison) -> str:
   return printable("\n\n".join(parts)) + "\n"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """A table of Markdown, whose cells make no HTML, link or column."""
   lines = [
     "| " + " | ".join(head) + " |",
     "| :--- |" + " ---: |" * (len(head) - 1),

@@ -22,6 +22,7 @@ PROGRAMS = {
   "rate": "writes a blind page for people's ratings, and says how they agree",
   "compare": "says which of several runs is better, on a page of its own",
   "estimate": "says what a policy is worth, from a log of another's",
+  "sweep": "trains a grid of options and seeds, and says which is best",
   "export": "writes the policy of a run as a Hugging Face model folder",
   "plan": "says what a training step takes on TPUs, before paying for them",
   "audit": "looks at data before anything is trained on it",
@@ -40,6 +41,9 @@ _LOST = {
   ),
   "compare": (
     "completions that were written are kept, and the same command goes on"
+  ),
+  "sweep": (
+    "what is trained and written is kept, and the same command goes on"
   ),
   "export": (
     "no model was written; what there is of it is a folder beside --out whose "

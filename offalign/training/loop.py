@@ -14,6 +14,7 @@ from offalign.errors import UserError, marked
 from offalign.learner import Learner, TrainState
 from offalign.policy.best import Best
 from offalign.policy.checkpoint import Checkpoints
+from offalign.training.auc import Auc
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
 from offalign.training.evaluation import evaluate, thumbs
@@ -52,6 +53,7 @@ class Loop:
     own: has the policy write completions at evaluations, to measure its KL
       divergence from the reference; None = it is not measured.
     window: metrics of the steps since the last line.
+    auc: of thumbs without pairs, at the last evaluation; see `thumbs`.
   """
 
   config: Config
@@ -70,6 +72,7 @@ class Loop:
   health: Health
   own: OwnSamples | None = None
   window: list[dict[str, float]] = dataclasses.field(default_factory=list)
+  auc: Auc | None = None
 
   def run(self, state: TrainState, owed: bool) -> dict[str, float]:
     """Trains through the steps that are left.
@@ -154,6 +157,7 @@ class Loop:
         held |= self._distance(step, policy)
       parted = thumbs(learner, policy, self.data.rows, batch_size=size)
       said = f", AUC of thumbs {parted}" if parted else ""
+      self.auc = parted
     if self.selection is not None and self._is_compared(step):
       policy = learner.policy(state.params, self.ref)
       self.checkpoints.wait()

@@ -54,6 +54,7 @@ from offalign.training import (
 )
 from offalign.training import health as health_lib
 from offalign.training import split as split_lib
+from offalign.training.auc import Auc
 from offalign.training.batches import Batches
 from offalign.training.cost import Cost
 from offalign.training.health import Health
@@ -74,7 +75,11 @@ class Run:
     learner: the learner.
     inputs: the rows, and batches of them.
     sampler: which rows each step has.
+    auc: of thumbs without pairs, at the last evaluation of this process; None
+      where there was none.
   """
+
+  auc: Auc | None = None
 
   def __init__(self, config: Config | None = None, **options: Any):
     """Reads everything and checks it; trains nothing.
@@ -345,6 +350,7 @@ class Run:
     )
     with logs, profile:
       loop.run(state, owed)
+    self.auc = loop.auc
     return config.last_step
 
   def _own_samples(self, ref: Params | None) -> OwnSamples | None:

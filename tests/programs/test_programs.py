@@ -60,8 +60,17 @@ def test_a_wrong_name_is_one_sentence(given, sentence, monkeypatch, capsys):
   assert said.count("\n") == 1
 
 
-# Those that could be started alone before there was one command for all.
-ALONE = ("train", "generate", "judge", "export", "plan", "audit", "leaderboard")
+# Those that can be started alone too, as python -m offalign.NAME.
+ALONE = (
+  "train",
+  "generate",
+  "judge",
+  "export",
+  "plan",
+  "audit",
+  "leaderboard",
+  "sweep",
+)
 
 
 @pytest.mark.parametrize("name", programs.PROGRAMS)
