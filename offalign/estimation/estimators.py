@@ -154,18 +154,20 @@ def estimate(
   drawn = sums.resampled(resamples, rng)
   scale = np.exp(min(top, 700.0))
   mean_weights = scale * drawn.weight / drawn.count
-  said = {
-    "completions": len(evidence.rewards),
-    "prompts": int(kept.sum()),
-    "logged": float(evidence.rewards.mean()),
-    "effective": effective,
-    "largest": largest,
-    "mean_weight": float(scale * weight.mean()),
-    "mean_weight_high": float(np.quantile(mean_weights, 0.975)),
-  }
-  refusal = _refusal(evidence, effective, said["mean_weight_high"])
-  if refusal:
-    return Report(**said, estimates={}, refusal=refusal)
+  high = float(np.quantile(mean_weights, 0.975))
+  report = Report(
+    completions=len(evidence.rewards),
+    prompts=int(kept.sum()),
+    logged=float(evidence.rewards.mean()),
+    effective=effective,
+    largest=largest,
+    mean_weight=float(scale * weight.mean()),
+    mean_weight_high=high,
+    estimates={},
+    refusal=_refusal(evidence, effective, high),
+  )
+  if report.refusal:
+    return report
   whole, logged = sums.total(), drawn.reward / drawn.count
   found = {}
   for name, of in _ESTIMATORS.items():
@@ -179,11 +181,11 @@ def estimate(
       value=value,
       low=float(low),
       high=float(high),
-      gain=value - said["logged"],
+      gain=value - report.logged,
       gain_low=float(gain_low),
       gain_high=float(gain_high),
     )
-  return Report(**said, estimates=found)
+  return dataclasses.replace(report, estimates=found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,14 +69,16 @@ def from_log(
   modelled = direct = None
   if scorer is not None:
     texts = [text for r in records for text in r.completions]
-    modelled = np.asarray(
-      scorer(list(zip(asked, texts, strict=True))), np.float64
-    )
+    written: list[tuple[Prompt, str]] = list(zip(asked, texts, strict=True))
+    modelled = np.asarray(scorer(written), np.float64)
     drawn = policy.generate(
       list(distinct), samples=samples, batch_size=batch_size, verbose=False
     )
-    again = [prompt for prompt in distinct for _ in range(samples)]
-    pairs = list(zip(again, (x.text for x in drawn), strict=True))
+    pairs: list[tuple[Prompt, str]] = [
+      (prompt, drawn[i * samples + j].text)
+      for i, prompt in enumerate(distinct)
+      for j in range(samples)
+    ]
     scores = np.asarray(scorer(pairs), np.float64)
     direct = scores.reshape(len(distinct), samples).mean(axis=1)
     modelled, direct = _calibrated(modelled, rewards, direct)
