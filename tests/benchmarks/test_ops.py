@@ -1,5 +1,7 @@
 """The measurement of the `ops` track on a policy of a few steps."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ def base():
   with pytest.MonkeyPatch.context() as patch:
     for name, value in SIZES.items():
       patch.setattr(ops_sizes, name, value)
+    patch.setattr(ops, "SELECT", types.SimpleNamespace(value=False))
     ops.learner_of.cache_clear()
     yield ops_policy.prepare("decoder")
     ops.learner_of.cache_clear()
