@@ -6,6 +6,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import runs
+import tiny_folders
 from hf_world import config, logits, rows, write_tokenizer
 
 from offalign.errors import UserError
@@ -31,6 +33,14 @@ LLAMA = {
   "tie_word_embeddings": False,
   "torch_dtype": "bfloat16",
 }
+
+
+OWN = [
+  ("decoder(width=16, layers=2, heads=2)", "byte"),
+  ("decoder(width=16, layers=1, heads=4, tied=True)", "bpe"),
+  ("t5(width=16, layers=1, heads=2, head_dim=8)", "bpe"),
+  ("t5(width=16, layers=1, decoder_layers=2, tied=True, scaled=True)", "byte"),
+]
 
 
 def recorded(**about):
@@ -99,6 +109,54 @@ class TestUntrained:
     exported = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
     used = tmp_path / "run" / "tokenizer" / "tokenizer.json"
     assert exported == json.loads(used.read_text())
+
+  @pytest.mark.slow
+  @pytest.mark.parametrize(("model", "tokenizer"), OWN)
+  def test_own_models_go_on_in_transformers(self, tmp_path, model, tokenizer):
+    """The same tokens of a text, the same answer, and the same again here."""
+    transformers = pytest.importorskip(
+      "transformers", reason="parity needs offalign[parity]"
+    )
+    import torch
+
+    log = runs.write_log(tmp_path / "log.jsonl")
+    run = Run(
+      runs.config(
+        log,
+        tmp_path / "run",
+        model=model,
+        tokenizer=tokenizer,
+        tokenizer_vocab=280 if tokenizer == "bpe" else None,
+      )
+    )
+    tiny_folders.keep_untrained(run)
+    policy, out = Policy.load(run.folder), tmp_path / "out"
+    policy.export(out)
+    auto = transformers.AutoModelForCausalLM
+    if model.startswith("t5"):
+      auto = transformers.AutoModelForSeq2SeqLM
+    theirs = auto.from_pretrained(out).eval()
+    theirs_tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    asked = ["is 3 a number?", "é 漢  a?\n"]
+    options = {"temperature": 0, "max_new_tokens": 6, "verbose": False}
+    done = policy.generate(asked, **options)
+    for text, ours in zip(asked, done, strict=True):
+      ids = policy.tokenizer.encode_prompts([text])[0][0].tolist()
+      assert theirs_tokenizer(text).input_ids == ids
+      with torch.no_grad():
+        # Its cache takes a T5's decoder to be as deep as the encoder.
+        found = theirs.generate(
+          torch.tensor([ids]),
+          do_sample=False,
+          max_new_tokens=6,
+          use_cache=False,
+        )[0].tolist()
+      new = found[1:] if model.startswith("t5") else found[len(ids) :]
+      said = theirs_tokenizer.decode(new, skip_special_tokens=True)
+      assert said == ours.text
+      assert len(new) == ours.tokens
+    again = Policy.load(out).generate(asked, **options)
+    assert [x.text for x in again] == [x.text for x in done]
 
   @pytest.mark.parametrize(
     ("model", "said"),

@@ -139,12 +139,30 @@ def test_the_estimate_is_near_the_divergence(log, tmp_path):
 
 @pytest.mark.parametrize(
   "changes",
-  [{"lora": LoraConfig(rank=2)}],
+  [{"lora": LoraConfig(rank=2)}, {"model": runs.T5, "packing": True}],
   ids=str,
 )
 def test_adapters_and_other_models(log, tmp_path, changes):
   found = logged(train(log, tmp_path / "run", steps=2, **changes))
   assert abs(found[2][own_samples.KL]) > 0
+
+
+def test_a_reference_that_is_gone_is_said_once(
+  log, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(own_samples, "_KEPT", -1)
+  parent = train(log, tmp_path / "parent", eval_samples=0, steps=1)
+
+  def gone(self):
+    raise UserError(f"{parent.folder} is gone")
+
+  monkeypatch.setattr(Run, "_read_reference", gone)
+  options = {"model": None, "tokenizer": None, "init": str(parent.folder)}
+  run = train(log, tmp_path / "run", **options, eval_samples=None)
+  assert not logged(run)
+  said = capsys.readouterr().out
+  assert said.count("cannot be read") == 1
+  assert "parent is gone" in said
 
 
 PROMPTS = ((Message("user", "hi"),),)
