@@ -6,9 +6,11 @@ from benchmarks.sentiment.sizes import METHODS, MOST_NATS, RANK, WARMUP
 from benchmarks.sentiment.suite import farthest
 from offalign.judges.win_rates import WinRate
 from offalign.leaderboard import Row
+from offalign.training import health
 
 TITLE = "SmolLM2 learns to please a lexicon"
 NONE = "–"
+_SIDES = ("chosen", "rejected")
 HEAD = (
   "policy",
   "rate",
@@ -74,9 +76,25 @@ def verdicts(found: Results) -> list[str]:
   for each in found.outcomes:
     said.append(
       f"{each.cell.label}: {_compared(each, found.null)}, {each.gain} over the "
-      f"base model, at {each.kl[0]:z.1f} nats."
+      f"base model, at {each.kl[0]:z.1f} nats.{_warned(each)}"
     )
   return said
+
+
+def _warned(each: Outcome) -> str:
+  """How many runs warned that chosen and rejected completions both fell."""
+  moved = [
+    {who: row.metrics.get(f"log_ratio/{who}", 0.0) for who in _SIDES}
+    for row in each.rows
+  ]
+  count = sum(health.both_falling(one) is not None for one in moved)
+  if not count:
+    return ""
+  return (
+    f" {count} of {len(each.rows)} runs warned that logged completions, chosen "
+    f"and rejected alike, had become less likely by more than "
+    f"{health.FALLEN:g} nats: the policy writes something else than either."
+  )
 
 
 def _compared(each: Outcome, null: Gain) -> str:
