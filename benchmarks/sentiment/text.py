@@ -71,7 +71,7 @@ def verdicts(found: Results) -> list[str]:
   one, two = (sum(x.reward for x in each) / len(each) for each in found.bases)
   said = [
     f"The base model against itself: {one:.3f} and {two:.3f} in its two draws, "
-    f"a difference of {found.null}."
+    f"the second {found.null} over the first."
   ]
   for each in found.outcomes:
     said.append(
@@ -184,9 +184,11 @@ def sweep_note(found: Results) -> str:
   ]
   ends = ""
   if at_end:
+    every = len(at_end) == len(found.outcomes)
+    whom = "every policy" if every else "; ".join(at_end)
     ends = (
-      f" The highest rate of the range was chosen for {'; '.join(at_end)}: a "
-      "higher one might do better."
+      f" The highest rate of the range was chosen for {whom}: a higher one "
+      "might do better."
     )
   return (
     f"One run for each rate, judged on {found.sizes.validation} validation "
