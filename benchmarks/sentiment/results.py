@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 
 from benchmarks.sentiment import folder as folders
-from benchmarks.sentiment import gains, scores, suite, training
+from benchmarks.sentiment import gains, suite, training
 from benchmarks.sentiment.folder import BASES, Completion, Folder
 from benchmarks.sentiment.gains import Gain
 from benchmarks.sentiment.sizes import CELLS, Cell, Sizes
@@ -93,7 +93,6 @@ def read(folder: Folder) -> Results:
     UserError: where it is none.
   """
   sizes, command = folder.settings()
-  score = scores.vader if sizes.words else scores.vowels
   bases = [folders.read(folder.completions(name)) for name in BASES]
   rows, sweep = folder.rows(), folder.rows(sweep=True)
   outcomes = []
@@ -114,7 +113,7 @@ def read(folder: Folder) -> Results:
         mine,
         written,
         gains.gain(_scores(written), _scores(bases)),
-        training.wins(written, bases, score),
+        training.wins(written, bases),
         _mean_and_error(ratios),
         max(map(suite.farthest, mine)),
         statistics.mean(_distinct(each) for each in written),
@@ -126,7 +125,7 @@ def read(folder: Folder) -> Results:
     folders.read(folder.log),
     bases,
     gains.gain(_scores(bases[1:]), _scores(bases[:1])),
-    training.wins(bases[1:], bases[:1], score),
+    training.wins(bases[1:], bases[:1]),
     statistics.mean(map(_distinct, bases)),
     outcomes,
     sweep,

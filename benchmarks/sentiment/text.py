@@ -6,9 +6,11 @@ from benchmarks.sentiment.sizes import METHODS, MOST_NATS, RANK, WARMUP
 from benchmarks.sentiment.suite import farthest
 from offalign.judges.win_rates import WinRate
 from offalign.leaderboard import Row
+from offalign.training import health
 
 TITLE = "SmolLM2 learns to please a lexicon"
 NONE = "–"
+_SIDES = ("chosen", "rejected")
 HEAD = (
   "policy",
   "rate",
@@ -69,14 +71,30 @@ def verdicts(found: Results) -> list[str]:
   one, two = (sum(x.reward for x in each) / len(each) for each in found.bases)
   said = [
     f"The base model against itself: {one:.3f} and {two:.3f} in its two draws, "
-    f"a difference of {found.null}."
+    f"the second {found.null} over the first."
   ]
   for each in found.outcomes:
     said.append(
       f"{each.cell.label}: {_compared(each, found.null)}, {each.gain} over the "
-      f"base model, at {each.kl[0]:z.1f} nats."
+      f"base model, at {each.kl[0]:z.1f} nats.{_warned(each)}"
     )
   return said
+
+
+def _warned(each: Outcome) -> str:
+  """How many runs warned that chosen and rejected completions both fell."""
+  moved = [
+    {who: row.metrics.get(f"log_ratio/{who}", 0.0) for who in _SIDES}
+    for row in each.rows
+  ]
+  count = sum(health.both_falling(one) is not None for one in moved)
+  if not count:
+    return ""
+  return (
+    f" {count} of {len(each.rows)} runs warned that logged completions, chosen "
+    f"and rejected alike, had become less likely by more than "
+    f"{health.FALLEN:g} nats: the policy writes something else than either."
+  )
 
 
 def _compared(each: Outcome, null: Gain) -> str:
@@ -166,9 +184,11 @@ def sweep_note(found: Results) -> str:
   ]
   ends = ""
   if at_end:
+    every = len(at_end) == len(found.outcomes)
+    whom = "every policy" if every else "; ".join(at_end)
     ends = (
-      f" The highest rate of the range was chosen for {'; '.join(at_end)}: a "
-      "higher one might do better."
+      f" The highest rate of the range was chosen for {whom}: a higher one "
+      "might do better."
     )
   return (
     f"One run for each rate, judged on {found.sizes.validation} validation "

@@ -1,13 +1,26 @@
 """The sentiment suite: openings, gains, the choice of rates, words."""
 
 import dataclasses
+import pathlib
+import re
 
 import numpy as np
 import pytest
 from absl import flags
 
 from benchmarks import run
-from benchmarks.sentiment import cli, gains, openings, scores, sizes, suite
+from benchmarks.sentiment import (
+  cli,
+  folder,
+  gains,
+  openings,
+  results,
+  samples,
+  scores,
+  sizes,
+  suite,
+  training,
+)
 from offalign import leaderboard
 from offalign.errors import UserError
 
@@ -114,6 +127,50 @@ def test_the_best_rate_is_chosen_among_those_that_stay_near():
   assert suite.chosen(rows[2:], CELL) is None
   other = dataclasses.replace(CELL, weights=sizes.FULL)
   assert suite.chosen(rows, other) is None
+
+
+def completions(*rewards):
+  return [
+    folder.Completion(f"{i}", "text", reward, True, 1)
+    for i, reward in enumerate(rewards)
+  ]
+
+
+def test_a_win_rate_is_of_all_runs_against_all_draws():
+  runs = [completions(1.0, 0.0), completions(0.5, 0.0)]
+  draws = [completions(0.5, 0.0), completions(0.0, 1.0)]
+  found = training.wins(runs, draws)
+  # Of the first opening 1, 1, 1/2, 1; of the second 1/2, 0, 1/2, 0.
+  assert found.rate == pytest.approx((3.5 / 4 + 1 / 4) / 2)
+  assert (found.prompts, found.comparisons, found.ties) == (2, 8, 3 / 8)
+
+
+def test_the_pages_say_what_the_committed_rows_say():
+  root = pathlib.Path(__file__).parents[2]
+  found = results.read(
+    folder.Folder(root / "benchmarks" / "results" / "sentiment")
+  )
+  assert found.missing == []
+  page = (root / "docs" / "benchmark.md").read_text(encoding="utf-8")
+  for each in found.outcomes:
+    assert each.gain.verdict == "better"
+    assert each.farthest < sizes.MOST_NATS
+    assert each.reload < 1e-4
+    assert {row.seed for row in each.rows} == {0, 1, 2}
+    numbers = f"{each.mean:.3f} | {each.gain.mean:+.3f} ["
+    numbers = numbers.replace("0.", ".")
+    (line,) = re.findall(rf"^\| {each.cell.label} \|.*$", page, re.MULTILINE)
+    assert numbers in line
+    rest = f"{each.win.rate:.3f}".removeprefix("0")
+    assert line.endswith(f"{rest} | {each.kl[0]:.1f} | {each.farthest:.1f} |")
+  readme = (root / "README.md").read_text(encoding="utf-8")
+  (dpo,) = (x for x in found.outcomes if x.cell.label == "DPO, LoRA")
+  after = {x.prompt: x for x in dpo.written[0]}
+  for shown in samples.choose(found, 4):
+    (line,) = re.findall(rf"^\| {shown.opening} \|.*$", readme, re.MULTILINE)
+    line = line.replace("\\", "")
+    for each in (shown.before, after[shown.opening]):
+      assert f"{samples.line(each)} ({each.reward:+.2f})" in line
 
 
 def test_weights_that_are_not_there_are_a_sentence(tmp_path, capsys):
