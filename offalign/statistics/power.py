@@ -48,8 +48,13 @@ def prompts_needed(
 
 def sentence(prompts: int, ties: float) -> str:
   """What so many prompts, with so many ties, can show; for a report."""
-  d = detectable(prompts, ties)
   noun = "prompt" if prompts == 1 else "prompts"
+  if ties == 1:
+    return (
+      f"All of {prompts:,} {noun} are ties, which tell nothing apart, however "
+      "many there are."
+    )
+  d = detectable(prompts, ties)
   if d >= 0.5:
     return f"{prompts:,} {noun} resolve no win rate from .5 at 80% power."
   return (

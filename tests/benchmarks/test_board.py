@@ -12,6 +12,7 @@ from absl import flags
 
 from benchmarks import commands, methods, ops, ops_log, ops_sizes, run
 from benchmarks.verdicts import verdicts
+from benchmarks.worlds.setting import WORLDS
 from offalign import leaderboard, losses
 from offalign.errors import UserError
 from offalign.losses import registry
@@ -217,6 +218,7 @@ def feedback():
     ref_logps=-rng.random((3, 4)).astype("f4"),
     rewards=rewards,
     seed=0,
+    world=WORLDS["ops"],
   )
 
 

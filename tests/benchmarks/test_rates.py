@@ -6,7 +6,7 @@ from benchmarks import rates
 
 
 def test_the_judge_of_texts_is_the_gold_reward_of_tokens():
-  rng = world.generator("eval", 0)
+  rng = world.generator("labels", 0)
   prompts = world.prompts(200, rng)
   tokens, mask = world.demonstrations(prompts, rng)
   right = world.gold_reward(prompts, tokens, mask)

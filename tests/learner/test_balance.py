@@ -233,7 +233,7 @@ def test_the_weight_is_the_checkpoints_unless_given():
   ("given", "loss", "error"),
   [
     (-1.0, "dpo", "router_aux_loss_coef must be 0 or more, not -1.0"),
-    (float("nan"), "dpo", "must be 0 or more, not nan"),
+    (float("nan"), "dpo", "router_aux_loss_coef must be finite"),
     (0.1, "bradley_terry", "a reward model, whose experts are not balanced"),
   ],
 )

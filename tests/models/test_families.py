@@ -1,5 +1,7 @@
 """What every family keeps, whatever its switches."""
 
+import dataclasses
+
 import jax
 import pytest
 
@@ -44,6 +46,10 @@ EXPERTS = DecoderConfig(
   gated=True,
   experts=Mixture(count=5, chosen=2, width=6, balance=0.1),
 )
+ALL_EXPERTS = dataclasses.replace(
+  EXPERTS, experts=dataclasses.replace(EXPERTS.experts, chosen=5)
+)
+"""Of whose choice no rounding changes anything."""
 SPECS = (
   "decoder(width=16, heads=2)",
   "decoder(width=16, heads=2, positions=learned, max_positions=20, "
@@ -85,7 +91,10 @@ def case(request):
 
 
 @pytest.mark.parametrize("contract", MODEL_CONTRACTS)
-def test_a_model_keeps_its_contracts(case, contract):
+def test_a_model_keeps_its_contracts(case, contract, request):
+  if contract == "precision" and "experts" in request.node.name:
+    # A token near the border of two experts may go to the other one.
+    case = Case(build(ALL_EXPERTS))
   MODEL_CONTRACTS[contract](case)
 
 

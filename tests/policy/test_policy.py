@@ -58,8 +58,9 @@ def test_weights_are_read_once_and_when_needed(run, monkeypatch, tmp_path):
     start, "restore", lambda *args: calls.append(args) or restore(*args)
   )
   policy = Policy.load(run.folder)
-  with pytest.raises(UserError, match="none of Hugging Face's"):
-    policy.export(tmp_path / "out")
+  (tmp_path / "there").write_text("mine")
+  with pytest.raises(UserError, match="is there already"):
+    policy.export(tmp_path)
   assert not calls
   policy.generate(["is 1 a number?"], max_new_tokens=2)
   policy.generate(["is 2 a number?"], max_new_tokens=2)

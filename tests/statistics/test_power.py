@@ -46,3 +46,4 @@ def test_the_sentence_says_both_numbers():
   assert "0.075 or more away from .5 is seen with 80% power" in said
   assert "takes 1,392 prompts" in said
   assert "no win rate" in sentence(2, 0.0)
+  assert "All of 8 prompts are ties" in sentence(8, 1.0)

@@ -22,7 +22,7 @@ def start(*args):
 
 @pytest.mark.slow
 def test_a_stopped_suite_goes_on_to_the_same_rows(small, tmp_path, monkeypatch):
-  given = ("--suite=ops", "--tune=2", "--seeds=2", "--methods=dpo,dro_v")
+  given = ("--suite=ops", "--tune=2", "--seeds=2", "--methods=dpo,dro_v, one V")
   whole, cut = tmp_path / "whole", tmp_path / "cut"
   assert start(*given, f"--out={whole}") == 0
   made = suite._draw

@@ -240,7 +240,9 @@ def test_an_infinite_curve_and_metric_do_not_stop_the_report(row, tmp_path):
   assert "kl is not finite" in (tmp_path / "report.md").read_text()
 
 
-def test_the_console_table_fits_and_says_what_it_leaves_out(rows, tmp_path):
+def test_the_console_table_fits_and_leaves_nothing_out_needlessly(
+  rows, tmp_path
+):
   text = render_text(load(fill(tmp_path, rows)))
   assert max(map(len, text.splitlines())) <= WIDTH
   for label, win, *_ in METHODS:
@@ -248,7 +250,8 @@ def test_the_console_table_fits_and_says_what_it_leaves_out(rows, tmp_path):
       line for line in text.splitlines() if f"{win + 0.002:.3f}±0.002" in line
     ]
     assert label[:10] in line
-  assert "(no room here, see report.md: wall s)" in text
+  assert "wall" in text
+  assert "no room here" not in text
   assert "Failed: dro_v(tau=0.1), seed 7: not finite at step 12" in text
   assert "Not ranked (other budget): dpo: win vs SFT 0.500" in text
   assert "DRO-V beats KTO." in text

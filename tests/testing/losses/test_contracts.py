@@ -27,7 +27,8 @@ def test_every_loss_has_a_gradient_of_its_own():
     "behaviour_logps": ref_logps + 0.1,
     "prefix_logps": 0.6 * ref_logps,
     "ref_prefix_logps": 0.5 * ref_logps,
-    "log_collisions": 0.3 * ref_logps,
+    # On both sides of what the policy draws.
+    "log_collisions": np.linspace(0.3, 2.5, 12).reshape(6, 2) * ref_logps,
     "lengths": lengths,
     "rewards": rng.normal(size=(6, 2)),
     "margins": np.linspace(-1.0, 2.0, 6),
