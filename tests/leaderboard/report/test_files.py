@@ -240,9 +240,7 @@ def test_an_infinite_curve_and_metric_do_not_stop_the_report(row, tmp_path):
   assert "kl is not finite" in (tmp_path / "report.md").read_text()
 
 
-def test_the_console_table_fits_and_leaves_nothing_out_needlessly(
-  rows, tmp_path
-):
+def test_the_console_table_fits_and_leaves_out_what_it_must(rows, tmp_path):
   text = render_text(load(fill(tmp_path, rows)))
   assert max(map(len, text.splitlines())) <= WIDTH
   for label, win, *_ in METHODS:
