@@ -320,15 +320,32 @@ def _means(
   return epochs, [float(np.mean(cells[epoch])) for epoch in epochs]
 
 
-def main() -> None:
-  """Runs every cell, and writes the rows and the figure."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--out", default="results/one_completion")
+def save(
+  about: str | None, name: str, made: Iterator[dict[str, Any]]
+) -> tuple[pathlib.Path, list[dict[str, Any]]]:
+  """Makes the rows and writes them to the folder that --out names.
+
+  Args:
+    about: of the program.
+    name: of the folder, within results/, where none is named.
+    made: the rows.
+
+  Returns:
+    The folder, and the rows.
+  """
+  parser = argparse.ArgumentParser(description=about)
+  parser.add_argument("--out", default=f"results/{name}")
   out = pathlib.Path(parser.parse_args().out)
   out.mkdir(parents=True, exist_ok=True)
-  found = list(rows())
+  found = list(made)
   text = "".join(json.dumps(row) + "\n" for row in found)
   write_atomically(out / "rows.jsonl", text)
+  return out, found
+
+
+def main() -> None:
+  """Runs every cell, and writes the rows and the figure."""
+  out, found = save(__doc__, "one_completion", rows())
   draw(found, out / "one_completion.png")
   print(f"{len(found)} rows: {out / 'rows.jsonl'}")
 

@@ -13,7 +13,8 @@ import dataclasses
 
 import numpy as np
 
-from offalign.errors import UserError, suggest
+from benchmarks.worlds import streams
+from offalign.errors import UserError
 
 PAD, SEP, EOS, COPY, REV, SORT, PRE, UM, DONE = range(9)
 FIRST_LETTER, LETTERS = 9, 16
@@ -22,11 +23,6 @@ OPS = (COPY, REV, SORT)
 MIN_LENGTH, MAX_LENGTH = 2, 5
 PROMPT_WIDTH = MAX_LENGTH + 2
 COMPLETION_WIDTH = 11
-
-STREAMS = ("sft", "train", "validation", "test", "labels", "noise")
-"""What random numbers are drawn for; each has a stream of its own."""
-_PARTS = {"sft": 45, "train": 30, "validation": 10, "test": 15}
-"""Hundredths of all prompts that a stream may draw: no two share one."""
 
 DEMONSTRATORS = ("chatty", "lazy", "careful")
 _SHARE = (0.5, 0.3, 0.2)
@@ -45,18 +41,13 @@ def generator(stream: str, seed: int) -> np.random.Generator:
   """The generator of one stream of one seed, independent of all others.
 
   Args:
-    stream: one of `STREAMS`.
+    stream: one of `streams.STREAMS`.
     seed: >= 0.
 
   Raises:
     UserError: for a stream that does not exist.
   """
-  if stream not in STREAMS:
-    raise UserError(
-      f"no random stream {stream!r}{suggest(stream, STREAMS)} "
-      f"(streams: {', '.join(STREAMS)})"
-    )
-  return np.random.default_rng([STREAMS.index(stream), seed])
+  return np.random.default_rng([streams.number(stream), seed])
 
 
 def prompts(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -67,47 +58,6 @@ def prompts(n: int, rng: np.random.Generator) -> np.ndarray:
   letters[np.arange(MAX_LENGTH) >= length[:, None]] = PAD
   sep = np.full((n, 1), SEP)
   return np.concatenate([op[:, None], letters, sep], axis=1).astype(np.int32)
-
-
-def prompts_of(stream: str, n: int, rng: np.random.Generator) -> np.ndarray:
-  """Draws n of the prompts that are a stream's own; int32 [n, 7].
-
-  Every prompt belongs to one of the streams "sft", "train", "validation" and
-  "test", by a hash of it, so that no policy is judged on a prompt that it, or
-  its reference, was trained on.
-
-  Args:
-    stream: which of them.
-    n: how many, with repeats as chance has it.
-    rng: where the randomness comes from.
-
-  Raises:
-    UserError: for a stream without prompts.
-  """
-  if stream not in _PARTS:
-    raise UserError(
-      f"no prompts belong to {stream!r}{suggest(stream, _PARTS)} "
-      f"(streams: {', '.join(_PARTS)})"
-    )
-  found = np.empty((0, PROMPT_WIDTH), np.int32)
-  while len(found) < n:
-    drawn = prompts(max(2 * n, 64), rng)
-    found = np.concatenate([found, drawn[stream_of(drawn) == stream]])
-  return found[:n]
-
-
-def stream_of(prompts: np.ndarray) -> np.ndarray:
-  """The stream that each prompt belongs to: [n, 7] -> [n] of names."""
-  key = np.zeros(len(prompts), np.uint64)
-  for column in prompts.T.astype(np.uint64):
-    key = key * np.uint64(32) + column
-  # The finaliser of splitmix64: each bit of the prompt moves half of them.
-  for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-    key = (key ^ (key >> np.uint64(shift))) * np.uint64(factor)
-  hundredth = ((key ^ (key >> np.uint64(31))) % np.uint64(100)).astype(int)
-  ends = np.cumsum(list(_PARTS.values()))
-  names = np.array(list(_PARTS))
-  return names[np.searchsorted(ends, hundredth, side="right")]
 
 
 def targets(prompts: np.ndarray) -> np.ndarray:

@@ -7,10 +7,7 @@ and `dro_v` does too. `exact` is the loss without that factor. Both train a
 small network on the same log, with each optimiser; `DIR` gets rows.jsonl.
 """
 
-import argparse
 import dataclasses
-import json
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,7 +19,6 @@ from benchmarks import one_completion
 from benchmarks.bandit_world import log_softmax
 from offalign import losses
 from offalign.distributed import sharding
-from offalign.files import write_atomically
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.optim import OptimizerConfig
 from offalign.learner.value import ValueConfig
@@ -192,13 +188,7 @@ def rows(
 
 def main() -> None:
   """Runs every cell, writes the rows and prints their means."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--out", default="results/rescaling")
-  out = pathlib.Path(parser.parse_args().out)
-  out.mkdir(parents=True, exist_ok=True)
-  found = list(rows())
-  text = "".join(json.dumps(row) + "\n" for row in found)
-  write_atomically(out / "rows.jsonl", text)
+  _, found = one_completion.save(__doc__, "rescaling", rows())
   for setup in SETUPS:
     for tau in TAUS:
       cell = [r for r in found if (r["setup"], r["tau"]) == (setup.name, tau)]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from offalign.errors import UserError, suggest
+from benchmarks.worlds import streams
+from offalign.errors import UserError
 from offalign.leaderboard import Sample
 
 PAD, SEP, EOS = range(3)
@@ -20,13 +21,6 @@ PAD, SEP, EOS = range(3)
 _SHOWN = 6
 DIGITS = 9
 """Rewards are rounded to this many, so that equal rewards are equal floats."""
-
-
-PARTS = {"sft": 45, "train": 30, "validation": 10, "test": 15}
-"""Hundredths of all prompts that a stream may draw: no two share one."""
-
-STREAMS = (*PARTS, "labels", "noise")
-"""What random numbers are drawn for; each has a stream of its own."""
 
 
 class World(abc.ABC):
@@ -88,38 +82,21 @@ class World(abc.ABC):
     """The generator of one stream of one seed, independent of all others.
 
     Args:
-      stream: one of `STREAMS`.
+      stream: one of `streams.STREAMS`.
       seed: >= 0.
 
     Raises:
       UserError: for a stream that does not exist.
     """
-    if stream not in STREAMS:
-      raise UserError(
-        f"no random stream {stream!r}{suggest(stream, STREAMS)} "
-        f"(streams: {', '.join(STREAMS)})"
-      )
+    streams.number(stream)
     name = f"{self.name}/{stream}".encode()
     return np.random.default_rng([zlib.crc32(name), seed])
 
   def prompts_of(
     self, stream: str, n: int, rng: np.random.Generator
   ) -> np.ndarray:
-    """Draws n of the prompts that are a stream's own.
-
-    Every prompt belongs to one of the streams of `PARTS`, by a hash of it, so
-    that no policy is judged on a prompt that it, or its reference, saw.
-
-    Args:
-      stream: one of `PARTS`.
-      n: how many, with repeats as chance has it.
-      rng: where the randomness comes from.
-    """
-    found = np.empty((0, self.prompt_width), np.int32)
-    while len(found) < n:
-      drawn = self.prompts(max(2 * n, 64), rng)
-      found = np.concatenate([found, drawn[stream_of(drawn) == stream]])
-    return found[:n]
+    """Draws n of the prompts that are a stream's own; `streams.prompts_of`."""
+    return streams.prompts_of(self.prompts, stream, n, rng)
 
   def text(self, tokens: Sequence[int]) -> str:
     """Tokens as words, PADs left out."""
@@ -148,20 +125,6 @@ class World(abc.ABC):
       )
       for i in range(min(_SHOWN, len(prompts)))
     ]
-
-
-def stream_of(prompts: np.ndarray) -> np.ndarray:
-  """The stream that each prompt belongs to: [n, width] -> [n] of names."""
-  key = np.zeros(len(prompts), np.uint64)
-  for column in prompts.T.astype(np.uint64):
-    key = key * np.uint64(32) + column
-    # The finaliser of splitmix64: each bit of the prompt moves half of them.
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-      key = (key ^ (key >> np.uint64(shift))) * np.uint64(factor)
-    key = key ^ (key >> np.uint64(31))
-  hundredth = (key % np.uint64(100)).astype(int)
-  ends = np.cumsum(list(PARTS.values()))
-  return np.array(list(PARTS))[np.searchsorted(ends, hundredth, side="right")]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,12 +45,6 @@ class Ops(World):
     """See `ops_world.generator`."""
     return ops_world.generator(stream, seed)
 
-  def prompts_of(
-    self, stream: str, n: int, rng: np.random.Generator
-  ) -> np.ndarray:
-    """See `ops_world.prompts_of`."""
-    return ops_world.prompts_of(stream, n, rng)
-
   def samples(
     self,
     prompts: np.ndarray,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from offalign.losses.registry import register
-from offalign.types import Kind, LossOutput, Scores
+from offalign.types import Array, Kind, LossOutput, Scores
 
 
 @register(
@@ -55,6 +55,20 @@ def dro_v(scores: Scores, *, tau: float = 1.0) -> LossOutput:
     `values/residual` (delta).
   """
   delta = scores.rewards - scores.values - tau * scores.log_ratios
+  return regressed(scores, delta)
+
+
+def regressed(scores: Scores, delta: Array) -> LossOutput:
+  """1/2 delta^2, whose gradient is -delta to logps and to values alike.
+
+  Args:
+    scores: needs `values`.
+    delta: [B, K], the residual; its own gradient is not taken.
+
+  Returns:
+    [B] losses (means over K), and the metrics `values/mean` (V) and
+    `values/residual` (delta).
+  """
   delta = jax.lax.stop_gradient(delta)
   # Linear in what is learned: d/d logps = d/d values = -delta.
   linear = -delta * (scores.logps + scores.values)

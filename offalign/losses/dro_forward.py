@@ -1,9 +1,7 @@
 """DRO under the forward KL: our derivation, beside `dro_v`'s."""
 
-import jax
-import jax.numpy as jnp
-
 from offalign.losses import stable
+from offalign.losses.dro import regressed
 from offalign.losses.registry import register
 from offalign.types import Kind, LossOutput, Scores
 
@@ -57,15 +55,4 @@ def dro_forward(scores: Scores, *, beta: float = 1.0) -> LossOutput:
   """
   pull = -stable.expm1(-scores.log_ratios, power=2.0)
   delta = scores.rewards - scores.values - beta * pull
-  delta = jax.lax.stop_gradient(delta)
-  linear = -delta * (scores.logps + scores.values)
-  # The difference is an exact zero, so nothing is rounded away from delta.
-  loss = 0.5 * jnp.square(delta) + (linear - jax.lax.stop_gradient(linear))
-  values = jax.lax.stop_gradient(scores.values)
-  return LossOutput(
-    values=loss.mean(axis=1),
-    metrics={
-      "values/mean": jnp.broadcast_to(values, delta.shape),
-      "values/residual": delta,
-    },
-  )
+  return regressed(scores, delta)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from benchmarks import ops_world as world
 from benchmarks.ops_world import COPY, DONE, EOS, PAD, PRE, REV, SEP, SORT, UM
+from benchmarks.worlds import streams
 from offalign.errors import UserError
 
 A, B, C, D, E, F = range(9, 15)
@@ -270,7 +271,9 @@ def test_offset():
 
 def test_no_prompt_is_of_two_streams():
   drawn = {
-    stream: world.prompts_of(stream, n, world.generator(stream, 0))
+    stream: streams.prompts_of(
+      world.prompts, stream, n, world.generator(stream, 0)
+    )
     for stream, n in (
       ("sft", 20_000),
       ("train", 6_000),
@@ -279,19 +282,21 @@ def test_no_prompt_is_of_two_streams():
     )
   }
   for stream, prompts in drawn.items():
-    assert set(world.stream_of(prompts)) == {stream}
+    assert set(streams.stream_of(prompts)) == {stream}
   seen = {stream: set(map(tuple, x.tolist())) for stream, x in drawn.items()}
   for a, b in itertools.combinations(seen, 2):
     assert not seen[a] & seen[b], (a, b)
   # Of other seeds too, and whatever the operation and length.
-  later = world.prompts_of("train", 2048, world.generator("train", 3))
+  later = streams.prompts_of(
+    world.prompts, "train", 2048, world.generator("train", 3)
+  )
   assert not seen["test"] & set(map(tuple, later.tolist()))
   assert {len(x) for x in drawn.values()} == {20_000, 6_000, 500, 1000}
 
 
 def test_a_stream_has_its_share_of_every_kind_of_prompt():
   x = world.prompts(60_000, world.generator("sft", 0))
-  of = world.stream_of(x)
+  of = streams.stream_of(x)
   length = (x[:, 1:-1] != world.PAD).sum(axis=1)
   for op in world.OPS:
     for n in (2, 3, 4, 5):
@@ -299,7 +304,7 @@ def test_a_stream_has_its_share_of_every_kind_of_prompt():
       assert 0.1 < np.mean(here == "test") < 0.2
       assert 0.39 < np.mean(here == "sft") < 0.51
   with pytest.raises(UserError, match="no prompts belong to 'labels'"):
-    world.prompts_of("labels", 1, world.generator("labels", 0))
+    streams.prompts_of(world.prompts, "labels", 1, world.generator("labels", 0))
 
 
 def test_randomness_is_the_seed_and_the_stream():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.worlds import base, edits, sums
+from benchmarks.worlds import edits, streams, sums
 from benchmarks.worlds.base import EOS, PAD, SEP, distance
 from benchmarks.worlds.edits import Edits
 from benchmarks.worlds.sums import Sums
@@ -111,13 +111,13 @@ def test_no_prompt_is_of_two_streams_and_each_has_its_share(world):
         stream, 400, world.generator(stream, 0)
       ).tolist()
     }
-    for stream in base.PARTS
+    for stream in streams.PARTS
   }
   for one in seen:
     for other in seen:
       assert one == other or not seen[one] & seen[other]
-  drawn = base.stream_of(world.prompts(4000, world.generator("sft", 1)))
-  for stream, part in base.PARTS.items():
+  drawn = streams.stream_of(world.prompts(4000, world.generator("sft", 1)))
+  for stream, part in streams.PARTS.items():
     share = (drawn == stream).mean()
     assert abs(share - part / 100) < 0.06, stream
 
