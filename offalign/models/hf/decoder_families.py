@@ -3,6 +3,8 @@
 A row of `KINDS` holds what a family fixes; `decoder_fields` reads what a
 checkpoint chooses in its config.json. Both become fields of a
 `DecoderConfig`.
+
+Above 300 lines, since the families are rows of one table, read side by side.
 """
 
 import dataclasses
