@@ -91,6 +91,8 @@ class Board:
     commands: label -> the command that makes its rows; one that is absent
       is made by the suite with the row's seed.
     more: further flags of that command.
+    shared: whether methods that differ in numbers alone share one compiled
+      step; see `ops.stepper`.
   """
 
   scenario: str
@@ -99,6 +101,7 @@ class Board:
   how: Mapping[str, str] = dataclasses.field(default_factory=dict)
   commands: Mapping[str, str] = dataclasses.field(default_factory=dict)
   more: Sequence[str] = ()
+  shared: bool = False
 
   def of(self, method: str, seed: int) -> str:
     """The command that makes a row again."""
@@ -205,7 +208,7 @@ def run_methods(
       cell = {**common, "command": board.of(label, seed)}
       if label in board.how:
         cell["selection"] = board.how[label]
-      _ops_cell(recorder, cell, method, base, feedback, golds)
+      _ops_cell(recorder, cell, method, base, feedback, golds, board.shared)
 
 
 def _ops_cell(
@@ -215,13 +218,14 @@ def _ops_cell(
   base: ops_policy.Base,
   feedback: ops_log.Feedback,
   golds: dict[int, dict],
+  shared: bool,
 ) -> None:
   """Trains, measures and records one method on one seed."""
   seed, others = feedback.seed, golds[feedback.seed]
   fields: dict = {"data_view": "", "metrics": {}}
   errors: list[str] = []
   with Stopwatch() as watch, quiet_failure(errors):
-    trained = ops.train(method, base, feedback)
+    trained = ops.train(method, base, feedback, shared)
     stream = f"{method.name}, seed {seed}"
     measured = ops.measure(base, trained.params, stream)
     measured.metrics["ties_dropped"] = trained.ties

@@ -7,6 +7,7 @@ method then learns: the same completions, the same budget, the same learner.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,11 +99,82 @@ def learner_of(method: Method, model: Model) -> Learner:
   return Learner(method.loss, model, config, mesh())
 
 
-def train(method: Method, base: Base, feedback: Feedback) -> Trained:
+class Shared:
+  """A step compiled over the numbers and rates of methods of one shape.
+
+  Attributes:
+    fits: whether the loss takes traced numbers; known after the first step.
+  """
+
+  def __init__(self, method: Method, model: Model) -> None:
+    """Compiles nothing yet."""
+    rate = 1.0 if "values" in losses.get(method.loss).needs else None
+    at_one = dataclasses.replace(
+      method, learning_rate=1.0, value_learning_rate=rate
+    )
+    learner = learner_of(at_one, model)
+    self.fits = True
+    self._step = jax.jit(
+      lambda numbers, rates, *rest: learner.varied(numbers, rates).step(*rest),
+      donate_argnums=2,
+    )
+
+  def step(self, method: Method, model: Model, *rest: Any) -> Any:
+    """One update of a method; its own step where the loss does not fit."""
+    if self.fits:
+      try:
+        return self._step(*_numbers(method), *rest)
+      except jax.errors.ConcretizationTypeError:
+        self.fits = False
+    return learner_of(method, model).train_step(*rest)
+
+
+_shared: dict[tuple[Any, ...], Shared] = {}
+"""Steps by what they are compiled for; emptied by `forget`."""
+
+
+def stepper(method: Method, model: Model, shared: bool) -> Any:
+  """(state, batch, reference) -> (state, metrics), compiled.
+
+  Args:
+    method: loss and rates.
+    model: of the policy.
+    shared: whether methods that differ in numbers alone share one step; it
+      rounds otherwise than a step with its numbers compiled in, by about 1e-7.
+  """
+  if not shared:
+    return learner_of(method, model).train_step
+  loss = losses.get(method.loss)
+  fixed = [item for item in loss.items if item[0] not in loss.numbers]
+  shape = (loss.name, *fixed, loss.needs, method.value, model)
+  if shape not in _shared:
+    _shared[shape] = Shared(method, model)
+  return functools.partial(_shared[shape].step, method, model)
+
+
+def forget() -> None:
+  """Lets compiled steps go, which would fill the memory."""
+  learner_of.cache_clear()
+  _shared.clear()
+
+
+def _numbers(method: Method) -> tuple[dict[str, float], dict[str, float]]:
+  """A method's options and rates that a shared step takes."""
+  loss, own = losses.get(method.loss), method.value_learning_rate
+  rates = {"policy": method.learning_rate}
+  if "values" in loss.needs:
+    rates["value"] = method.learning_rate if own is None else own
+  return loss.numbers, rates
+
+
+def train(
+  method: Method, base: Base, feedback: Feedback, shared: bool = False
+) -> Trained:
   """Trains one method on one log: 300 steps of 32 completions.
 
   With --select, the best of the curve's checkpoints is returned, of equals
-  the first; the SFT policy, which is step 0, is none of them.
+  the first; the SFT policy, which is step 0, is none of them. `shared` is
+  that of `stepper`.
   """
   loss = losses.get(method.loss)
   learner = learner_of(method, base.model)
@@ -114,13 +186,12 @@ def train(method: Method, base: Base, feedback: Feedback) -> Trained:
   learner.check_batch(take(rows, sampler, 0))
   reference = base.params if learner.needs_reference_weights else None
   state = learner.init(base.params)
+  step_of = stepper(method, base.model, shared)
   curve, best, selected = [[0, 0.5]], -1.0, None
   lengths = rows.completion_mask.reshape(len(rows.prompts), -1).sum(axis=1)
   tokens, z0 = 0, []
   for step in range(sizes.STEPS):
-    state, metrics = learner.train_step(
-      state, take(rows, sampler, step), reference
-    )
+    state, metrics = step_of(state, take(rows, sampler, step), reference)
     tokens += int(lengths[sampler.indices(step)].sum())
     if "kl" in loss.needs:
       z0.append(metrics["means"]["kl"])

@@ -130,7 +130,9 @@ def run(
       base,
       [method for family in families for method in family.methods()],
       range(seeds),
-      cells.Board(f"{setting.scenario}, {STRENGTHS}", name, commands=made),
+      cells.Board(
+        f"{setting.scenario}, {STRENGTHS}", name, commands=made, shared=True
+      ),
     )
   recorder.notes.append(
     "The lines of this board are one method at several strengths, at one "

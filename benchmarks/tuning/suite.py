@@ -77,9 +77,10 @@ def run(
           commands={
             x.name: _command(x, name, count, seeds, setting) for x in lines
           },
+          shared=True,
         ),
       )
-      ops.learner_of.cache_clear()
+      ops.forget()
   recorder.notes += report.notes(count, lines, records)
   report.write(folder, lines, list(records.found.values()))
 
@@ -102,8 +103,7 @@ def _tune(
       recorder.doing(f"{name}: {line.name}, draw {number + 1} of {count}")
       records.add(_draw(base, feedback, method, name, number))
       recorder.passed()
-    # A compiled step for each draw would fill the memory.
-    ops.learner_of.cache_clear()
+    ops.forget()
 
 
 def _draw(
@@ -117,7 +117,7 @@ def _draw(
   win, kl = math.nan, math.nan
   errors: list[str] = []
   with Stopwatch() as watch, quiet_failure(errors):
-    trained = ops.train(method, base, feedback)
+    trained = ops.train(method, base, feedback, shared=True)
     stream = f"{method.name}, draw {number}"
     win, kl = ops.validate(base, trained.params, stream)
   return Draw(

@@ -5,9 +5,11 @@ loss or batch that it cannot serve before anything is computed, and never
 looks at the loss's name.
 """
 
+import copy
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -190,6 +192,37 @@ class Learner:
     """
     fresh = jax.jit(self.fresh, out_shardings=self.shardings(policy))
     return fresh(policy, seed)
+
+  def varied(
+    self, numbers: Mapping[str, Array], rates: Mapping[str, Array]
+  ) -> "Learner":
+    """This learner at other numbers, for use inside jit.
+
+    A step compiled over it serves every tau and every learning rate, where
+    compiling takes longer than training.
+
+    Args:
+      numbers: option of the loss -> scalar; see `Loss.of_numbers`.
+      rates: "policy" and "value" -> scalar that each update is multiplied by,
+        so of a learner whose rates are 1 the learning rates themselves.
+    """
+
+    def scaled(
+      tx: optax.GradientTransformation, rate: Array
+    ) -> optax.GradientTransformation:
+      def update(updates: Params, state: Any, params: Any = None) -> Any:
+        updates, state = tx.update(updates, state, params)
+        return optax.tree.scale(rate, updates), state
+
+      return optax.GradientTransformation(tx.init, update)
+
+    other = copy.copy(self)
+    other.loss = self.loss.of_numbers(numbers)
+    other._objective = dataclasses.replace(self._objective, loss=other.loss)
+    other._transforms = {
+      name: scaled(tx, rates[name]) for name, tx in self._transforms.items()
+    }
+    return other
 
   def policy(self, params: Params, ref_params: Params | None) -> Params:
     """The policy's params in the form that the model takes.

@@ -168,9 +168,11 @@ class Loss:
   def scale(self) -> float:
     """The factor that turns a log-ratio into the logged reward."""
     scale = self.definition.scale
-    return float(
+    found: Any = (
       self.options[scale] if isinstance(scale, str) else scale(self.options)
     )
+    # Of `of_numbers` inside jit, a scalar array.
+    return found if hasattr(found, "dtype") else float(found)
 
   @property
   def average(self) -> bool:
@@ -193,6 +195,30 @@ class Loss:
   def has_state(self) -> bool:
     """Whether the loss keeps state from step to step."""
     return self.definition.state is not None
+
+  @property
+  def numbers(self) -> dict[str, float]:
+    """The options that are real numbers, which `of_numbers` can replace."""
+    return {k: v for k, v in self.items if type(v) is float}
+
+  def of_numbers(self, numbers: Mapping[str, float | Array]) -> "Loss":
+    """The same loss with some numbers replaced, unchecked, for use inside jit.
+
+    One compiled step then serves every value of tau or beta. A loss whose
+    columns or terms depend on a number, such as `grpo` at beta = 0, raises
+    jax's ConcretizationTypeError when it is given a traced one.
+
+    Args:
+      numbers: option -> scalar array, of those in `numbers`.
+
+    Raises:
+      UserError: for an option that is not one of them.
+    """
+    for name in numbers:
+      if name not in self.numbers:
+        raise UserError(f"loss {self.name!r} has no number {name!r} to replace")
+    items = tuple((k, numbers.get(k, v)) for k, v in self.items)
+    return dataclasses.replace(self, items=items)
 
   def init_state(self) -> dict[str, Any]:
     """The state before the first step; {} for a loss without state."""

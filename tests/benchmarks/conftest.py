@@ -20,6 +20,6 @@ def small(monkeypatch):
   }
   for name, value in sizes.items():
     monkeypatch.setattr(ops_sizes, name, value)
-  ops.learner_of.cache_clear()
+  ops.forget()
   yield
-  ops.learner_of.cache_clear()
+  ops.forget()

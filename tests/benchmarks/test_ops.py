@@ -30,9 +30,9 @@ def base():
     for name, value in SIZES.items():
       patch.setattr(ops_sizes, name, value)
     patch.setattr(ops, "SELECT", types.SimpleNamespace(value=False))
-    ops.learner_of.cache_clear()
+    ops.forget()
     yield ops_policy.prepare("decoder")
-    ops.learner_of.cache_clear()
+    ops.forget()
 
 
 def test_the_starting_policy_gains_nothing(base):
@@ -63,3 +63,26 @@ def test_training_says_its_tokens_and_how_often_z0_was_cut_off(base):
   assert steps < trained.metrics["tokens"] < steps * 11
   policy = sum(x.size for x in jax.tree.leaves(base.params))
   assert trained.metrics["parameters"] == policy
+
+
+@pytest.mark.parametrize(
+  "specs",
+  [
+    ("dro_v(tau=0.3)", "dro_v(tau=1.3)"),
+    ("kto(beta=0.3)", "kto(beta=2)"),
+    # Its terms depend on whether beta is 0, so that it keeps a step each.
+    ("grpo(beta=0.1)", "grpo(beta=0.2)"),
+  ],
+)
+def test_a_shared_step_trains_as_each_methods_own(base, specs):
+  feedback = ops_log.collect(base, 0)
+  for spec, rate in zip(specs, (1e-3, 3e-4), strict=True):
+    own = 3e-3 if "dro" in spec else None
+    method = Method(spec, learning_rate=rate, value_learning_rate=own)
+    alone = ops.train(method, base, feedback).params
+    shared = ops.train(method, base, feedback, shared=True).params
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6),
+      alone,
+      shared,
+    )

@@ -3,6 +3,7 @@
 import typing
 
 import hypothesis.strategies as st
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,6 +64,24 @@ def test_any_word_round_trips(word):
   options = {"a": word, "b": [word], "c": None, "d": -1e-300, "e": True}
   printed = spec_lib.unparse("x", options)
   assert spec_lib.parse(printed) == ("x", options)
+
+
+def test_one_compiled_loss_serves_every_number():
+  traced = jax.jit(
+    lambda number, scores: losses.get("dpo").of_numbers({"beta": number})(
+      scores
+    )
+  )
+  logps = np.array([[-3.0, -4.5], [-2.0, -1.0]], np.float32)
+  scores = Scores({"logps": logps, "ref_logps": logps[::-1] - 0.5})
+  for beta in (0.1, 2.0):
+    own = losses.get("dpo", beta=beta)(scores)
+    one = traced(beta, scores)
+    np.testing.assert_allclose(one.values, own.values, rtol=1e-6)
+    for name, value in own.metrics.items():
+      np.testing.assert_allclose(one.metrics[name], value, rtol=1e-6)
+  with pytest.raises(UserError, match="has no number 'gamma'"):
+    losses.get("dpo").of_numbers({"gamma": 1.0})
 
 
 def test_options_by_keyword_and_by_spec_are_the_same():
