@@ -186,11 +186,8 @@ def _table(table: Table, results: Results) -> list[str]:
 def _spelled(found: Verdict) -> str:
   """Both verdicts with their numbers."""
   parts = []
-  for measure, name in (
-    ("win", "by win rate"),
-    ("efficiency", "by efficiency"),
-  ):
-    verdict, numbers = found[measure]  # type: ignore[index]
+  for measure, (verdict, numbers) in found.items():
+    name = "by win rate" if measure == "win" else "by efficiency"
     if verdict == NONE or (measure == "efficiency" and verdict == ABSENT):
       continue
     tail = f" ({numbers})" if numbers else ""

@@ -145,7 +145,11 @@ def test_side_by_side_is_taken_prompt_by_prompt_where_gains_are_known():
   rows = [row("a", 0, 0.5, {"b": 0.625}), row("b", 0, 0.5)]
   gains = [[0.3, -0.1, 0.2, 0.0], [0.1, -0.1, 0.2, -0.5]]
   rows = [
-    dataclasses.replace(r, outcomes={"reward_gain": gain})
+    dataclasses.replace(
+      r,
+      metrics={**r.metrics, "reward_gain": sum(gain) / 4},
+      outcomes={"reward_gain": gain},
+    )
     for r, gain in zip(rows, gains, strict=True)
   ]
   found = Results(rows).found(Match("-", "a", "b"))
