@@ -77,6 +77,7 @@ def test_advice_stands_on_rows_that_are_there(tmp_path):
   (board / "report.md").write_text("# Board")
   (board / "rows.jsonl").write_text('{"label": "kto"}\n{"label": "a, b"}\n')
   page = tmp_path / "docs" / "guides" / "choosing.md"
+  page.parent.mkdir(parents=True)
 
   def said(lines, folder="tuned"):
     link = f"../../benchmarks/results/{folder}/report.md#rows={lines}"
