@@ -33,7 +33,7 @@ from benchmarks.bandit_model import tabular
 from benchmarks.bandit_world import Bandit, log_softmax, make
 from offalign import losses
 from offalign.distributed import sharding
-from offalign.learner import Learner, LearnerConfig
+from offalign.learner import Learner, LearnerConfig, TrainState
 from offalign.learner.optim import OptimizerConfig
 from offalign.learner.value import ValueConfig
 from offalign.types import Array, Batch, Kind
@@ -115,8 +115,8 @@ def train(method: OnPolicy, bandits: Sequence[Bandit]) -> np.ndarray:
     )
 
     def one(log_ref: Array, table: Array) -> Array:
-      def grown(state: object, _: None) -> tuple[object, None]:
-        policy = jax.nn.log_softmax(state.params["policy"]["table"])  # type: ignore[attr-defined]
+      def grown(state: TrainState, _: None) -> tuple[TrainState, None]:
+        policy = jax.nn.log_softmax(state.params["policy"]["table"])
         reference = policy if method.moving else log_ref
         rows = _rows(loss.kind, table, policy, reference)
         state, _ = jax.lax.scan(
