@@ -84,6 +84,10 @@ class Batch:
     ref_logps: float32 [B, K] or None: summed log-probs under the reference.
     behaviour_logps: float32 [B, K] or None: summed log-probs under the policy
       that wrote the completions, as logged when it did.
+    ref_token_logps: float32 [B, K, T] or None: `ref_logps` token by token.
+    behaviour_token_logps: float32 [B, K, T] or None: `behaviour_logps` token
+      by token.
+    token_rewards: float32 [B, K, T] or None: feedback on each token.
     margins: float32 [B] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [B, K] or None: under the reference, of as many
       tokens as the row's shortest completion has.
@@ -103,6 +107,9 @@ class Batch:
   labels: Column | None = None
   ref_logps: Column | None = None
   behaviour_logps: Column | None = None
+  ref_token_logps: Column | None = None
+  behaviour_token_logps: Column | None = None
+  token_rewards: Column | None = None
   margins: Column | None = None
   ref_prefix_logps: Column | None = None
   ref_mismatched_logps: Column | None = None
@@ -116,7 +123,7 @@ class UndeclaredInput(AttributeError):
 
 @struct.dataclass
 class Scores:
-  """What a loss sees: per-sequence columns, only those it declared.
+  """What a loss sees: columns by sequence or by token, only those it declared.
 
   Reading a column that is not there raises `UndeclaredInput`, so a loss
   cannot depend on what it does not say it needs.
@@ -154,6 +161,39 @@ class Scores:
   def behaviour_logps(self) -> Array:
     """[B, K] the same sums under the logging policy; no gradient."""
     return self._get("behaviour_logps")
+
+  @property
+  def token_logps(self) -> Array:
+    """[B, K, T] `logps` token by token, 0 behind the completion's end."""
+    return self._get("token_logps")
+
+  @property
+  def ref_token_logps(self) -> Array:
+    """[B, K, T] the same under the reference; no gradient."""
+    return self._get("ref_token_logps")
+
+  @property
+  def behaviour_token_logps(self) -> Array:
+    """[B, K, T] the same under the logging policy; no gradient."""
+    return self._get("behaviour_token_logps")
+
+  @property
+  def token_mask(self) -> Array:
+    """[B, K, T] bool, True on completion tokens, EOS included.
+
+    What other token columns hold where it is False means nothing.
+    """
+    return self._get("token_mask")
+
+  @property
+  def token_values(self) -> Array:
+    """[B, K, T] V of the prompt and the tokens before each token."""
+    return self._get("token_values")
+
+  @property
+  def token_rewards(self) -> Array:
+    """[B, K, T] feedback on each token, as logged."""
+    return self._get("token_rewards")
 
   @property
   def prefix_logps(self) -> Array:
@@ -244,6 +284,12 @@ class Scores:
 COLUMNS = (
   "ref_logps",
   "behaviour_logps",
+  "token_logps",
+  "ref_token_logps",
+  "behaviour_token_logps",
+  "token_mask",
+  "token_values",
+  "token_rewards",
   "prefix_logps",
   "ref_prefix_logps",
   "log_collisions",
@@ -261,7 +307,17 @@ COLUMNS = (
 )
 """Every column a loss may declare; `logps` is always there."""
 
-LEARNED = ("logps", "prefix_logps", "values")
+BY_TOKEN = (
+  "token_logps",
+  "ref_token_logps",
+  "behaviour_token_logps",
+  "token_mask",
+  "token_values",
+  "token_rewards",
+)
+"""The columns that are [B, K, T]."""
+
+LEARNED = ("logps", "prefix_logps", "values", "token_logps", "token_values")
 """The columns that gradients flow through."""
 
 

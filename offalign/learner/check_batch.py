@@ -51,6 +51,11 @@ def _check_columns(loss: Loss, batch: Batch) -> None:
       shapes[column] = (b, k)
   if "margins" in loss.needs:
     shapes["margins"] = (b,)
+  for column in ("behaviour_token_logps", "token_rewards"):
+    if column in loss.needs:
+      shapes[column] = batch.completions.shape
+  if batch.ref_token_logps is not None:  # else the step computes them
+    shapes["ref_token_logps"] = batch.completions.shape
   for column, shape in shapes.items():
     found = getattr(batch, column)
     if found is None:
