@@ -139,6 +139,8 @@ def prepare(
   """The SFT policy that all methods of a model start from."""
   setting = setting or Setting()
   track = setting.world.name
+  recorder.scale = setting.world.scale or recorder.scale
+  recorder.notes += [f"{track}: {said}" for said in setting.world.remarks]
   recorder.doing(f"{track}, {name}: supervised fine-tuning")
   with Stopwatch() as watch:
     base = ops_policy.prepare(
@@ -149,7 +151,7 @@ def prepare(
       setting,
     )
   recorder.notes.append(
-    f"{track}, {name}: SFT of {sizes.SFT_STEPS} steps took "
+    f"{track}, {name}: SFT of {setting.world.sft_steps} steps took "
     f"{watch.seconds['cpu']:.0f} CPU seconds, once for all methods."
   )
   recorder.notes.append(

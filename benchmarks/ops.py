@@ -268,8 +268,10 @@ def measure(
   metrics = {
     "win_vs_sft": float(outcomes["win_vs_sft"].mean()),
     "reward_gain": gain,
-    "exact": float(world.exact(test.prompts, found.tokens, found.mask).mean()),
   }
+  exact = world.exact(test.prompts, found.tokens, found.mask)
+  if exact is not None:
+    metrics["exact"] = float(exact.mean())
   if temperature == 1.0:
     kl = _kl(base, test.prompts, found)
     metrics["kl"] = kl
