@@ -115,7 +115,7 @@ def behind(loss: Loss) -> None:
   if not set(BY_TOKEN) & set(loss.needs):
     return
   columns = with_means(loss, sample(loss))
-  mask = columns.get("token_mask")
+  mask = columns["token_mask"]
   junk = {
     name: np.where(mask, columns[name], 7.0 - 0.5 * i)
     for i, name in enumerate(BY_TOKEN)
