@@ -62,6 +62,7 @@ from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
 from offalign.training.own_samples import OwnSamples
 from offalign.training.profile import Profile
+from offalign.training.rounds.base import Once, Rounds
 from offalign.training.selection import Selection, keeping
 from offalign.types import Params
 
@@ -310,13 +311,20 @@ class Run:
         self._selection.prepare(learner.model, self._first, stop)
     ref = self._first if learner.has_frozen_weights else None
     own = self._own_samples(ref)
+    rounds: Rounds = Once(data, self.sampler)
     self._first = None  # frees it, but for `ref`: from here on it is columns
     logs: Logs = NoLogs()
     cost: Cost | None = None
     if hosts.is_first():
       logs = Logs(self.folder, begin, config.last_step)
-      rows = data.rows["train"]
-      cost = Cost(self.folder, rows, self.sampler, self._watch, begin)
+      cost = Cost(
+        self.folder,
+        data.train,
+        config.batch_size,
+        self._watch,
+        begin,
+        rounds.count_tokens,
+      )
     health = Health(
       self.folder if hosts.is_first() else None,
       [x for x in read_metrics(self.folder) if begin and x["step"] <= begin],
@@ -333,8 +341,7 @@ class Run:
     loop = Loop(
       config=config,
       learner=learner,
-      sampler=self.sampler,
-      data=data,
+      rounds=rounds,
       ref=ref,
       checkpoints=checkpoints,
       logs=logs,
