@@ -18,7 +18,8 @@ def test_a_log_is_one_round_whatever_the_step():
   assert [once.begins(step) for step in (1, 2, 7)] == [True, False, False]
   assert once.enter(1, None) == once.enter(7, None)
   found = once.enter(7, None)
-  assert found.data is once.held is data and found.sampler is sampler
+  assert found.data is once.held is data
+  assert found.sampler is sampler
   assert once.evaluate(4, None) == found.metrics == {}
   # Two steps of five are all ten rows, 0 + 1 + ... + 9.
   assert (once.count_tokens(2), once.count_tokens(4)) == (45, 90)
