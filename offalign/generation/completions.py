@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from offalign.data.reading import json_rows
@@ -135,6 +135,24 @@ def read_prompts(path: str | pathlib.Path) -> tuple[Prompt, ...]:
   found = dict.fromkeys(_prompt(row, where) for where, row in _rows(path))
   if not found:
     raise UserError(f"{path} holds no prompt")
+  return tuple(found)
+
+
+def prompts_of(
+  rows: Iterable[tuple[int, Any]], name: str
+) -> tuple[Prompt, ...]:
+  """The distinct prompts of rows in memory, in order.
+
+  Args:
+    rows: the number of each row, and the row, with "prompt".
+    name: of them, for errors.
+
+  Raises:
+    UserError: naming the row.
+  """
+  found = dict.fromkeys(_prompt(row, f"{name}, row {i}") for i, row in rows)
+  if not found:
+    raise UserError(f"{name} holds no prompt")
   return tuple(found)
 
 

@@ -70,6 +70,10 @@ class RewardModelJudge:
       {k: v for k, v in chosen.items() if v != getattr(default, k)},
     )
 
+  def scores(self, pairs: list[tuple[Prompt, str]]) -> np.ndarray:
+    """Returns the reward of each (prompt, completion), float32 [n]."""
+    return self._rewards.of(pairs)[0]
+
   def compare(
     self, prompts: Sequence[Prompt], a: Sequence[str], b: Sequence[str]
   ) -> Verdicts:

@@ -134,7 +134,7 @@ class Batches:
   ) -> "Batches":
     """Adds the log-probs under the reference that the loss needs.
 
-    Computes what is not stored yet.
+    Computes what is not stored yet; of "train" rows only where there are any.
 
     Args:
       sampler: draws the training rows.
@@ -150,7 +150,8 @@ class Batches:
     order = ("judged", "held_out", "train")
     rows = {name: self.rows[name] for name in order if name in self.rows}
     wanted = {name: np.arange(len(found)) for name, found in rows.items()}
-    wanted["train"] = _drawn(sampler, steps)
+    if "train" in rows:
+      wanted["train"] = _drawn(sampler, steps)
     for name in rows:
       if "ref_logps" in needs or name == "judged":
         what = f"{name.replace('_', ' ')} rows"

@@ -15,9 +15,12 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
 
   Args:
     record: of any form. A group becomes single rows, since they are read by
-      all that reads completions.
+      all that reads completions. Of a prompt alone, which has no completion,
+    it is a row too.
   """
   about, prompt = _prompt(record.prompt)
+  if not record.completions:
+    return [about]
   if record.ranked:
     row = {**about, **_pair(record, talks=prompt is not None)}
     return [row]
