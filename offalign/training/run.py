@@ -374,7 +374,7 @@ class Run:
         self.folder, sentences, problems, learner, self._first, begin
       )
       self._begin_folder()
-    rounds = self._rounds(begin, stop, checkpoints)
+    self._growing = rounds = self._rounds(begin, stop, checkpoints)
     data = rounds.held
     if self._selection is not None:
       with stop.saved():
