@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from offalign import spec
 from offalign.config.data import DataConfig
+from offalign.config.reference import parse, refuse_without_rounds
 from offalign.config.select import SelectConfig
 from offalign.distributed.hosts import HostsConfig
 from offalign.distributed.sharding import AXES, MeshConfig
@@ -65,9 +66,16 @@ class Config:
       model, or bpe for a new one.
     tokenizer_vocab: size of the vocabulary to train; default 8192, bpe only.
     init: a run folder to start from: its model, tokenizer and newest
-      checkpoint. That policy is also the reference.
+      checkpoint. That policy is also the reference, unless another is given.
     init_step: another checkpoint of the init folder: a step, or "best" (see
       keep_best).
+    reference: what the policy is held close to: "start" what the run starts
+      from; or a run folder, a Hugging Face model folder or a name on its hub,
+      with the tokens of this run. With rounds also "round", the policy at the
+      last border between rounds, and "ema(DECAY)", which keeps that share of
+      the old reference there and moves to the policy for the rest.
+    reference_step: another checkpoint of the reference's run folder than its
+      newest: a step, or "best".
     out: required; the run folder. A run found there with the same
       configuration goes on where it stopped.
     steps: updates to make; default 1000, unless epochs are given.
@@ -115,6 +123,8 @@ class Config:
   tokenizer_vocab: int | None = None
   init: str | None = None
   init_step: str | None = None
+  reference: str = "start"
+  reference_step: str | None = None
   out: str = ""
   steps: int | None = None
   epochs: float | None = None
@@ -202,6 +212,7 @@ def check(config: Config) -> None:
       f"{config.data.eval_rows}; {option('data.eval_fraction', 0)} holds "
       "nothing out"
     )
+  refuse_without_rounds(parse(config.reference))
   if config.seed < 0:
     raise UserError(f"{option('seed')} must be 0 or more, not {config.seed}")
   split_seed = config.data.split_seed
@@ -252,10 +263,11 @@ def refuse_changes(
   """
   if known is None:
     return
-  # A version that had no such option took the run's seed for it.
+  # Versions that had no such option took the run's seed, and the start.
   before, now = dict(known["config"]), flat(config)
   if now["data.split_seed"] is not None:
     before.setdefault("data.split_seed", before["seed"])
+  before.setdefault("reference", "start")
   fixed = set(CHANGEABLE)
   if now.get("optimizer.schedule") == "cosine" and config.epochs is None:
     now["steps"] = config.last_step
