@@ -9,6 +9,7 @@ from typing import Any
 from offalign import spec
 from offalign.config.config import Config
 from offalign.config.data import DataConfig
+from offalign.data.reading import aspects
 from offalign.data.reading.columns import as_text
 from offalign.data.reading.memory import as_path
 from offalign.errors import UserError, suggest
@@ -88,6 +89,9 @@ def _data(value: Any) -> DataConfig:
       fields[name] = as_path(fields[name], prefix)
   if "columns" in fields:
     fields["columns"] = as_text(fields["columns"])
+  for name in ("reward_weights", "reward_least"):
+    if name in fields:
+      fields[name] = aspects.as_text(fields[name])
   return typing.cast(DataConfig, _made("data", DataConfig, fields))
 
 
