@@ -10,6 +10,7 @@ from offalign import spec
 from offalign.config.config import Config
 from offalign.config.data import DataConfig
 from offalign.config.grow import Function, as_prompts
+from offalign.data.reading import aspects
 from offalign.data.reading.columns import as_text
 from offalign.data.reading.memory import as_path
 from offalign.errors import UserError, suggest
@@ -92,6 +93,9 @@ def _data(value: Any) -> DataConfig:
       fields[name] = as_path(fields[name], prefix)
   if "columns" in fields:
     fields["columns"] = as_text(fields["columns"])
+  for name in ("reward_weights", "reward_least"):
+    if name in fields:
+      fields[name] = aspects.as_text(fields[name])
   return typing.cast(DataConfig, _made("data", DataConfig, fields))
 
 

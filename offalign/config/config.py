@@ -69,7 +69,7 @@ class Config:
       model, or bpe for a new one.
     tokenizer_vocab: size of the vocabulary to train; default 8192, bpe only.
     init: a run folder to start from: its model, tokenizer and newest
-      checkpoint. That policy is also the reference.
+      checkpoint. That policy is also the reference, unless another is given.
     init_step: another checkpoint of the init folder: a step, or "best" (see
       keep_best).
     reference: what the policy is held close to: "start" what the run starts
@@ -77,6 +77,8 @@ class Config:
       with the tokens of this run. With rounds also "round", the policy at the
       last border between rounds, and "ema(DECAY)", which keeps that share of
       the old reference there and moves to the policy for the rest.
+    reference_step: another checkpoint of the reference's run folder than its
+      newest: a step, or "best".
     out: required; the run folder. A run found there with the same
       configuration goes on where it stopped.
     steps: updates to make; default 1000, unless epochs are given.
@@ -127,6 +129,7 @@ class Config:
   init: str | None = None
   init_step: str | None = None
   reference: str = "start"
+  reference_step: str | None = None
   out: str = ""
   steps: int | None = None
   epochs: float | None = None
@@ -267,7 +270,7 @@ def refuse_changes(
   """
   if known is None:
     return
-  # A version that had no such option took the run's seed for it.
+  # Versions that had no such option took the run's seed, and the start.
   before, now = dict(known["config"]), flat(config)
   if now["data.split_seed"] is not None:
     before.setdefault("data.split_seed", before["seed"])

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from offalign.distributed import hosts
-from offalign.errors import UserError, option
+from offalign.errors import UserError
 from offalign.files import writing
 
 SECONDS = 10.0  # between two writes, while log-probs are computed
@@ -32,8 +32,9 @@ SECONDS = 10.0  # between two writes, while log-probs are computed
 class Store:
   """Log-probs of one reference, in the files of a folder.
 
-  Files are only ever added, each complete and named by the hash of its
-  content, so several processes may write at the same time.
+  The folder may hold those of others too, each file of one. Files are only
+  ever added, each complete and named by the hash of its content, so several
+  processes may write at the same time.
 
   Attributes:
     known: hash of prompt and completion tokens -> log-prob; nats.
@@ -53,7 +54,7 @@ class Store:
       shared: what other runs computed with the same weights.
 
     Raises:
-      UserError: where a file holds log-probs of another reference.
+      UserError: where a file is damaged.
     """
     self._folder, self._identity, self._shared = folder, identity, shared
     self.known: dict[str, float] = {}
@@ -72,13 +73,7 @@ class Store:
       raise UserError(
         f"{path} cannot be read: delete it, and it will be computed again"
       ) from None
-    if found != self._identity:
-      raise UserError(
-        f"{path} holds log-probs of another reference ({found}; this run's "
-        f"is {self._identity}): name another {option('out')}, or delete the "
-        "folder"
-      )
-    return logps
+    return logps if found == self._identity else {}
 
   def take_over(self, keys: Iterable[str]) -> int:
     """Copies what other runs computed of some sequences.

@@ -87,11 +87,13 @@ class Batches:
       keys = rows.keys()
       for key in keys:
         content.update(key.encode())
+      logged = rows.behaviour_token_logps
       for column in (
         rows.completion_index,
         rows.rewards,
         rows.labels,
         rows.behaviour_logps,
+        None if logged is None else logged.tokens,
         rows.margins,
       ):
         content.update(b"" if column is None else column.tobytes())

@@ -164,7 +164,7 @@ class Loop:
       held |= evaluate(learner, state, data, self.ref, size, self.stop)
       policy = learner.policy(state.params, self.ref)
       held |= self.rounds.evaluate(step, policy)
-      if held and step:  # before the first step it is its reference
+      if held and (step or not self._starts_at_reference):
         held |= self._distance(step, policy)
       parted = thumbs(learner, policy, data.rows, batch_size=size)
       said = f", AUC of thumbs {parted}" if parted else ""
@@ -196,6 +196,10 @@ class Loop:
         f"the reference's weights cannot be read: {marked(error)}"
       )
       return {}
+
+  @property
+  def _starts_at_reference(self) -> bool:
+    return self.own is None or self.own.from_start
 
   def _is_compared(self, step: int) -> bool:
     """Whether a judge compares the policy after a step."""

@@ -16,8 +16,8 @@ import numpy as np
 
 from offalign import losses, user_code
 from offalign.config import Config, arguments
+from offalign.config import reference as reference_config
 from offalign.config.config import check, flat, refuse_changes
-from offalign.config.reference import parse as parse_reference
 from offalign.data import Sampler, Tokenizer, batch, read_scales
 from offalign.data.batches import reward_scales, vocabulary
 from offalign.data.batches.packing.packing import Cut
@@ -30,6 +30,7 @@ from offalign.learner import Learner, LearnerConfig, TrainState
 from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.policy import held_out, limit, start, trained_rewards
+from offalign.policy import reference as other_reference
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
@@ -128,6 +129,8 @@ class Run:
       loss = losses.get(config.loss)
     config = keeping(config)
     check(config)
+    choice = reference_config.parse(config.reference)
+    other_reference.check(config, choice, loss)
     if config.grow is not None:
       config = schedule.resolve(config)
       rounds_checks.check(config, loss)
@@ -148,7 +151,9 @@ class Run:
     config, split, self._said = split_lib.resolve(config, known, parent)
     config, more = rates.resolve(config, known, parent, loss)
     self._said += more
-    if start.is_untrained(config, parent):
+    # New weights with a reference of their own are held close to no noise.
+    untrained = start.is_untrained(config, parent) and choice.run is None
+    if untrained:
       self._said += header.untrained(loss)
     refuse_changes(config, known, self.folder)
     self._known_prompts = split.known
@@ -156,7 +161,14 @@ class Run:
     model, self._first, self._identity = start.policy(
       config, parent, self.inputs.tokenizer.vocab_size, mesh
     )
+    self._reference = other_reference.load(
+      config, choice, self.inputs.tokenizer, mesh, self._identity
+    )
     self._check_vocabulary(model)
+    if self._reference is not None:
+      with concerning(option("reference")):
+        self._check_vocabulary(self._reference.model)
+      self._said.append(f"reference: {self._reference.identity}")
     self.sampler: Sampler
     if self._asked is None:
       with concerning(option("batch_size", config.batch_size)):
@@ -196,7 +208,7 @@ class Run:
       loss,
       self.inputs.held_prompts,
       self._said,
-      untrained=start.is_untrained(config, parent),
+      untrained=untrained,
     )
     self._about = {
       "config": flat(config),
@@ -206,6 +218,9 @@ class Run:
       "vocab_size": model.vocab_size,
       "tokenizer": self.inputs.tokenizer.fingerprint,
       "start": self._identity,
+      "reference": (
+        self._reference.identity if self._reference else self._identity
+      ),
       "data": self._fingerprint,
       limit.LONGEST: self.inputs.train.longest_completion,
       "reward_scale": self.inputs.scales and self.inputs.scales.summary(),
@@ -276,11 +291,14 @@ class Run:
       ("vocab_size", "another vocabulary"),
       ("tokenizer", "another tokenizer"),
       ("start", "another starting policy"),
+      ("reference", "another reference"),
       ("data", "other data"),
     ):
-      if known[key] != self._about[key]:
+      # A version without another reference had the start for it.
+      before = known.get(key, known["start"])
+      if before != self._about[key]:
         raise UserError(
-          f"{self.folder} was begun with {what} ({known[key]}, now "
+          f"{self.folder} was begun with {what} ({before}, now "
           f"{self._about[key]}): the files behind its {OPTIONS} have "
           f"changed; put them back, or name another {option('out')}"
         )
@@ -381,7 +399,8 @@ class Run:
         self._selection.prepare(learner.model, self._first, stop)
     ref = self._first if learner.has_frozen_weights else None
     own = self._own_samples(ref)
-    self._first = None  # frees it, but for `ref`: from here on it is columns
+    # Frees them, but for `ref`: from here on they are columns.
+    self._first = self._reference = None
     logs: Logs = NoLogs()
     cost: Cost | None = None
     if hosts.is_first():
@@ -437,16 +456,20 @@ class Run:
     """
     if not self._own:
       return None
-    if ref is None and own_samples.is_small(self._first):
-      ref = self._first
+    other, read, scorer = self._reference, self._read_reference, None
+    if other is not None:
+      ref, read, scorer = None, other.read, other.scorer(self.learner)
+    first = self._first if other is None else other.params
+    if ref is None and own_samples.is_small(first):
+      ref = first
     kept = ref
 
     def reference() -> Params:
-      return self._read_reference() if kept is None else kept
+      return read() if kept is None else kept
 
     try:
       return OwnSamples(
-        self.config, self.learner, self.inputs, self._own, reference
+        self.config, self.learner, self.inputs, self._own, reference, scorer
       )
     except UserError as error:
       if self.config.eval_samples is not None:
@@ -546,21 +569,23 @@ class Run:
     config = self.config
     if config.data.cache is None or hosts.several():
       return None  # the cache of each host would be another
+    other = self._reference
     about = [
-      start.network(self.folder, self._about),
+      other.network if other else start.network(self.folder, self._about),
       config.compute_dtype,
-      start.digest(self._first, 32),
+      start.digest(other.params if other else self._first, 32),
     ]
     cache = pathlib.Path(config.data.cache).expanduser()
     return Shared(cache, json.dumps(about, sort_keys=True))
 
   def _rounds(self, begin: int, stop: Stop, checkpoints: Checkpoints) -> Rounds:
     """The rows of all steps, with the reference's log-probs."""
-    config, choice = self.config, parse_reference(self.config.reference)
+    config, other = self.config, self._reference
+    identity = other.identity if other else self._identity
     scorer = Scorer(
-      store=Store(self.folder / "reference", self._identity, self._shared()),
-      learner=self.learner,
-      params=self._first,
+      store=Store(self.folder / "reference", identity, self._shared()),
+      learner=other.scorer(self.learner) if other else self.learner,
+      params=other.params if other else self._first,
       batch_size=config.batch_size,
       stop=stop,
     )
@@ -578,9 +603,9 @@ class Run:
       sampler=self.sampler if self._asked is None else None,
       kept=Kept(self.folder),
       maker=self._maker(stop),
-      choice=choice,
+      choice=reference_config.parse(config.reference),
       scorer=scorer,
-      identity=self._identity,
+      identity=identity,
       oldest=lambda: min(checkpoints.steps, default=0),
     )
 

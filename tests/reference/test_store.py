@@ -19,17 +19,18 @@ def scorer(monkeypatch):
   return Scorer(monkeypatch)
 
 
-def test_another_reference_is_refused(tmp_path, scorer):
+def test_a_folder_keeps_several_references_apart(tmp_path, scorer):
   path = tmp_path / "r"
   attach(pairs(), Store(path, "me"), scorer)
-  before = runs.contents(path)
-  with pytest.raises(
-    UserError,
-    match=r"\.npz holds log-probs of another reference \(me; this run's is "
-    r"you\): name another out, or delete the folder$",
-  ):
-    Store(path, "you")
-  assert runs.contents(path) == before
+  before, scored = runs.contents(path), scorer.scored
+  other = Store(path, "you")
+  assert other.known == {}
+  attach(pairs(), other, scorer)
+  assert scorer.scored == 2 * scored
+  assert before.items() < runs.contents(path).items()
+  for identity in ("me", "you"):
+    attach(pairs(), Store(path, identity), scorer)
+  assert scorer.scored == 2 * scored
 
 
 @pytest.mark.parametrize("keep", [0, 100])

@@ -37,13 +37,6 @@ def check(config: Config, loss: Loss) -> None:
       f"{option('grow.score')} is set, but loss {str(loss)!r} trains a reward "
       "model, which completes nothing; leave it out"
     )
-  if choice.moves and not {"ref_logps", "ref_prefix_logps", "kl"} & set(
-    loss.needs
-  ):
-    raise UserError(
-      f"{option('reference', choice)} is set, but loss {str(loss)!r} has no "
-      "reference; leave it out"
-    )
   if choice.kind == "ema" and config.lora is not None:
     raise UserError(
       f"{option('reference', choice)} averages all weights, and LoRA "
