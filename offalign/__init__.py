@@ -45,6 +45,7 @@ if TYPE_CHECKING:
   from offalign.losses.base import Loss
   from offalign.models.base import Model
   from offalign.models.lora import LoraConfig
+  from offalign.policy.merging.merge import merge_runs
   from offalign.policy.policy import Policy
   from offalign.training.run import Run
   from offalign.training.sweep import run_sweep
@@ -69,6 +70,7 @@ else:
       "losses.base": ("Loss",),
       "models.base": ("Model",),
       "models.lora": ("LoraConfig",),
+      "policy.merging.merge": ("merge_runs",),
       "policy.policy": ("Policy",),
       "training.run": ("Run",),
       "training.sweep": ("run_sweep",),
@@ -117,6 +119,7 @@ __all__ = [
   "leaderboard",
   "load_data",
   "losses",
+  "merge_runs",
   "models",
   "run_sweep",
   "testing",

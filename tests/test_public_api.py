@@ -38,6 +38,7 @@ NAMES = [
   "leaderboard",
   "load_data",
   "losses",
+  "merge_runs",
   "models",
   "run_sweep",
   "testing",

@@ -5,13 +5,19 @@ The rows are data to train on, which closes the circle: generate, score, train.
 
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from offalign import judges
+from offalign.errors import UserError
 from offalign.generation import completions
 from offalign.generation.completions import Completions, Prompt
 from offalign.judges.gold import Gold
+from offalign.judges.reward_model import RewardModelJudge
+
+Scorer = Callable[[list[tuple[Prompt, str]]], tuple[np.ndarray, dict[str, int]]]
+"""Pairs of prompt and completion -> numbers, and how many were cut."""
 
 _BATCH = 16  # completions that a reward model scores at a time
 
@@ -57,6 +63,36 @@ def by_reward_model(
   model = Rewards(pathlib.Path(run), step, _BATCH)
   rewards, _, cut = model.of(_pairs(found))
   return rewards, cut
+
+
+def scorer(spec: str) -> Scorer:
+  """Makes what gives single completions numbers, of the spec of a judge.
+
+  Args:
+    spec: "my_file.py:function", "gold(...)" or "reward_model(...)", of one run
+      or of an ensemble; see `judges.make`.
+
+  Returns:
+    (prompt, completion) pairs, n of them -> numbers [n], and how many texts
+    were cut to a run's limits.
+
+  Raises:
+    UserError: for a judge that only compares.
+  """
+  judge = judges.make(spec)
+  if isinstance(judge, RewardModelJudge):
+    return judge.scores
+  if isinstance(judge, Gold):
+    return lambda pairs: (judge.scores(pairs), {})
+  raise UserError(
+    f"the judge {judge.spec} compares two completions and gives one alone no "
+    "number: choose gold(fn='my_file.py:function') or reward_model(run='DIR')"
+  )
+
+
+def by_spec(found: Completions, spec: str) -> tuple[np.ndarray, dict[str, int]]:
+  """Scores completions by the spec of a judge; see `scorer`."""
+  return scorer(spec)(_pairs(found))
 
 
 def rows(found: Completions, rewards: np.ndarray) -> Iterator[str]:

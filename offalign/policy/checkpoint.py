@@ -344,8 +344,8 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 def _items(state: TrainState) -> dict[str, Any]:
   return {
     **state.params,
-    "opt_state": state.opt_state,
     "progress": {"step": state.step},
     # An empty tree cannot be written.
+    **({"opt_state": state.opt_state} if state.opt_state else {}),
     **({"loss_state": state.loss_state} if state.loss_state else {}),
   }

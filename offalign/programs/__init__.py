@@ -23,6 +23,7 @@ PROGRAMS = {
   "compare": "says which of several runs is better, on a page of its own",
   "estimate": "says what a policy is worth, from a log of another's",
   "sweep": "trains a grid of options and seeds, and says which is best",
+  "merge": "merges the weights of several runs into one run folder",
   "export": "writes the policy of a run as a Hugging Face model folder",
   "plan": "says what a training step takes on TPUs, before paying for them",
   "audit": "looks at data before anything is trained on it",
@@ -44,6 +45,10 @@ _LOST = {
   ),
   "sweep": (
     "what is trained and written is kept, and the same command goes on"
+  ),
+  "merge": (
+    "no run was written; what there is of it is a folder beside --out whose "
+    "name begins with a dot, to be deleted"
   ),
   "export": (
     "no model was written; what there is of it is a folder beside --out whose "

@@ -14,6 +14,11 @@ which `offalign train` reads. `offalign judge` compares such files.
 
 complete what is typed, each line of it, and print; where the policy has a chat
 template, a line is what a user says (--nochat: a plain text).
+
+  offalign generate --run=RUN --prompts=FILE --out=FILE --best_of=16 \\
+    --score="reward_model(run='runs/rm')"
+
+draws 16 completions of each prompt and keeps the one of highest score.
 """
 
 import pathlib
@@ -32,6 +37,7 @@ from offalign.generation.completing import Completed, unfinished
 from offalign.generation.completions import Prompt
 from offalign.policy import held_out
 from offalign.policy.policy import BATCH, Policy
+from offalign.programs import best_of
 from offalign.programs import flags as flags_lib
 
 _DRAWING = (
@@ -165,8 +171,12 @@ def main(argv: Sequence[str]) -> int:
       raise UserError("--out is missing: name the file to write")
     user_code.load_all(values.imports)
     drawing: dict[str, Any] = {name: values[name].value for name in _DRAWING}
+    choosing = best_of.wanted(values)
     policy = Policy.load(values.run, values.step)
     asked = _asked(policy, values)
+    if choosing:
+      best_of.generate(policy, asked, values, drawing)
+      return 0
     if values.out is None:
       if values.tokens:
         raise UserError("--tokens is of a file: name it with --out")
@@ -196,6 +206,7 @@ def main(argv: Sequence[str]) -> int:
 def _flags() -> None:
   flags_lib.define_policy()
   flags_lib.define_drawing()
+  best_of.define()
   flags.DEFINE_string(
     "prompts",
     None,

@@ -1,8 +1,9 @@
 """offalign score --fn='my_file.py:score' --completions=FILE --out=FILE
 
-Gives each completion of a file a reward, by a function of yours or by a reward
-model (--run=RUN, a run of the loss bradley_terry), and writes rows of prompt,
-completion and reward to train on:
+Gives each completion of a file a reward, by a function of yours, by a reward
+model (--run=RUN, a run of the loss bradley_terry) or by several
+(--score="reward_model(runs='A,B,C')"), and writes rows of prompt, completion
+and reward to train on:
 
   offalign generate --run=RUN --prompts=p.jsonl --samples=4 --out=new.jsonl
   offalign score --fn='mine.py:score' --completions=new.jsonl --out=rated.jsonl
@@ -34,24 +35,27 @@ def main(argv: Sequence[str]) -> int:
   values = flags.FLAGS
   try:
     needed = ("completions", "out")
-    usage = "--completions, --out, and --fn or --run"
+    usage = "--completions, --out, and --fn, --run or --score"
     flags_lib.require(argv, needed, usage)
-    if bool(values.fn) == bool(values.run):
-      raise UserError(f"give one of --fn and --run: {usage}")
+    if sum(map(bool, (values.fn, values.run, values.score))) != 1:
+      raise UserError(f"give one of --fn, --run and --score: {usage}")
     user_code.load_all(values.imports)
     found = completions.read(values.completions)
+    if not values.run and values.step != "newest":
+      raise UserError("--step is for --run; leave it out")
+    cut: dict[str, int] = {}
     if values.fn:
-      if values.step != "newest":
-        raise UserError("--step is for --run; leave it out")
       rewards = scoring.by_function(found, values.fn)
+    elif values.score:
+      rewards, cut = scoring.by_spec(found, values.score)
     else:
       rewards, cut = scoring.by_reward_model(found, values.run, values.step)
-      for what, n in cut.items():
-        if n:
-          flags_lib.say(
-            f"note: {n:,} {what.removeprefix('cut_')} are read only as far as "
-            "the reward model's own limits go"
-          )
+    for what, n in cut.items():
+      if n:
+        flags_lib.say(
+          f"note: {n:,} {what.removeprefix('cut_')} are read only as far as "
+          "the reward model's own limits go"
+        )
     out = pathlib.Path(values.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = scoring.rows(found, rewards)
@@ -73,6 +77,12 @@ def _flags() -> None:
     ("out", None, "the file to write"),
     ("fn", None, "my_file.py:function or package.module:function"),
     ("run", None, "the run folder of a reward model"),
+    (
+      "score",
+      None,
+      "my_file.py:function, gold(...) or reward_model(...), of one run or of "
+      "an ensemble",
+    ),
     ("step", "newest", "of its checkpoint: newest, best or a number"),
   ):
     flags.DEFINE_string(name, default, meaning)

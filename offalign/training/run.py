@@ -43,6 +43,7 @@ from offalign.policy.folder import (
   read_about,
   read_metrics,
 )
+from offalign.policy.merging.merge import refuse_training
 from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
 from offalign.reference.store import Shared, Store
@@ -148,6 +149,7 @@ class Run:
       sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
     lock.check(self.folder)
     known = read_about(self.folder)
+    refuse_training(self.folder, known)
     config, split, self._said = split_lib.resolve(config, known, parent)
     config, more = rates.resolve(config, known, parent, loss)
     self._said += more

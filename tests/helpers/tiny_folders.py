@@ -118,10 +118,10 @@ def change_json(file, **changes):
   file.write_text(json.dumps(known | changes))
 
 
-def keep_untrained(run, change=lambda state: state):
+def keep_untrained(run, change=lambda state: state, keep=1):
   """Leaves a run's folder with a checkpoint of step 0."""
   state = change(run.learner.init(run._first, run.config.seed))
-  with Checkpoints(run.folder, keep=1) as checkpoints:
+  with Checkpoints(run.folder, keep=keep) as checkpoints:
     checkpoints.save(state, run._about)
   start.keep(run.config, run._parent, run._first)
   run.inputs.tokenizer.save(run.folder / "tokenizer")

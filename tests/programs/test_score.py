@@ -16,9 +16,10 @@ def new(tmp_path):
   return path
 
 
-def test_it_writes_rows(new, tmp_path, capsys):
+@pytest.mark.parametrize("flag", ["fn", "score"])
+def test_it_writes_rows(new, tmp_path, capsys, flag):
   out = tmp_path / "to" / "rated.jsonl"
-  fn = f"--fn={tmp_path / 'mine.py'}:f"
+  fn = f"--{flag}={tmp_path / 'mine.py'}:f"
   assert runs.program(score, f"--completions={new}", f"--out={out}", fn) == 0
   (row,) = map(json.loads, out.read_text().splitlines())
   assert row == {"prompt": "a", "completion": "bcd", "reward": 4.0}
@@ -28,8 +29,14 @@ def test_it_writes_rows(new, tmp_path, capsys):
 @pytest.mark.parametrize(
   ("more", "error"),
   [
-    ((), "give one of --fn and --run"),
-    (("--fn=a:b", "--run=rm"), "give one of --fn and --run"),
+    ((), "give one of --fn, --run and --score"),
+    (("--fn=a:b", "--run=rm"), "give one of --fn, --run and --score"),
+    (("--score=a.py:b", "--step=best"), "--step is for --run"),
+    (("--score=reward_model(runs='a')",), "must name two run folders"),
+    (
+      ("--score=endpoint(url='https://x/v1', model=m)",),
+      "compares two complet",
+    ),
     (("--fn=a:b", "--step=best"), "--step is for --run"),
     (("--fn=nowhere",), "write it like"),
     (("--run=nowhere",), "is not a run folder"),

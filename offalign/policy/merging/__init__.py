@@ -1,0 +1,1 @@
+"""Merging: several checkpoints of one network become one set of weights."""
