@@ -143,10 +143,6 @@ class RewardModelJudge:
       },
     )
 
-  def scores(self, pairs: list[tuple[Prompt, str]]) -> np.ndarray:
-    """Returns the reward of each (prompt, completion), float32 [n]."""
-    return self._rewards.of(pairs)[0]
-
   def compare(
     self, prompts: Sequence[Prompt], a: Sequence[str], b: Sequence[str]
   ) -> Verdicts:

@@ -25,21 +25,27 @@ class Drawn:
   Attributes:
     tokens: of each, the token that ends it included.
     logps: float32 [M], summed log-probs under the policy that wrote them, at
-      temperature 1; nats.
+      temperature 1 and over all tokens; nats.
+    token_logps: float32, of each of `tokens` under the distribution that it
+      was drawn from, with its temperature, top_k and top_p, which is what
+      ratios divide by; nats.
     finished: bool [M], whether it ended by itself and was not cut.
   """
 
   tokens: Ragged
   logps: np.ndarray
+  token_logps: Ragged
   finished: np.ndarray
 
   @classmethod
   def joined(cls, parts: Sequence["Drawn"], order: np.ndarray) -> "Drawn":
     """Joins parts end to end, and takes them in an order."""
     tokens = [row for part in parts for row in part.tokens]
+    each = [row for part in parts for row in part.token_logps]
     return cls(
       Ragged.of([tokens[i] for i in order]),
       np.concatenate([part.logps for part in parts])[order],
+      Ragged.of([each[i] for i in order], np.float32),
       np.concatenate([part.finished for part in parts])[order],
     )
 
@@ -88,6 +94,7 @@ class Drawer:
     """
     ends = list(self.tokenizer.end_ids)
     found: list[np.ndarray] = []
+    each: list[np.ndarray] = []
     logps = np.empty(len(which), np.float32)
     for begin in range(0, len(which), self.batch):
       # The last batch is padded with its last row, so all have one shape.
@@ -112,10 +119,12 @@ class Drawer:
       )
       real = min(self.batch, len(which) - begin)
       found += [drawn.tokens[k][drawn.mask[k]] for k in range(real)]
+      each += [drawn.token_logps[k][drawn.mask[k]] for k in range(real)]
       logps[begin : begin + real] = drawn.logps[:real]
       self.stop.check()
     finished = np.array([row[-1] in ends for row in found], bool)
-    return Drawn(Ragged.of(found), logps, finished)
+    by_token = Ragged.of(each, np.float32)
+    return Drawn(Ragged.of(found), logps, by_token, finished)
 
 
 def batch_of(mesh: Any, microbatches: int, sequences: int) -> int:

@@ -94,7 +94,8 @@ class Kept:
       with np.load(path, allow_pickle=False) as file:
         found = {name: file[name] for name in file.files}
       tokens = Ragged(found["tokens"], found["offsets"])
-      drawn = Drawn(tokens, found["logps"], found["finished"])
+      each = Ragged(found["token_logps"], found["offsets"])
+      drawn = Drawn(tokens, found["logps"], each, found["finished"])
       return Samples(found["prompts"], drawn, found["scores"])
     except Exception as error:  # damage takes many forms
       raise UserError(f"{path} cannot be read ({error}){_CURE}") from None
@@ -156,6 +157,7 @@ def write_samples(
       "tokens": drawn.tokens.tokens,
       "offsets": drawn.tokens.offsets,
       "logps": drawn.logps,
+      "token_logps": drawn.token_logps.tokens,
       "finished": drawn.finished,
       "scores": samples.scores,
     },
@@ -166,7 +168,8 @@ def write_samples(
       prompts[i // each],
       text,
       reward=float(samples.scores.flat[i]),
-      behaviour_logps=float(drawn.logps[i]),
+      completion_ids=drawn.tokens[i].tolist(),
+      logprobs=[float(x) for x in drawn.token_logps[i]],
       tokens=len(drawn.tokens[i]),
       finished=bool(drawn.finished[i]),
     )

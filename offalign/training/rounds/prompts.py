@@ -239,7 +239,9 @@ def _template(
   n, each = len(found.prompts), grow.each
   tokens = Ragged.of([np.full(1, pad_id, np.int32)] * (n * each))
   scores = np.tile(np.arange(each) * 1e6, (n, 1)) + np.arange(n)[:, None]
-  drawn = Drawn(tokens, np.zeros(n * each, np.float32), np.ones(n * each, bool))
+  zeros = np.zeros(n * each, np.float32)
+  each_token = Ragged(zeros, tokens.offsets)
+  drawn = Drawn(tokens, zeros, each_token, np.ones(n * each, bool))
   cuts: Sequence[float | None] = [None]
   if parse_thresholds(grow.thresholds):
     cuts = [float(np.mean(scores)) if n * each > 1 else -1.0]

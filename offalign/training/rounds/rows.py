@@ -16,6 +16,7 @@ from offalign import data
 from offalign.config.data import DataConfig
 from offalign.config.grow import GrowConfig, Threshold, parse_label
 from offalign.data import Record, TokenRows, ViewOptions
+from offalign.data.reading.token_text import TokenText
 from offalign.data.text.ragged import Ragged
 from offalign.data.views.rows import Needs
 from offalign.errors import UserError, option, within
@@ -96,16 +97,22 @@ def make(
     UserError: where no row is left.
   """
   n, each = samples.scores.shape
-  logps = samples.drawn.logps.astype(np.float64).reshape(n, each)
+  drawn = samples.drawn
+  named = [
+    TokenText(f"{i // each}/{i % each}", ids, logps)
+    for i, (ids, logps) in enumerate(
+      zip(drawn.tokens, drawn.token_logps, strict=True)
+    )
+  ]
   records = [
     Record(
       str(i),
-      tuple(f"{i}/{k}" for k in range(each)),
+      tuple(named[i * each : (i + 1) * each]),
       tuple(samples.scores[i].tolist()),
       None,
       False,
       f"{name}, prompt {i}",
-      tuple(logps[i].tolist()),
+      tuple(text.logp or 0.0 for text in named[i * each : (i + 1) * each]),
     )
     for i in range(n)
   ]
@@ -136,10 +143,11 @@ def make(
 
   of_prompt = np.repeat(samples.prompts, each)
   behaviour = column("behaviour_logps", np.float32)
+  by_token = None if behaviour is None else drawn.token_logps
   return TokenRows(
     kind=view.kind,
     prompts=prompts,
-    completions=samples.drawn.tokens,
+    completions=drawn.tokens,
     completion_prompt=of_prompt,
     prompt_index=of_prompt[which[:, 0]],
     completion_index=which,
@@ -151,6 +159,8 @@ def make(
     rewards=column("rewards", np.float32),
     labels=column("labels", bool),
     behaviour_logps=behaviour,
+    behaviour_token_logps=by_token,
+    behaviour_index=None if by_token is None else which,
     margins=column("gap", np.float32),
     longest_completion=lengths[1],
   )
@@ -178,6 +188,13 @@ def join(parts: Sequence[TokenRows], lengths: tuple[int, int]) -> TokenRows:
     return np.concatenate(values)
 
   first = parts[0]
+  logged = [part.behaviour_token_logps for part in parts]
+  by_token, index = None, None
+  if all(x is not None for x in logged):
+    each = [row for x in logged if x is not None for row in x]
+    base = np.cumsum([0, *(len(x) for x in logged if x is not None)])
+    by_token = Ragged.of(each, np.float32)
+    index = all_of("behaviour_index", base)
   return TokenRows(
     kind=first.kind,
     prompts=Ragged.of([x for part in parts for x in part.prompts]),
@@ -190,6 +207,8 @@ def join(parts: Sequence[TokenRows], lengths: tuple[int, int]) -> TokenRows:
     pad_id=first.pad_id,
     prompt_length=lengths[0],
     completion_length=lengths[1],
+    behaviour_token_logps=by_token,
+    behaviour_index=index,
     longest_completion=max(part.longest_completion for part in parts),
     **{name: all_of(name) for name in _FEEDBACK},
   )

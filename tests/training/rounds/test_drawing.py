@@ -62,6 +62,8 @@ def test_log_probs_are_those_of_the_tokens():
   )
   scored = learner.score(params, batch)[:, 0]
   np.testing.assert_allclose(drawn.logps, scored, rtol=1e-4)
+  sums = [row.sum() for row in drawn.token_logps]
+  np.testing.assert_allclose(drawn.logps, sums, rtol=1e-5)
   ends = drawer.tokenizer.end_ids
   for row, finished in zip(drawn.tokens, drawn.finished, strict=True):
     assert finished == (row[-1] in ends)
@@ -69,10 +71,13 @@ def test_log_probs_are_those_of_the_tokens():
 
 
 def test_parts_are_joined_in_the_order_that_is_asked_for():
-  one = Drawn(Ragged.of([np.array([1]), np.array([2, 2])]), *np.ones((2, 2)))
-  other = Drawn(Ragged.of([np.array([3])]), np.zeros(1), np.zeros(1))
+  tokens = Ragged.of([np.array([1]), np.array([2, 2])])
+  one = Drawn(tokens, np.ones(2), tokens, np.ones(2))
+  tokens = Ragged.of([np.array([3])])
+  other = Drawn(tokens, np.zeros(1), tokens, np.zeros(1))
   both = Drawn.joined([one, other], np.array([0, 2, 1]))
   assert [row.tolist() for row in both.tokens] == [[1], [3], [2, 2]]
+  assert [row.tolist() for row in both.token_logps] == [[1], [3], [2, 2]]
   assert both.logps.tolist() == [1, 0, 1]
 
 

@@ -18,6 +18,10 @@ SAMPLES = Samples(
   Drawn(
     Ragged.of([np.array(t, np.int32) for t in ([1, 2], [3], [4, 5, 6], [7])]),
     np.array([-1.5, -2, -3, -0.25], np.float32),
+    Ragged.of(
+      [np.array(t) for t in ([-0.5, -1], [-2], [-1, -1, -1], [-0.25])],
+      np.float32,
+    ),
     np.array([True, False, True, True]),
   ),
   np.array([[0.1, 0.2], [1 / 3, -4.0]]),
@@ -44,13 +48,17 @@ def test_samples_come_back_to_the_bit(tmp_path):
     [4, 5, 6],
     [7],
   ]
+  one, other = found.drawn.token_logps, SAMPLES.drawn.token_logps
+  np.testing.assert_array_equal(one.tokens, other.tokens)
+  np.testing.assert_array_equal(one.offsets, other.offsets)
   assert kept.about(7) == {"round": 7, "metrics": {"a": 0.1}}
   lines = (kept.path(7) / "samples.jsonl").read_text().splitlines()
   assert json.loads(lines[3]) == {
     "prompt": [{"role": "user", "content": "q"}],
     "completion": "x",
     "reward": -4.0,
-    "behaviour_logps": -0.25,
+    "completion_ids": [7],
+    "logprobs": [-0.25],
     "tokens": 1,
     "finished": True,
   }

@@ -27,7 +27,8 @@ class Recorder:
       np.array([params, w, s % 1000]) for w, s in zip(which, seeds, strict=True)
     ]
     n = len(which)
-    return Drawn(Ragged.of(tokens), seeds.astype(np.float32), np.ones(n, bool))
+    logps = seeds.astype(np.float32)
+    return Drawn(Ragged.of(tokens), logps, Ragged.of(tokens), np.ones(n, bool))
 
 
 class Tokens:

@@ -21,7 +21,11 @@ SAMPLES = Samples(
   np.array([2, 0]),
   Drawn(
     Ragged.of([np.array(t, np.int32) for t in TOKENS]),
-    np.arange(-8, 0, dtype=np.float32),
+    np.full(8, -1, np.float32),
+    Ragged.of(
+      [np.full(len(t), (i - 8) / len(t)) for i, t in enumerate(TOKENS)],
+      np.float32,
+    ),
     np.ones(8, bool),
   ),
   np.array([[1.0, 3.0, 2.0, 0.0], [5.0, 5.0, 4.0, 6.0]]),
@@ -65,9 +69,11 @@ def test_groups_have_all_samples_and_their_own_log_probs():
   found = make("grpo(behaviour=logged, clip=0.2, beta=0.0)")
   assert found.kind is Kind.GROUP
   np.testing.assert_array_equal(found.rewards, SAMPLES.scores)
-  np.testing.assert_array_equal(
-    found.behaviour_logps, np.arange(-8, 0).reshape(2, 4)
+  np.testing.assert_allclose(
+    found.behaviour_logps, np.arange(-8, 0).reshape(2, 4), rtol=1e-6
   )
+  by_token = found.behaviour_token_logps[found.behaviour_index[0, 3]]
+  np.testing.assert_allclose(by_token, [-5 / 3] * 3, rtol=1e-6)
   # Samples of the same tokens stay two.
   assert found.completion_index.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
