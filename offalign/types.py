@@ -89,6 +89,14 @@ class Batch:
       tokens as the row's shortest completion has.
     ref_mismatched_logps: float32 [B, K] or None: under the reference, of each
       prompt with the completions of the next row (`batch.next_valid`).
+    behaviour_token_logps: float32 [B, K, T] or None: log-probs of the tokens
+      under the policy that wrote them. Like every column of tokens, it counts
+      where `completion_mask` is True; behind it stands any finite number.
+    ref_token_logps: float32 [B, K, T] or None: the same under the reference.
+    token_rewards: float32 [B, K, T] or None: feedback on single tokens.
+    token_weights: float32 [B, K, T] or None: how much a token counts.
+    old_token_values: float32 [B, K, T] or None: V before each token, by the
+      value network that was current when the completions were written.
     packed: the same tokens in other rows, which models are then given in
       place of those above; or None.
     packed_mismatched: prompts with the completions of the next row likewise.
@@ -106,6 +114,11 @@ class Batch:
   margins: Column | None = None
   ref_prefix_logps: Column | None = None
   ref_mismatched_logps: Column | None = None
+  behaviour_token_logps: Column | None = None
+  ref_token_logps: Column | None = None
+  token_rewards: Column | None = None
+  token_weights: Column | None = None
+  old_token_values: Column | None = None
   packed: Packed | None = None
   packed_mismatched: Packed | None = None
 
@@ -116,7 +129,7 @@ class UndeclaredInput(AttributeError):
 
 @struct.dataclass
 class Scores:
-  """What a loss sees: per-sequence columns, only those it declared.
+  """What a loss sees: columns of sequences or tokens, those it declared.
 
   Reading a column that is not there raises `UndeclaredInput`, so a loss
   cannot depend on what it does not say it needs.
@@ -199,6 +212,49 @@ class Scores:
     return self._get("labels")
 
   @property
+  def token_logps(self) -> Array:
+    """[B, K, T] log-probs of the tokens under the policy; nats.
+
+    This and every column of tokens is 0 where `token_mask` is False.
+    """
+    return self._get("token_logps")
+
+  @property
+  def ref_token_logps(self) -> Array:
+    """[B, K, T] the same under the reference; no gradient."""
+    return self._get("ref_token_logps")
+
+  @property
+  def behaviour_token_logps(self) -> Array:
+    """[B, K, T] the same under the logging policy; no gradient."""
+    return self._get("behaviour_token_logps")
+
+  @property
+  def token_values(self) -> Array:
+    """[B, K, T] V of the prompt and the tokens before each token."""
+    return self._get("token_values")
+
+  @property
+  def old_token_values(self) -> Array:
+    """[B, K, T] the same when completions were written; no gradient."""
+    return self._get("old_token_values")
+
+  @property
+  def token_mask(self) -> Array:
+    """[B, K, T] bool, True on the tokens that `logps` sums over."""
+    return self._get("token_mask")
+
+  @property
+  def token_rewards(self) -> Array:
+    """[B, K, T] scalar feedback on each token."""
+    return self._get("token_rewards")
+
+  @property
+  def token_weights(self) -> Array:
+    """[B, K, T] how much each token counts."""
+    return self._get("token_weights")
+
+  @property
   def weight(self) -> Array:
     """[B] how much a row counts; 0 marks padding. For `whole_batch` losses.
 
@@ -258,11 +314,27 @@ COLUMNS = (
   "desirable_length_mean",
   "chosen_length_mean",
   "weight",
+  "token_logps",
+  "ref_token_logps",
+  "behaviour_token_logps",
+  "token_values",
+  "old_token_values",
+  "token_mask",
+  "token_rewards",
+  "token_weights",
 )
 """Every column a loss may declare; `logps` is always there."""
 
-LEARNED = ("logps", "prefix_logps", "values")
+LEARNED = ("logps", "prefix_logps", "values", "token_logps", "token_values")
 """The columns that gradients flow through."""
+
+LOGGED_TOKENS = (
+  "behaviour_token_logps",
+  "old_token_values",
+  "token_rewards",
+  "token_weights",
+)
+"""The columns [B, K, T] that a batch must hold for a loss that needs them."""
 
 
 @struct.dataclass

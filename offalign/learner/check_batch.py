@@ -4,7 +4,7 @@ import numpy as np
 
 from offalign.errors import UserError
 from offalign.losses import Loss
-from offalign.types import Batch, Kind
+from offalign.types import LOGGED_TOKENS, Batch, Kind
 
 
 def check_batch(loss: Loss, batch: Batch) -> None:
@@ -49,6 +49,10 @@ def _check_columns(loss: Loss, batch: Batch) -> None:
   for column in ("ref_logps", "rewards", "labels", "behaviour_logps"):
     if column in loss.needs:
       shapes[column] = (b, k)
+  tokens = batch.completions.shape
+  shapes |= {name: tokens for name in LOGGED_TOKENS if name in loss.needs}
+  if "ref_token_logps" in loss.needs and batch.ref_token_logps is not None:
+    shapes["ref_token_logps"] = tokens
   if "margins" in loss.needs:
     shapes["margins"] = (b,)
   for column, shape in shapes.items():
