@@ -104,9 +104,18 @@ def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
     labels=at(rows.labels),
     ref_logps=at(rows.ref_logps),
     behaviour_logps=at(rows.behaviour_logps),
+    behaviour_token_logps=_token_logps(rows, indices),
     margins=at(rows.margins),
     ref_prefix_logps=at(rows.ref_prefix_logps),
   )
+
+
+def _token_logps(rows: TokenRows, indices: np.ndarray) -> np.ndarray | None:
+  """float32 [B, K, T] as logged, 0 behind the tokens; None = not logged."""
+  logged, index = rows.behaviour_token_logps, rows.behaviour_index
+  if logged is None or index is None:
+    return None
+  return logged.padded(index[indices], rows.completion_length, 0.0)[0]
 
 
 def _padded(
