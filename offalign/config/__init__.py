@@ -2,6 +2,7 @@
 
 from offalign.config.config import Config
 from offalign.config.data import DataConfig
+from offalign.config.grow import GrowConfig
 from offalign.config.select import SelectConfig
 
-__all__ = ["Config", "DataConfig", "SelectConfig"]
+__all__ = ["Config", "DataConfig", "GrowConfig", "SelectConfig"]

@@ -9,6 +9,8 @@ from typing import Any
 from offalign import spec
 from offalign.config.config import Config
 from offalign.config.data import DataConfig
+from offalign.config.grow import Function, as_prompts
+from offalign.data.reading import aspects
 from offalign.data.reading.columns import as_text
 from offalign.data.reading.memory import as_path
 from offalign.errors import UserError, suggest
@@ -21,10 +23,11 @@ def read(arguments: Mapping[str, Any]) -> Config:
 
   Args:
     arguments: the fields of `Config`. A group (`data`, `value`, `lora`,
-      `optimizer`, `mesh`, `select`, `hosts`) is its dataclass or a dict of its
-      fields; `data` may also be the training rows alone. `data.path` and
-      `data.eval_path` take what `load_data` does. Paths, and a loss object,
-      stand for their text.
+      `optimizer`, `mesh`, `select`, `grow`, `hosts`) is its dataclass or a
+      dict of its fields; `data` may also be the training rows alone.
+      `data.path` and `data.eval_path` take what `load_data` does,
+      `grow.prompts` a list of prompts too, and `grow.score` a function.
+      Paths, and a loss object, stand for their text.
 
   Raises:
     UserError: for an unknown name or a wrong type.
@@ -37,6 +40,8 @@ def read(arguments: Mapping[str, Any]) -> Config:
     group = _group(hints[name])
     if name == "data":
       given[name] = _data(value)
+    elif name == "grow" and isinstance(value, Mapping):
+      given[name] = _made(name, group, _grow(value))
     elif group is not None and isinstance(value, Mapping):
       given[name] = _made(name, group, value)
     else:
@@ -88,7 +93,20 @@ def _data(value: Any) -> DataConfig:
       fields[name] = as_path(fields[name], prefix)
   if "columns" in fields:
     fields["columns"] = as_text(fields["columns"])
+  for name in ("reward_weights", "reward_least"):
+    if name in fields:
+      fields[name] = aspects.as_text(fields[name])
   return typing.cast(DataConfig, _made("data", DataConfig, fields))
+
+
+def _grow(fields: Mapping[str, Any]) -> dict[str, Any]:
+  """Functions and lists of prompts, as texts that stand for them."""
+  out = dict(fields)
+  if callable(out.get("score")):
+    out["score"] = Function(out["score"])
+  if "prompts" in out:
+    out["prompts"] = as_prompts(out["prompts"])
+  return out
 
 
 def _text(name: str, value: Any) -> Any:

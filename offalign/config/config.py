@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from offalign import spec
 from offalign.config.data import DataConfig
+from offalign.config.grow import GrowConfig
+from offalign.config.reference import parse, refuse_without_rounds
 from offalign.config.select import SelectConfig
 from offalign.distributed.hosts import HostsConfig
 from offalign.distributed.sharding import AXES, MeshConfig
@@ -38,6 +40,7 @@ CHANGEABLE = {
   "on_divergence",
   "packing",
   "data.cache",
+  "grow.rounds",
   *(f"mesh.{axis}" for axis in AXES),
 }
 """Fields that may differ when a run is resumed."""
@@ -47,7 +50,8 @@ CHANGEABLE = {
 class Config:
   """A training run.
 
-  `data`, `value`, `lora`, `optimizer`, `mesh` and `hosts` are groups of flags.
+  `data`, `value`, `lora`, `select`, `grow`, `optimizer`, `mesh` and `hosts` are
+  groups of flags.
 
   Attributes:
     loss: a loss by spec, e.g. 'dro_v(tau=0.1)' or 'kto(threshold=batch)'.
@@ -65,9 +69,16 @@ class Config:
       model, or bpe for a new one.
     tokenizer_vocab: size of the vocabulary to train; default 8192, bpe only.
     init: a run folder to start from: its model, tokenizer and newest
-      checkpoint. That policy is also the reference.
+      checkpoint. That policy is also the reference, unless another is given.
     init_step: another checkpoint of the init folder: a step, or "best" (see
       keep_best).
+    reference: what the policy is held close to: "start" what the run starts
+      from; or a run folder, a Hugging Face model folder or a name on its hub,
+      with the tokens of this run. With rounds also "round", the policy at the
+      last border between rounds, and "ema(DECAY)", which keeps that share of
+      the old reference there and moves to the policy for the rest.
+    reference_step: another checkpoint of the reference's run folder than its
+      newest: a step, or "best".
     out: required; the run folder. A run found there with the same
       configuration goes on where it stopped.
     steps: updates to make; default 1000, unless epochs are given.
@@ -105,6 +116,8 @@ class Config:
       comes back from, stops the run or is warned of alone. One that is no
       number always stops it.
     select: keeps the checkpoint that wins most comparisons; default none.
+    grow: rounds of samples and scores; default none: rows are those of the
+      data.
   """
 
   loss: str = "dro_v"
@@ -115,6 +128,8 @@ class Config:
   tokenizer_vocab: int | None = None
   init: str | None = None
   init_step: str | None = None
+  reference: str = "start"
+  reference_step: str | None = None
   out: str = ""
   steps: int | None = None
   epochs: float | None = None
@@ -138,6 +153,7 @@ class Config:
   value: ValueConfig | None = None
   lora: LoraConfig | None = None
   select: SelectConfig | None = None
+  grow: GrowConfig | None = None
   optimizer: OptimizerConfig = dataclasses.field(
     default_factory=OptimizerConfig
   )
@@ -202,6 +218,8 @@ def check(config: Config) -> None:
       f"{config.data.eval_rows}; {option('data.eval_fraction', 0)} holds "
       "nothing out"
     )
+  if config.grow is None:
+    refuse_without_rounds(parse(config.reference))
   if config.seed < 0:
     raise UserError(f"{option('seed')} must be 0 or more, not {config.seed}")
   split_seed = config.data.split_seed
@@ -252,10 +270,11 @@ def refuse_changes(
   """
   if known is None:
     return
-  # A version that had no such option took the run's seed for it.
+  # Versions that had no such option took the run's seed, and the start.
   before, now = dict(known["config"]), flat(config)
   if now["data.split_seed"] is not None:
     before.setdefault("data.split_seed", before["seed"])
+  before.setdefault("reference", "start")
   fixed = set(CHANGEABLE)
   if now.get("optimizer.schedule") == "cosine" and config.epochs is None:
     now["steps"] = config.last_step

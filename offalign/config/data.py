@@ -38,6 +38,13 @@ class DataConfig(ViewOptions):
       'completion=response, reward=feedback.score, label=thumb:up/down';
       null in mapped feedback means not rated, and such rows are left out.
     int_labels: accept the numbers 0 and 1 as labels.
+    reward_weights: how rewards that are objects of several aspects add up, as
+      'helpfulness=0.7, harmless=0.3'; of UltraFeedback, its annotations.
+    reward_least: least values of aspects, as 'harmless=3'; a completion below
+      one of them has the lowest reward of all.
+    reward_scaling: what is done to each aspect before it is weighted: "std"
+      brings it to mean 0 and variance 1 over the data, "none" nothing;
+      default std.
     bad_rows: what to do about rows that cannot be read: "error" lists them
       and stops, "skip" lists them in bad_rows.jsonl and goes on.
     label_rule: how rewards become labels, for losses that need labels where
@@ -69,6 +76,9 @@ class DataConfig(ViewOptions):
   form: FormName | None = None
   columns: str | None = None
   int_labels: bool = False
+  reward_weights: str | None = None
+  reward_least: str | None = None
+  reward_scaling: Literal["std", "none"] | None = None
   bad_rows: Literal["error", "skip"] = "error"
   label_rule: Literal["global_mean", "prompt_mean"] | None = None
   normalize_rewards: bool | None = None

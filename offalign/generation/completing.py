@@ -28,12 +28,20 @@ class Completed:
     finished: whether the completion ended by itself and was not cut.
     prompt_cut: whether its prompt was longer than the run's limit, and only
       its end was read.
+    ids: its tokens, the one that ends it included.
+    logprobs: of each token, under the distribution that it was drawn from,
+      with its temperature, top_k and top_p; nats. None at temperature 0,
+      which draws nothing.
   """
 
   text: str
   tokens: int
   finished: bool
   prompt_cut: bool = False
+  ids: tuple[int, ...] = dataclasses.field(default=(), repr=False)
+  logprobs: tuple[float, ...] | None = dataclasses.field(
+    default=None, repr=False
+  )
 
   def __str__(self) -> str:
     return self.text
@@ -158,6 +166,15 @@ def complete(
     for k in range(min(batch_size, n - begin)):
       ids = drawn.tokens[k][drawn.mask[k]]
       finished = bool(np.isin(ids[-1], ends))
-      done.append(Completed(tokenizer.decode(ids), len(ids), finished))
+      logps = drawn.token_logps[k][drawn.mask[k]]
+      done.append(
+        Completed(
+          tokenizer.decode(ids),
+          len(ids),
+          finished,
+          ids=tuple(ids.tolist()),
+          logprobs=None if temperature == 0 else tuple(logps.tolist()),
+        )
+      )
     after_batch()
   return done

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from offalign.data.reading import json_rows
+from offalign.data.reading import json_rows, logged_tokens
+from offalign.data.reading.faults import Fault
+from offalign.data.reading.logged_tokens import IDS, LOGPROBS
 from offalign.data.reading.records import Problem
 from offalign.errors import UserError, option
 
@@ -22,11 +24,16 @@ class End:
     finished: whether it ended by itself and was not cut; None = not known.
     tokens: how many it has; None = not known.
     prompt_cut: whether its prompt was longer than the run's limit.
+    ids: its tokens; () where they are not known.
+    logprobs: of each token, under the distribution that it was drawn from;
+      None where they are not known.
   """
 
   finished: bool | None = None
   tokens: int | None = None
   prompt_cut: bool = False
+  ids: tuple[int, ...] = ()
+  logprobs: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +108,8 @@ def read(path: str | pathlib.Path, name: str | None = None) -> Completions:
     path: JSON lines, or a JSON array, with "prompt" (text, or a list of
       role/content) and "completion" (text, or a list of one message), or with
       AlpacaEval's "instruction" and "output". Of what `offalign.generate`
-      writes beside them, "finished", "tokens" and "prompt_cut" are read; other
-      keys are not looked at.
+      writes beside them, "finished", "tokens", "prompt_cut" and the tokens
+      themselves are read; other keys are not looked at.
     name: the contestant's name; default: the file's name without its ending.
 
   Raises:
@@ -131,20 +138,55 @@ def read_prompts(path: str | pathlib.Path) -> tuple[Prompt, ...]:
   Raises:
     UserError: naming the line.
   """
+  return tuple(count_prompts(path))
+
+
+def count_prompts(path: str | pathlib.Path) -> dict[Prompt, int]:
+  """The distinct prompts of a file of JSON lines -> how often each occurs.
+
+  Raises:
+    UserError: naming the line.
+  """
   path = pathlib.Path(path)
-  found = dict.fromkeys(_prompt(row, where) for where, row in _rows(path))
+  found: dict[Prompt, int] = {}
+  for where, row in _rows(path):
+    prompt = _prompt(row, where)
+    found[prompt] = found.get(prompt, 0) + 1
   if not found:
     raise UserError(f"{path} holds no prompt")
+  return found
+
+
+def prompts_of(
+  rows: Iterable[tuple[int, Any]], name: str
+) -> tuple[Prompt, ...]:
+  """The distinct prompts of rows in memory, in order.
+
+  Args:
+    rows: the number of each row, and the row, with "prompt".
+    name: of them, for errors.
+
+  Raises:
+    UserError: naming the row.
+  """
+  found = dict.fromkeys(_prompt(row, f"{name}, row {i}") for i, row in rows)
+  if not found:
+    raise UserError(f"{name} holds no prompt")
   return tuple(found)
 
 
-def about(done: Any) -> dict[str, Any]:
+def about(done: Any, *, with_tokens: bool = False) -> dict[str, Any]:
   """What a line of a file says beside a text.
 
   Args:
     done: a `Completed`, or an `End`.
+    with_tokens: whether it has the tokens and their log-probs, as `load_data`
+      reads them.
   """
-  found = {"tokens": done.tokens, "finished": done.finished}
+  found: dict[str, Any] = {"tokens": done.tokens, "finished": done.finished}
+  if with_tokens and done.ids:
+    found |= {IDS: list(done.ids)}
+    found |= {LOGPROBS: done.logprobs and list(done.logprobs)}
   found = {name: value for name, value in found.items() if value is not None}
   return found | ({"prompt_cut": True} if done.prompt_cut else {})
 
@@ -181,11 +223,33 @@ def _end(row: dict[str, Any]) -> End:
     finished if isinstance(finished, bool) else None,
     tokens if type(tokens) is int else None,
     row.get("prompt_cut") is True,
+    *_logged(row),
   )
 
 
-def line(prompt: Prompt, completion: str, **more: Any) -> str:
-  """Formats one line of a file of completions."""
+def _logged(
+  row: dict[str, Any],
+) -> tuple[tuple[int, ...], tuple[float, ...] | None]:
+  """Tokens and their log-probs, where a line has them; else nothing."""
+  try:
+    ids = logged_tokens.ids(row.get(IDS))
+  except Fault:
+    return (), None
+  try:
+    logps = logged_tokens.logprobs(row.get(LOGPROBS))
+  except Fault:
+    return ids, None
+  return ids, logps if len(logps) == len(ids) else None
+
+
+def line(prompt: Prompt, completion: Any, **more: Any) -> str:
+  """Formats one line of a file of completions.
+
+  Args:
+    prompt: text, or the turns before the completion.
+    completion: text, or a list of one message.
+    more: further keys of the line.
+  """
   written: Any = prompt
   if not isinstance(prompt, str):
     written = [{"role": role, "content": text} for role, text in prompt]

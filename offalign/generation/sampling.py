@@ -24,11 +24,16 @@ class Samples(NamedTuple):
     logps: float32 [B], summed log-probs of the tokens under the mask, at
       temperature 1 and over the whole vocabulary, whatever options they were
       drawn with; nats.
+    token_logps: float32 [B, T], of each token under the distribution that it
+      was drawn from, with its temperature, top_k and top_p, which is what a
+      ratio of importance divides by; at temperature 0, which draws nothing,
+      the model's own; 0 beyond the mask; nats.
   """
 
   tokens: Array
   mask: Array
   logps: Array
+  token_logps: Array
 
 
 class Choice(NamedTuple):
@@ -188,10 +193,14 @@ def _sample(
     tokens = jnp.where(done, ends[0], draw(logits, keys, step, choice))
     chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
     logps = chosen - jax.nn.logsumexp(logits, axis=-1)
+    own = jax.nn.log_softmax(restricted(logits, choice), axis=-1)
+    own = jnp.take_along_axis(own, tokens[:, None], axis=1)[:, 0]
+    own = jnp.where(done, 0.0, own)
     drawn = Samples(
       jax.lax.dynamic_update_index_in_dim(drawn.tokens, tokens, step, 1),
       jax.lax.dynamic_update_index_in_dim(drawn.mask, ~done, step, 1),
       drawn.logps + jnp.where(done, 0.0, logps),
+      jax.lax.dynamic_update_index_in_dim(drawn.token_logps, own, step, 1),
     )
     cache, state = model.decode(params, cache, tokens)
     done = done | (tokens[:, None] == ends[None]).any(axis=1)
@@ -202,6 +211,7 @@ def _sample(
     jnp.broadcast_to(ends[0], shape),
     jnp.zeros(shape, bool),
     jnp.zeros(rows, jnp.float32),
+    jnp.zeros(shape, jnp.float32),
   )
   cache, state = model.prefill(params, prompts, prompt_mask, max_new_tokens)
   start = jnp.asarray(0), cache, state, jnp.zeros(rows, bool), drawn
@@ -225,10 +235,23 @@ def draw(logits: Array, keys: Array, step: Array, choice: Choice) -> Array:
   """
   if choice.temperature is None:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  now = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
+  logits = restricted(logits, choice)
+  return jax.vmap(jax.random.categorical)(now, logits).astype(jnp.int32)
+
+
+def restricted(logits: Array, choice: Choice) -> Array:
+  """Logits [B, V] of the distribution that tokens are drawn from.
+
+  Args:
+    logits: float32 [B, V], the model's.
+    choice: how tokens are drawn; without a temperature nothing is changed.
+  """
+  if choice.temperature is None:
+    return logits
   logits = logits / choice.temperature
   if choice.top_k is not None:
     logits = filters.top_k(logits, choice.top_k)
   if choice.top_p is not None:
     logits = filters.top_p(logits, choice.top_p)
-  now = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
-  return jax.vmap(jax.random.categorical)(now, logits).astype(jnp.int32)
+  return logits

@@ -112,7 +112,8 @@ def rows(found: Completions, rewards: np.ndarray) -> Iterator[str]:
     row = json.loads(completions.line(prompt, text))
     if not isinstance(prompt, str):
       row["completion"] = [{"role": "assistant", "content": text}]
-    yield json.dumps(row | {"reward": reward} | completions.about(end))
+    about = completions.about(end, with_tokens=True)
+    yield json.dumps(row | {"reward": reward} | about)
 
 
 def _pairs(found: Completions) -> list[tuple[Prompt, str]]:

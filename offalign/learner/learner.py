@@ -226,6 +226,22 @@ class Learner:
     }
     return other
 
+  def of_model(self, model: Model) -> "Learner":
+    """This learner for scoring another model's policy; trains nothing.
+
+    Args:
+      model: the other model; without adapters, of any size.
+    """
+    layout = chunked_softmax.layout(self.mesh, model.vocab_size)
+    other = copy.copy(self)
+    for name in ("train_step", "score", "score_tokens", "evaluate", "reward"):
+      other.__dict__.pop(name, None)  # compiled for this model
+    other.model, other._lora = model, None
+    other._objective = dataclasses.replace(
+      self._objective, model=model, layout=layout
+    )
+    return other
+
   def policy(self, params: Params, ref_params: Params | None) -> Params:
     """The policy's params in the form that the model takes.
 
@@ -285,6 +301,16 @@ class Learner:
     """Compiled (policy params, batch) -> [B, K] summed log-probs."""
     return jax.jit(
       constraints.readable(self.mesh, self._objective.mapped_logps)
+    )
+
+  @functools.cached_property
+  def score_tokens(self) -> Any:
+    """Compiled (policy params, batch) -> [B, K, T] log-probs of tokens.
+
+    For losses that need `token_logps` or `ref_token_logps`.
+    """
+    return jax.jit(
+      constraints.readable(self.mesh, self._objective.mapped_token_logps)
     )
 
   @functools.cached_property

@@ -14,7 +14,7 @@ from offalign.policy.folder import read_metrics
 WIN_RATE = "eval_win_rate/sft"
 """The metric that selection by a judge logs; `offalign.training.selection`."""
 
-_LOWER, _HIGHER = ("loss",), ("accuracies", "accuracy", "margins")
+_LOWER, _HIGHER = ("loss",), ("accuracies", "accuracy", "margins", "score")
 
 
 class Best:

@@ -30,6 +30,7 @@ _CONFIG = ("init", "model", "seed")
 _MAY_LACK: dict[str, Any] = {
   "loss": str,
   "mixture": dict | None,
+  "reference": str,
   "reward_scale": dict | None,
 }
 _COST: dict[str, Any] = {

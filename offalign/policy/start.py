@@ -241,7 +241,15 @@ def network(folder: pathlib.Path, about: dict[str, Any]) -> str:
   """
   if not origin.is_kept(about["model"]):
     return json.dumps([about["model"], about["vocab_size"]])
-  config = read_config(folder / origin.FOLDER)
+  return _network(read_config(folder / origin.FOLDER))
+
+
+def network_of_model(name: str) -> str:
+  """`network` of a Hugging Face model folder, or a name on the hub."""
+  return _network(read_config(hub.find_folder(name)))
+
+
+def _network(config: dict[str, Any]) -> str:
   # Said of the file: who made it, and as what its weights are stored.
   said = {"_name_or_path", "dtype", "torch_dtype", "transformers_version"}
   kept = {k: v for k, v in config.items() if k not in said}

@@ -4,8 +4,10 @@ Completes the prompts of a file of JSON lines ("prompt": text, or a list of
 role and content), or those that the run holds out (--prompts=heldout), with the
 policy of a run, or of a Hugging Face model folder, and writes
 "prompt", "completion", "tokens" and "finished" for each, which is false where
-the completion did not end within --max_new_tokens. With --samples=K each prompt
-has K such lines. `offalign judge` compares such files.
+the completion did not end within --max_new_tokens. A prompt that occurs several
+times is completed once; with --samples=K each prompt has K lines, and --tokens
+(the default there) adds the token ids and the log-prob of each as it was drawn,
+which `offalign train` reads. `offalign judge` compares such files.
 
   offalign generate --run=RUN --prompt="What is the capital of France?"
   echo "What is the capital of France?" | offalign generate --run=RUN
@@ -55,6 +57,7 @@ def generate(
   out: str | pathlib.Path,
   *,
   step: str = "newest",
+  tokens: bool | None = None,
   **drawing: Any,
 ) -> int:
   """Completes each distinct prompt of a file, and writes a file.
@@ -65,6 +68,8 @@ def generate(
       holds out.
     out: the file to write; it is there whole or not at all.
     step: of the checkpoint: "newest", "best" or a number.
+    tokens: whether to write "completion_ids" and "logprobs" too; None = where
+      a prompt has several completions.
     drawing: options of `Policy.generate`.
 
   Returns:
@@ -74,7 +79,8 @@ def generate(
     UserError: for no checkpoint, or prompts that cannot be encoded.
   """
   policy = Policy.load(run, step)
-  _write(policy, held_out.asked(policy.folder, prompts), out, drawing)
+  asked = held_out.asked(policy.folder, prompts)
+  _write(policy, asked, out, drawing, tokens)
   return policy.step
 
 
@@ -83,14 +89,21 @@ def _write(
   asked: Sequence[Prompt],
   out: str | pathlib.Path,
   drawing: dict[str, Any],
+  tokens: bool | None,
 ) -> list[Completed]:
   """Writes completions to a file; returns them."""
   done = policy.generate(asked, **drawing)
   each = len(done) // len(asked)
-  lines = [
-    completions.line(asked[i // each], x.text, **completions.about(x))
-    for i, x in enumerate(done)
-  ]
+  with_tokens = each > 1 if tokens is None else tokens
+  lines = []
+  for i, x in enumerate(done):
+    prompt, text = asked[i // each], x.text
+    written: Any = text
+    if with_tokens and not isinstance(prompt, str):
+      # As data to train on has it.
+      written = [{"role": "assistant", "content": text}]
+    about = completions.about(x, with_tokens=with_tokens)
+    lines.append(completions.line(prompt, written, **about))
   out = pathlib.Path(out)
   out.parent.mkdir(parents=True, exist_ok=True)
   write_atomically(out, "".join(f"{line}\n" for line in lines))
@@ -123,6 +136,19 @@ def _asked(policy: Policy, values: flags.FlagValues) -> Sequence[Prompt]:
   return [(("user", text),) if chat else text for text in typed]
 
 
+def _say_repeats(prompts: str | None, distinct: int) -> None:
+  """Says where a file's prompts are fewer than its lines."""
+  if not prompts or prompts == held_out.WORD:
+    return
+  lines = sum(completions.count_prompts(prompts).values())
+  if lines > distinct:
+    flags_lib.say(
+      f"note: {prompts} has {count(lines, 'line')} of "
+      f"{count(distinct, 'distinct prompt')}; each is completed once, and "
+      "--samples=K times with that"
+    )
+
+
 def _print(asked: Sequence[Prompt], done: Sequence[Completed]) -> None:
   """Prints completions; under their prompts, where there are several."""
   each = len(done) // len(asked)
@@ -152,16 +178,23 @@ def main(argv: Sequence[str]) -> int:
       best_of.generate(policy, asked, values, drawing)
       return 0
     if values.out is None:
+      if values.tokens:
+        raise UserError("--tokens is of a file: name it with --out")
       done = policy.generate(asked, verbose=False, **drawing)
       _print(asked, done)
       if said := unfinished(done):
         flags_lib.complain("offalign.generate", said)
       return 0
-    done = _write(policy, asked, values.out, drawing)
+    _say_repeats(values.prompts, len(asked))
+    done = _write(policy, asked, values.out, drawing, values.tokens)
   except UserError as error:
     flags_lib.complain("offalign.generate", error)
     return 2
   cut = sum(not x.finished for x in done)
+  if values.tokens and drawing["temperature"] == 0:
+    flags_lib.say(
+      "note: no log-probs are written: at temperature 0 nothing is drawn"
+    )
   flags_lib.say(
     f"wrote {count(len(done), 'completion')} of {values.run} at step "
     f"{policy.step} to {values.out}"
@@ -191,6 +224,13 @@ def _flags() -> None:
   flags.DEFINE_string("out", None, "the file to write; default: print")
   flags.DEFINE_integer(
     "samples", 1, "completions of each prompt", lower_bound=1
+  )
+  flags.DEFINE_bool(
+    "tokens",
+    None,
+    "whether the file has the token ids (completion_ids) and the log-prob of "
+    "each (logprobs) under the distribution that it was drawn from, with its "
+    "temperature, top_k and top_p; default: with --samples",
   )
   flags.DEFINE_integer(
     "batch_size",

@@ -87,11 +87,13 @@ class Batches:
       keys = rows.keys()
       for key in keys:
         content.update(key.encode())
+      logged = rows.behaviour_token_logps
       for column in (
         rows.completion_index,
         rows.rewards,
         rows.labels,
         rows.behaviour_logps,
+        None if logged is None else logged.tokens,
         rows.margins,
       ):
         content.update(b"" if column is None else column.tobytes())
@@ -134,7 +136,7 @@ class Batches:
   ) -> "Batches":
     """Adds the log-probs under the reference that the loss needs.
 
-    Computes what is not stored yet.
+    Computes what is not stored yet; of "train" rows only where there are any.
 
     Args:
       sampler: draws the training rows.
@@ -150,13 +152,17 @@ class Batches:
     order = ("judged", "held_out", "train")
     rows = {name: self.rows[name] for name in order if name in self.rows}
     wanted = {name: np.arange(len(found)) for name, found in rows.items()}
-    wanted["train"] = _drawn(sampler, steps)
+    if "train" in rows:
+      wanted["train"] = _drawn(sampler, steps)
     for name in rows:
       if "ref_logps" in needs or name == "judged":
         what = f"{name.replace('_', ' ')} rows"
         rows[name] = scorer.attach(rows[name], what, wanted[name])
     mismatched = {}
     for name in rows:
+      if "ref_token_logps" in needs and name != "judged":
+        what = f"{name.replace('_', ' ')} rows"
+        rows[name] = scorer.attach_tokens(rows[name], what, wanted[name])
       if "ref_prefix_logps" in needs and name != "judged":
         rows[name] = with_prefixes(rows[name], wanted[name], scorer.attach)
       if "kl" in needs and name != "judged":

@@ -8,12 +8,12 @@ checkpoint, as its steps do. Completions and tokens are those of the steps up to
 
 import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
-from offalign.data import Sampler, TokenRows
+from offalign.data import TokenRows
 from offalign.files import write_json
 from offalign.leaderboard.provenance import Stopwatch, environment, revision
 from offalign.policy.folder import COST, read_cost
@@ -26,22 +26,24 @@ class Cost:
     self,
     folder: pathlib.Path,
     rows: TokenRows,
-    sampler: Sampler,
+    batch_size: int,
     watch: Stopwatch,
     begin: int,
+    recount: Callable[[int], int],
   ):
     """Continues from the folder's cost.json, or begins at zero.
 
     Args:
       folder: the run folder.
-      rows: the training rows.
-      sampler: draws them.
+      rows: the training rows, which are as long as those of all rounds.
+      batch_size: rows of a step.
       watch: runs since this launch began.
       begin: the step that the run goes on after, or 0.
+      recount: the tokens that the first steps trained on.
     """
     self._path, self._rows = folder / COST, rows
     self._watch, self._step = watch, begin
-    self._batch = sampler.batch_size
+    self._batch = batch_size
     known = (read_cost(folder) if begin else None) or {}
     # What a run took before it kept count is not known.
     before = math.nan if begin else 0.0
@@ -49,19 +51,14 @@ class Cost:
     self._peak = known.get("peak_memory_mb", 0.0)
     self._tokens = known.get("tokens", 0)
     if begin and known.get("step") != begin:
-      drawn = map(sampler.indices, range(begin))
-      self._tokens = sum(map(rows.count_tokens, drawn))
+      self._tokens = recount(begin)
     device = jax.devices()[0].device_kind
     self._where = {"versions": environment(device), "revision": revision()}
 
-  def count(self, picked: np.ndarray) -> None:
-    """Counts a step.
-
-    Args:
-      picked: int [B], the rows of its batch.
-    """
+  def count(self, tokens: int) -> None:
+    """Counts a step and the tokens of its batch."""
     self._step += 1
-    self._tokens += self._rows.count_tokens(picked)
+    self._tokens += tokens
 
   def write(self) -> None:
     """Writes RUN/cost.json."""

@@ -183,6 +183,7 @@ def describe(held: dict[str, float], pairs: int | None = None) -> str:
       (accuracy, "held-out reward accuracy"),
       ("eval_rewards/margins", "reward margin"),
       ("eval_win_rate/sft", "win rate against the start"),
+      ("eval_score", "held-out score"),
       ("eval_win_rate/unfinished", "completions unfinished"),
     )
     if name in held

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from offalign.config import Config
-from offalign.data import Sampler, TokenRows
+from offalign.data import TokenRows
 from offalign.distributed import sharding
 from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError, marked
@@ -15,7 +15,6 @@ from offalign.learner import Learner, TrainState
 from offalign.policy.best import Best
 from offalign.policy.checkpoint import Checkpoints
 from offalign.training.auc import Auc
-from offalign.training.batches import Batches
 from offalign.training.cost import Cost
 from offalign.training.evaluation import evaluate, thumbs
 from offalign.training.health import Health
@@ -23,6 +22,7 @@ from offalign.training.logs import Logs, describe, mean_of
 from offalign.training.metrics import check_finite, finish
 from offalign.training.own_samples import OwnSamples
 from offalign.training.profile import Profile
+from offalign.training.rounds.base import Round, Rounds, Unscored
 from offalign.training.selection import Selection, Unjudged
 from offalign.types import Params
 
@@ -38,8 +38,7 @@ class Loop:
   Attributes:
     config: the flags.
     learner: the learner.
-    sampler: which rows a step has.
-    data: rows to train on and to evaluate on.
+    rounds: what rows a step has, and the rows to evaluate on.
     ref: the frozen weights, where the learner has them.
     checkpoints: where states are saved.
     logs: where metrics are written.
@@ -58,8 +57,7 @@ class Loop:
 
   config: Config
   learner: Learner
-  sampler: Sampler
-  data: Batches
+  rounds: Rounds
   ref: Params | None
   checkpoints: Checkpoints
   logs: Logs
@@ -73,6 +71,7 @@ class Loop:
   own: OwnSamples | None = None
   window: list[dict[str, float]] = dataclasses.field(default_factory=list)
   auc: Auc | None = None
+  _round: Round | None = dataclasses.field(default=None, init=False)
 
   def run(self, state: TrainState, owed: bool) -> dict[str, float]:
     """Trains through the steps that are left.
@@ -87,9 +86,11 @@ class Loop:
     Raises:
       Stopped: where the run was asked to stop; the state is saved.
       Unjudged: where a judge could not go on; the state is saved.
+      Unscored: where the samples of a round got no scores; likewise.
       NonFinite: where the loss stops being a number, or will not come back.
     """
-    config, held = self.config, {}
+    config, learner = self.config, self.learner
+    held: dict[str, float] = {}
     begin = int(state.step)
     try:
       if owed:
@@ -98,7 +99,11 @@ class Loop:
       for step in range(begin + 1, config.last_step + 1):
         # The first step compiles, and there is nothing yet to keep.
         first = step == begin + 1
-        with self.stop.saved() if first else contextlib.nullcontext():
+        border = first or self.rounds.begins(step)
+        with self.stop.saved() if border else contextlib.nullcontext():
+          if border:
+            policy = learner.policy(state.params, self.ref)
+            self._round = self.rounds.enter(step, policy)
           state = self._step(step, state)
         if self._is_compared(step):
           self._save(state)  # a judge may be cut off
@@ -111,7 +116,7 @@ class Loop:
           self.stop.check()
       if self.cost is not None:
         self.cost.write()  # with the seconds of the last evaluation
-    except (Stopped, Unjudged):
+    except (Stopped, Unjudged, Unscored):
       if int(state.step):
         self._save(state)
       raise
@@ -119,24 +124,29 @@ class Loop:
 
   def _step(self, step: int, state: TrainState) -> TrainState:
     """One step, and its line if one is due."""
-    learner, rows = self.learner, self.data.rows["train"]
+    learner, now = self.learner, self._round
+    assert now is not None
+    rows = now.data.train
     mine = sharding.local_rows(learner.mesh, self.config.batch_size)
-    picked = self.sampler.indices(step - 1)
+    picked = now.sampler.indices(step - 1)
     with self.profile.step(step):
-      host = self.data.batch("train", picked, rows.weight[picked], mine)
+      host = now.data.batch("train", picked, rows.weight[picked], mine)
       placed = sharding.put_batch(learner.mesh, host)
       state, metrics = learner.train_step(state, placed, self.ref)
       metrics = jax.device_get(metrics)
     check_finite(step, metrics, [_where(rows, i) for i in picked])
-    self.window.append(finish(metrics, self.sampler.parts(picked)))
+    self.window.append(finish(metrics, now.sampler.parts(picked)))
     self.health.first(step, self.window[-1]["loss"])
-    self.logs.count(rows.count_tokens(picked))
+    tokens = rows.count_tokens(picked)
+    self.logs.count(tokens)
     if self.cost is not None:
-      self.cost.count(picked)
+      self.cost.count(tokens)
+    if step == now.first and now.metrics:
+      self.logs.write(step, now.metrics)
     if is_due(step, self.config.log_every, self.config):
       line = mean_of(self.window)
       line["learning_rate"] = learner.learning_rate(step - 1)
-      line["epoch"] = self.sampler.epoch(step)
+      line["epoch"] = now.sampler.epoch(step)
       line["tokens_per_second"] = self.logs.rate
       self.logs.write(step, line)
       self.logs.show(step, line)
@@ -150,12 +160,13 @@ class Loop:
     held: dict[str, float] = {}
     said = ""
     if step == 0 or is_due(step, config.eval_every, config):
-      size = config.batch_size
-      held |= evaluate(learner, state, self.data, self.ref, size, self.stop)
+      size, data = config.batch_size, self.rounds.held
+      held |= evaluate(learner, state, data, self.ref, size, self.stop)
       policy = learner.policy(state.params, self.ref)
-      if held and step:  # before the first step it is its reference
+      held |= self.rounds.evaluate(step, policy)
+      if held and (step or not self._starts_at_reference):
         held |= self._distance(step, policy)
-      parted = thumbs(learner, policy, self.data.rows, batch_size=size)
+      parted = thumbs(learner, policy, data.rows, batch_size=size)
       said = f", AUC of thumbs {parted}" if parted else ""
       self.auc = parted
     if self.selection is not None and self._is_compared(step):
@@ -185,6 +196,10 @@ class Loop:
         f"the reference's weights cannot be read: {marked(error)}"
       )
       return {}
+
+  @property
+  def _starts_at_reference(self) -> bool:
+    return self.own is None or self.own.from_start
 
   def _is_compared(self, step: int) -> bool:
     """Whether a judge compares the policy after a step."""

@@ -96,6 +96,7 @@ class OwnSamples:
   Attributes:
     count: completions of one evaluation.
     longest: tokens of a completion at most.
+    from_start: whether the reference is what the run starts from.
   """
 
   def __init__(
@@ -105,6 +106,7 @@ class OwnSamples:
     inputs: Batches,
     drawn: int,
     reference: Callable[[], Params],
+    scorer: Learner | None = None,
   ):
     """Draws the prompts, which are the same at each evaluation.
 
@@ -114,12 +116,16 @@ class OwnSamples:
       inputs: has the held-out prompts and the tokenizer.
       drawn: see `count`; more than the prompts complete some of them again.
       reference: gives the reference's weights, on the mesh.
+      scorer: scores under the reference, where that is not what the run
+        starts from; default: `learner`.
 
     Raises:
       UserError: where the prompts leave no room for a completion.
     """
     self.count = drawn
     self._seed, self._learner = config.seed, learner
+    self._scorer = scorer or learner
+    self.from_start = scorer is None
     self._reference, self._tokenizer = reference, inputs.tokenizer
     held = inputs.held_prompts
     order = np.random.default_rng([config.seed, 3]).permutation(len(held))
@@ -193,8 +199,11 @@ class OwnSamples:
       )
       placed = sharding.put_batch(learner.mesh, batch)
       mine, other = (
-        np.asarray(jax.device_get(learner.score(params, placed)), np.float64)
-        for params in (policy, reference)
+        np.asarray(jax.device_get(scorer.score(params, placed)), np.float64)
+        for scorer, params in (
+          (learner, policy),
+          (self._scorer, reference),
+        )
       )
       ratios += (mine - other)[real, 0].tolist()
       lengths = drawn.mask.sum(axis=1)

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -15,8 +16,9 @@ import numpy as np
 
 from offalign import losses, user_code
 from offalign.config import Config, arguments
+from offalign.config import reference as reference_config
 from offalign.config.config import check, flat, refuse_changes
-from offalign.data import batch, read_scales
+from offalign.data import Sampler, Tokenizer, batch, read_scales
 from offalign.data.batches import reward_scales, vocabulary
 from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
@@ -25,8 +27,10 @@ from offalign.errors import OPTIONS, UserError, concerning, marked, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig, TrainState
+from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.policy import held_out, limit, start, trained_rewards
+from offalign.policy import reference as other_reference
 from offalign.policy.best import Best
 from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
@@ -63,7 +67,16 @@ from offalign.training.logs import Logs, NoLogs
 from offalign.training.loop import Loop, is_due
 from offalign.training.own_samples import OwnSamples
 from offalign.training.profile import Profile
+from offalign.training.rounds import checks as rounds_checks
+from offalign.training.rounds import drawing, making, prompts, schedule
+from offalign.training.rounds.base import Once, Rounds
+from offalign.training.rounds.drawing import Drawer
+from offalign.training.rounds.growing import Growing
+from offalign.training.rounds.kept import Kept
+from offalign.training.rounds.making import HELD_SCORE, Maker
+from offalign.training.rounds.prompts import Asked
 from offalign.training.selection import Selection, keeping
+from offalign.training.split import Split
 from offalign.types import Params
 
 
@@ -117,6 +130,11 @@ class Run:
       loss = losses.get(config.loss)
     config = keeping(config)
     check(config)
+    choice = reference_config.parse(config.reference)
+    other_reference.check(config, choice, loss)
+    if config.grow is not None:
+      config = schedule.resolve(config)
+      rounds_checks.check(config, loss)
     compile_cache.keep(config.compile_cache)
     self.config = config
     self.folder = pathlib.Path(config.out)
@@ -135,28 +153,37 @@ class Run:
     config, split, self._said = split_lib.resolve(config, known, parent)
     config, more = rates.resolve(config, known, parent, loss)
     self._said += more
-    if start.is_untrained(config, parent):
+    # New weights with a reference of their own are held close to no noise.
+    untrained = start.is_untrained(config, parent) and choice.run is None
+    if untrained:
       self._said += header.untrained(loss)
     refuse_changes(config, known, self.folder)
     self._known_prompts = split.known
-    self.inputs = inputs.read(
-      config.data,
-      loss,
-      lambda texts: start.tokenizer(config, parent, known is not None, texts),
-      config.seed,
-      None if known is None else read_scales(self.folder),
-      split,
-      self.folder,
-    )
+    self.inputs = self._inputs(config, loss, split, known)
     model, self._first, self._identity = start.policy(
       config, parent, self.inputs.tokenizer.vocab_size, mesh
     )
+    self._reference = other_reference.load(
+      config, choice, self.inputs.tokenizer, mesh, self._identity
+    )
     self._check_vocabulary(model)
-    with concerning(option("batch_size", config.batch_size)):
-      self.sampler = self.inputs.sampler(config.batch_size, config.seed)
-    self.config = config = epochs.resolve(config, self.sampler)
+    if self._reference is not None:
+      with concerning(option("reference")):
+        self._check_vocabulary(self._reference.model)
+      self._said.append(f"reference: {self._reference.identity}")
+    self.sampler: Sampler
+    if self._asked is None:
+      with concerning(option("batch_size", config.batch_size)):
+        self.sampler = self.inputs.sampler(config.batch_size, config.seed)
+      config = epochs.resolve(config, self.sampler)
+      self._said.append(epochs.describe(config.last_step, self.sampler))
+    else:
+      prompts.bounded(self._asked, model)
+      self.sampler = schedule.RoundSampler(
+        len(self.inputs.train), config.batch_size, config.seed
+      )
+    self.config = config
     refuse_changes(config, known, self.folder)  # now that its steps are known
-    self._said.append(epochs.describe(config.last_step, self.sampler))
     self.learner = Learner(loss, model, _learner_config(config), mesh)
     with concerning(option("batch_size", config.batch_size)):
       first = batch(self.inputs.train, self.sampler.indices(0))
@@ -171,13 +198,19 @@ class Run:
       logged = evaluation.names(
         self.learner, self._first, self.inputs.rows, config.batch_size
       )
+      if self._scores_held:
+        logged.add(HELD_SCORE)
       check_best(config.keep_best, logged)
+    self._score = self._other = None
+    if config.grow is not None and config.grow.score is not None:
+      self._score = making.scorer(config.grow.score)
+      self._other = making.other(config, self.inputs.tokenizer)
     self._own = own_samples.count(
       config,
       loss,
       self.inputs.held_prompts,
       self._said,
-      untrained=start.is_untrained(config, parent),
+      untrained=untrained,
     )
     self._about = {
       "config": flat(config),
@@ -187,7 +220,10 @@ class Run:
       "vocab_size": model.vocab_size,
       "tokenizer": self.inputs.tokenizer.fingerprint,
       "start": self._identity,
-      "data": self.inputs.fingerprint,
+      "reference": (
+        self._reference.identity if self._reference else self._identity
+      ),
+      "data": self._fingerprint,
       limit.LONGEST: self.inputs.train.longest_completion,
       "reward_scale": self.inputs.scales and self.inputs.scales.summary(),
       "mixture": self.inputs.mixture and self.inputs.mixture.summary(),
@@ -195,6 +231,55 @@ class Run:
     if known is not None:
       self._refuse_other_files(known)
     hosts.agree(self._about)
+
+  def _inputs(
+    self,
+    config: Config,
+    loss: Loss,
+    split: Split,
+    known: dict[str, Any] | None,
+  ) -> Batches:
+    """Reads the data; for rounds of samples, the prompts too."""
+    parent = self._parent
+    self._asked: Asked | None = None
+    self._log: Batches | None = None
+
+    def tokenizer(texts: Iterable[str]) -> Tokenizer:
+      return start.tokenizer(config, parent, known is not None, texts)
+
+    samples = config.grow is not None and config.grow.score is not None
+    if samples and not config.data.path:
+      found = prompts.read_alone(config, tokenizer, split)
+    else:
+      found = inputs.read(
+        config.data,
+        loss,
+        tokenizer,
+        config.seed,
+        None if known is None else read_scales(self.folder),
+        split,
+        self.folder,
+      )
+      self._log = found
+    if samples:
+      self._asked, found = prompts.asked(config, loss, found, parent)
+    return found
+
+  @property
+  def _fingerprint(self) -> str:
+    """Of all rows that are known before the first step."""
+    found = self.inputs.fingerprint
+    grow = self.config.grow
+    if self._log is not None and grow is not None and grow.keep == "all":
+      found += f" {self._log.fingerprint}"
+    return found
+
+  @property
+  def _scores_held(self) -> bool:
+    grow = self.config.grow
+    if self._asked is None or grow is None:
+      return False
+    return bool(grow.eval_prompts and self.inputs.held_prompts)
 
   def _check_vocabulary(self, model: Model) -> None:
     tokenizer = self.inputs.tokenizer
@@ -208,11 +293,14 @@ class Run:
       ("vocab_size", "another vocabulary"),
       ("tokenizer", "another tokenizer"),
       ("start", "another starting policy"),
+      ("reference", "another reference"),
       ("data", "other data"),
     ):
-      if known[key] != self._about[key]:
+      # A version without another reference had the start for it.
+      before = known.get(key, known["start"])
+      if before != self._about[key]:
         raise UserError(
-          f"{self.folder} was begun with {what} ({known[key]}, now "
+          f"{self.folder} was begun with {what} ({before}, now "
           f"{self._about[key]}): the files behind its {OPTIONS} have "
           f"changed; put them back, or name another {option('out')}"
         )
@@ -306,19 +394,27 @@ class Run:
         self.folder, sentences, problems, learner, self._first, begin
       )
       self._begin_folder()
-    data = self._with_reference(begin, stop)
+    self._growing = rounds = self._rounds(begin, stop, checkpoints)
+    data = rounds.held
     if self._selection is not None:
       with stop.saved():
         self._selection.prepare(learner.model, self._first, stop)
     ref = self._first if learner.has_frozen_weights else None
     own = self._own_samples(ref)
-    self._first = None  # frees it, but for `ref`: from here on it is columns
+    # Frees them, but for `ref`: from here on they are columns.
+    self._first = self._reference = None
     logs: Logs = NoLogs()
     cost: Cost | None = None
     if hosts.is_first():
       logs = Logs(self.folder, begin, config.last_step)
-      rows = data.rows["train"]
-      cost = Cost(self.folder, rows, self.sampler, self._watch, begin)
+      cost = Cost(
+        self.folder,
+        data.train,
+        config.batch_size,
+        self._watch,
+        begin,
+        rounds.count_tokens,
+      )
     health = Health(
       self.folder if hosts.is_first() else None,
       [x for x in read_metrics(self.folder) if begin and x["step"] <= begin],
@@ -335,8 +431,7 @@ class Run:
     loop = Loop(
       config=config,
       learner=learner,
-      sampler=self.sampler,
-      data=data,
+      rounds=rounds,
       ref=ref,
       checkpoints=checkpoints,
       logs=logs,
@@ -363,16 +458,20 @@ class Run:
     """
     if not self._own:
       return None
-    if ref is None and own_samples.is_small(self._first):
-      ref = self._first
+    other, read, scorer = self._reference, self._read_reference, None
+    if other is not None:
+      ref, read, scorer = None, other.read, other.scorer(self.learner)
+    first = self._first if other is None else other.params
+    if ref is None and own_samples.is_small(first):
+      ref = first
     kept = ref
 
     def reference() -> Params:
-      return self._read_reference() if kept is None else kept
+      return read() if kept is None else kept
 
     try:
       return OwnSamples(
-        self.config, self.learner, self.inputs, self._own, reference
+        self.config, self.learner, self.inputs, self._own, reference, scorer
       )
     except UserError as error:
       if self.config.eval_samples is not None:
@@ -472,27 +571,79 @@ class Run:
     config = self.config
     if config.data.cache is None or hosts.several():
       return None  # the cache of each host would be another
+    other = self._reference
     about = [
-      start.network(self.folder, self._about),
+      other.network if other else start.network(self.folder, self._about),
       config.compute_dtype,
-      start.digest(self._first, 32),
+      start.digest(other.params if other else self._first, 32),
     ]
     cache = pathlib.Path(config.data.cache).expanduser()
     return Shared(cache, json.dumps(about, sort_keys=True))
 
-  def _with_reference(self, begin: int, stop: Stop) -> Batches:
+  def _rounds(self, begin: int, stop: Stop, checkpoints: Checkpoints) -> Rounds:
+    """The rows of all steps, with the reference's log-probs."""
+    config, other = self.config, self._reference
+    identity = other.identity if other else self._identity
+    scorer = Scorer(
+      store=Store(self.folder / "reference", identity, self._shared()),
+      learner=other.scorer(self.learner) if other else self.learner,
+      params=other.params if other else self._first,
+      batch_size=config.batch_size,
+      stop=stop,
+    )
+    if config.grow is None:
+      return Once(self._with_reference(begin, scorer), self.sampler)
+    train = {"train": self.inputs.train}
+    held = {k: v for k, v in self.inputs.rows.items() if k != "train"}
+    data = dataclasses.replace(self.inputs, rows=held)
+    data = data.with_reference(self.sampler, range(0), scorer)
+    return Growing(
+      config=config,
+      loss=self.learner.loss,
+      held=dataclasses.replace(data, rows={**train, **data.rows}),
+      log=self._log,
+      sampler=self.sampler if self._asked is None else None,
+      kept=Kept(self.folder),
+      maker=self._maker(stop),
+      choice=reference_config.parse(config.reference),
+      scorer=scorer,
+      identity=identity,
+      oldest=lambda: min(checkpoints.steps, default=0),
+    )
+
+  def _maker(self, stop: Stop) -> Maker | None:
+    """What draws and scores samples, in rounds that have them."""
+    config, asked, grow = self.config, self._asked, self.config.grow
+    if asked is None or grow is None or self._score is None:
+      return None
+    return Maker(
+      config=config,
+      asked=asked,
+      drawer=Drawer(
+        tokenizer=self.inputs.tokenizer,
+        mesh=self.learner.mesh,
+        options=grow,
+        width=asked.lengths[0],
+        longest=asked.lengths[1],
+        batch=drawing.batch_of(
+          self.learner.mesh,
+          config.microbatches,
+          config.batch_size * self.inputs.train.completion_index.shape[1],
+        ),
+        stop=stop,
+      ),
+      model=self.learner.model,
+      score=self._score,
+      tokenizer=self.inputs.tokenizer,
+      other=self._other,
+      held=making.drawn(self.inputs.held_prompts, grow, config.seed),
+    )
+
+  def _with_reference(self, begin: int, scorer: Scorer) -> Batches:
     """The batches with the reference's log-probs, packed if asked for."""
     config, mesh = self.config, self.learner.mesh
     data = self.inputs.with_reference(
-      self.sampler,
-      range(begin, config.last_step),
-      Scorer(
-        store=Store(self.folder / "reference", self._identity, self._shared()),
-        learner=self.learner,
-        params=self._first,
-        batch_size=config.batch_size,
-        stop=stop,
-      ),
+      self.sampler, range(begin, config.last_step), scorer
     )
     if not config.packing:
       return data

@@ -9,7 +9,8 @@ from offalign import data
 from offalign.config.data import DataConfig
 from offalign.data import Problem, Record, Table
 from offalign.data.batches import mixture
-from offalign.data.reading import columns
+from offalign.data.reading import aspects, columns
+from offalign.data.reading.aspects import Scales
 from offalign.data.reading.records import Prompt, count
 from offalign.data.reading.table import by_lot
 from offalign.errors import (
@@ -81,15 +82,23 @@ def load(
   """
   how: dict[str, Any] = {
     name: getattr(config, name)
-    for name in ("form", "int_labels", "bad_rows", "columns")
+    for name in (
+      *("form", "int_labels", "bad_rows", "columns"),
+      *("reward_weights", "reward_least", "reward_scaling"),
+    )
   }
 
   with within("data"):
     columns.parse(config.columns)
+    aspects.parse(
+      config.reward_weights, config.reward_least, config.reward_scaling
+    )
 
-  def read(path: str, flag: str, what: str) -> Table:
+  def read(
+    path: str, flag: str, what: str, scales: Scales | None = None
+  ) -> Table:
     with concerning(flag), within("data"):
-      table = data.load(path, **how)
+      table = data.load(path, **how, reward_scales=scales)
     said.extend(
       f"{what}: {qualify(s, 'data')}" for s in table.summary.sentences
     )
@@ -97,9 +106,11 @@ def load(
 
   with concerning(option("data.path")):
     named = mixture.parse(config.path) or (("", 1.0),)
-  sources = []
+  sources: list[Source] = []
+  found: list[Scales | None] = []
   for name, weight in named:
     table = read(name or config.path, option("data.path"), "data")
+    found.append(table.scales)
     sources.append(Source(name, weight, table.records, problems=table.problems))
   if config.eval_path is None:
     return hold_out(sources, config.eval_fraction, split, said)
@@ -114,7 +125,15 @@ def load(
         "weights are of what is drawn in training, and all held-out rows are "
         "looked at; leave them out"
       )
-  table = read(config.eval_path, option("data.eval_path"), "held-out data")
+  if len(found) > 1 and found[0] is not None:
+    raise UserError(
+      f"{option('data.reward_weights')} is set beside "
+      f"{option('data.eval_path')}, whose rows are of no source of the "
+      f"mixture; hold out by {option('data.eval_fraction')}"
+    )
+  table = read(
+    config.eval_path, option("data.eval_path"), "held-out data", found[0]
+  )
   _note_leaks(sources, table.records, said)
   held = Source("", 1.0, (), table.records, table.problems)
   return (*sources, held)

@@ -82,6 +82,28 @@ def test_logps_are_those_of_scoring_the_samples(case, temperature):
   np.testing.assert_allclose(samples.logps, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ("temperature", "top_k", "top_p"),
+  [(1.0, None, None), (0.7, None, None), (1.3, 4, 0.6), (1.0, None, 0.8)],
+)
+def test_token_logps_are_of_what_they_were_drawn_from(
+  case, temperature, top_k, top_p
+):
+  samples = draw(case, temperature=temperature, top_k=top_k, top_p=top_p)
+  logits = token_logps(case, samples).reshape(B * T, V) / temperature
+  if top_k is not None:
+    logits = filters.top_k(logits, top_k)
+  if top_p is not None:
+    logits = filters.top_p(logits, top_p)
+  logps = jax.nn.log_softmax(logits).reshape(B, T, V)
+  expected = np.where(samples.mask, picked(logps, samples.tokens), 0)
+  assert samples.token_logps.dtype == np.float32
+  np.testing.assert_allclose(samples.token_logps, expected, atol=1e-5)
+  summed = samples.token_logps.sum(1)
+  as_model = (temperature, top_k, top_p) == (1.0, None, None)
+  assert np.allclose(summed, samples.logps, atol=1e-5) == as_model
+
+
 def test_the_mask_ends_with_the_first_eos(case):
   drawn = draw(case).tokens
   first, absent = int(drawn[0, 0]), (set(range(V)) - set(drawn[1])).pop()

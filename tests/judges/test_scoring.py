@@ -53,6 +53,18 @@ def test_the_rows_are_data_to_train_on(found, mine, tmp_path):
   assert completions.read(plain).texts == ("long one", "b")
 
 
+def test_tokens_that_were_drawn_stay_with_their_rewards(mine, tmp_path):
+  logged = {"completion_ids": [5, 1], "logprobs": [-0.5, -1.0]}
+  path, rated = tmp_path / "new.jsonl", tmp_path / "rated.jsonl"
+  path.write_text(json.dumps({**LINES[0], **logged}))
+  found = completions.read(path)
+  rewards = scoring.by_function(found, f"{mine}:score")
+  rated.write_text("\n".join(scoring.rows(found, rewards)))
+  (record,) = load(rated).records
+  assert record.ids[0].tolist() == [5, 1]
+  assert (record.rewards, record.behaviour_logps) == ((8.5,), (-1.5,))
+
+
 def test_what_gives_no_number_is_refused(found, mine):
   with pytest.raises(UserError, match="must return a finite number"):
     scoring.by_function(found, f"{mine}:bad")

@@ -8,6 +8,7 @@ import pytest
 import runs
 import talkers
 
+from offalign import load_data
 from offalign.policy.policy import Policy
 from offalign.programs import generate
 
@@ -59,6 +60,56 @@ def test_a_file_of_several_samples(run, tmp_path, capsys):
   assert "wrote 6 completions" in capsys.readouterr().out
 
 
+def test_samples_have_the_tokens_that_were_drawn(run, folder, tmp_path, capsys):
+  asked = tmp_path / "p.jsonl"
+  chat = {"prompt": [{"role": "user", "content": "b"}]}
+  lines = [{"prompt": "a"}, chat, {"prompt": "a"}]
+  asked.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  out = tmp_path / "out.jsonl"
+  drawing = ("--temperature=0.7", "--top_k=50", "--seed=2")
+  given = (f"--prompts={asked}", f"--out={out}", *drawing)
+  assert run(*given, "--samples=2") == 0
+  assert "3 lines of 2 distinct prompts" in capsys.readouterr().out
+  rows = [json.loads(line) for line in out.read_text().splitlines()]
+  assert len(rows) == 4
+  done = Policy.load(folder).generate(
+    ["a", (("user", "b"),)],
+    samples=2,
+    max_new_tokens=5,
+    temperature=0.7,
+    top_k=50,
+    seed=2,
+    verbose=False,
+  )
+  records = load_data(out).records
+  for record, row, x in zip(records, rows, done, strict=True):
+    assert record.ids[0].tolist() == list(x.ids) == row["completion_ids"]
+    assert row["logprobs"] == list(x.logprobs)
+    assert row["tokens"] == len(x.ids)
+  # Without them the lines are those that judges read.
+  assert run(*given, "--samples=2", "--notokens") == 0
+  plain = [json.loads(line) for line in out.read_text().splitlines()]
+  assert all("logprobs" not in row for row in plain)
+  assert plain[2]["completion"] == done[2].text
+  assert run(*given, "--tokens") == 0
+  one = [json.loads(line) for line in out.read_text().splitlines()]
+  assert [row["completion_ids"] for row in one] == [
+    list(done[0].ids),
+    list(done[2].ids),
+  ]
+
+
+def test_nothing_drawn_has_no_log_probs(run, tmp_path, capsys):
+  asked, out = tmp_path / "p.jsonl", tmp_path / "out.jsonl"
+  asked.write_text('{"prompt": "a"}\n')
+  given = (f"--prompts={asked}", f"--out={out}", "--temperature=0")
+  assert run(*given, "--tokens") == 0
+  assert "no log-probs are written" in capsys.readouterr().out
+  (row,) = map(json.loads, out.read_text().splitlines())
+  assert row["completion_ids"]
+  assert "logprobs" not in row
+
+
 @pytest.mark.parametrize(
   ("arguments", "error"),
   [
@@ -70,6 +121,7 @@ def test_a_file_of_several_samples(run, tmp_path, capsys):
       "--prompt is set beside --prompts",
     ),
     (("--prompts=x.jsonl", "--chat", "--out=y"), "--chat is for prompts that"),
+    (("--prompt=a", "--tokens"), "--tokens is of a file: name it with --out"),
     (("--prompt=a", "--top_k=3", "--temperature=0"), "no effect at temperatur"),
   ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from offalign.data.batches.token_rows import TokenRows
+from offalign.data.text.ragged import Ragged
 from offalign.errors import UserError
 from offalign.types import Batch
 
@@ -104,9 +105,34 @@ def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
     labels=at(rows.labels),
     ref_logps=at(rows.ref_logps),
     behaviour_logps=at(rows.behaviour_logps),
+    behaviour_token_logps=_token_logps(
+      rows.behaviour_token_logps,
+      at(rows.behaviour_index),
+      rows.completion_length,
+    ),
+    ref_token_logps=_token_logps(
+      rows.ref_token_logps,
+      rows.completion_index[indices],
+      rows.completion_length,
+    ),
     margins=at(rows.margins),
     ref_prefix_logps=at(rows.ref_prefix_logps),
   )
+
+
+def _token_logps(
+  logged: Ragged | None, index: np.ndarray | None, length: int
+) -> np.ndarray | None:
+  """float32 [B, K, T], 0 behind the tokens; None where there are none.
+
+  Args:
+    logged: log-probs of the tokens of sequences.
+    index: int [B, K], which of them.
+    length: T.
+  """
+  if logged is None or index is None:
+    return None
+  return logged.padded(index, length, 0.0)[0]
 
 
 def _padded(

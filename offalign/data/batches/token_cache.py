@@ -19,6 +19,7 @@ import numpy as np
 import tokenizers
 
 from offalign.data.reading.records import Message, Prompt
+from offalign.data.reading.token_text import TokenText
 from offalign.data.reading.whole_message import WholeMessage
 from offalign.data.text.layout import Encoded
 from offalign.data.text.spool import Spool
@@ -133,6 +134,9 @@ def _key(
     parts = () if isinstance(part, str) else part
     whole = "".join(f" {i}" for i, held in enumerate(parts) if _is_whole(held))
     digest.update(f"{json.dumps(part)}{whole}\n".encode())
+    for held in parts:
+      if isinstance(held, TokenText):
+        digest.update(held.ids.tobytes())
   return digest.hexdigest()[:32]
 
 

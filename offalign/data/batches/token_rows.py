@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from offalign.data.batches import equal_tokens, token_cache
+from offalign.data.batches import equal_tokens, logged_tokens, token_cache
 from offalign.data.reading.records import Prompt, count
 from offalign.data.text.layout import Encoded, Unencodable
 from offalign.data.text.ragged import Ragged, describe
@@ -44,9 +44,14 @@ class TokenRows:
     labels: bool [N, K] or None.
     ref_logps: float32 [N, K] or None; see `unique`.
     behaviour_logps: float32 [N, K] or None, as logged.
+    behaviour_token_logps: float32, of each token of N * K completions, as
+      logged; or None. Row n has those at `behaviour_index`[n].
+    behaviour_index: int [N, K] or None.
     margins: float32 [N] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [N, K] or None; see
       `offalign.reference.other_sequences`.
+    ref_token_logps: float32, of each token of the U sequences under the
+      reference; or None.
     summary: lengths and cuts, in sentences; where rows were dropped, the
       last says so.
     lost_prompts: uint8, `round_trip.Lost` flags of each of `prompts`.
@@ -74,8 +79,11 @@ class TokenRows:
   labels: np.ndarray | None = None
   ref_logps: np.ndarray | None = None
   behaviour_logps: np.ndarray | None = None
+  behaviour_token_logps: Ragged | None = None
+  behaviour_index: np.ndarray | None = None
   margins: np.ndarray | None = None
   ref_prefix_logps: np.ndarray | None = None
+  ref_token_logps: Ragged | None = None
   summary: tuple[str, ...] = ()
   lost_prompts: np.ndarray | None = None
   lost_completions: np.ndarray | None = None
@@ -104,6 +112,7 @@ class TokenRows:
       labels=at(self.labels),
       ref_logps=at(self.ref_logps),
       behaviour_logps=at(self.behaviour_logps),
+      behaviour_index=at(self.behaviour_index),
       margins=at(self.margins),
       ref_prefix_logps=at(self.ref_prefix_logps),
     )
@@ -126,8 +135,11 @@ class TokenRows:
       labels=None,
       ref_logps=None,
       behaviour_logps=None,
+      behaviour_token_logps=None,
+      behaviour_index=None,
       margins=None,
       ref_prefix_logps=None,
+      ref_token_logps=None,
     )
 
   def count_tokens(self, indices: np.ndarray) -> int:
@@ -209,6 +221,11 @@ def tokenize(
       "remove empty prompts"
     )
   of_prompt = np.array([q for q, _ in sequences], np.int64)
+  texts = [text for _, text in sequences]
+  as_logged = logged_tokens.check(
+    texts, tokenizer, lambda i: _source(view, completion_index, i)
+  )
+  del texts
   del prompts, sequences
   digests = equal_tokens.digests(x, y, of_prompt)
   rewards = [row.rewards for row in view.rows]
@@ -221,6 +238,7 @@ def tokenize(
       "behaviour_logps are of whole prompts and completions, but max_prompt "
       f"or max_completion cuts {cut} of them; raise the limits"
     )
+  token_logps, token_index = logged_tokens.log_probs(view)
   rows = TokenRows(
     kind=view.kind,
     prompts=x,
@@ -236,6 +254,8 @@ def tokenize(
     rewards=None if rewards[0] is None else np.array(rewards, np.float32),
     labels=None if labels[0] is None else np.array(labels, bool),
     behaviour_logps=None if logged[0] is None else np.array(logged, np.float32),
+    behaviour_token_logps=token_logps,
+    behaviour_index=token_index,
     margins=None if gaps[0] is None else np.array(gaps, np.float32),
     summary=(
       *describe(
@@ -250,6 +270,7 @@ def tokenize(
         found.longest_completion,
       ),
       *found.sentences,
+      *as_logged,
     ),
     lost_prompts=found.lost_prompts,
     lost_completions=found.lost_completions,

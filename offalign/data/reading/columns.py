@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from offalign.data.reading.forms import FORMS
+from offalign.data.reading.logged_tokens import COLUMNS
 from offalign.data.reading.parsing import (
   Fault,
   as_number,
@@ -34,7 +35,7 @@ TARGETS = (
 """The columns that the forms have, and that of a conversation's tools."""
 LABELS = ("label",)
 """Columns of true and false."""
-LISTS = ("messages", "conversations", "completions", "rewards")
+LISTS = ("messages", "conversations", "completions", "rewards", *COLUMNS)
 """Columns that hold a list, whatever else they are."""
 TEXTS = ("prompt", "completion", "chosen", "rejected")
 """Columns of text, or of a conversation."""

@@ -11,9 +11,17 @@ Above 300 lines, since a form and the parser of its rows are read together.
 import dataclasses
 from typing import Any
 
-from offalign.data.reading import message_parts, parsing
+from offalign.data.reading import logged_tokens, message_parts, parsing
+from offalign.data.reading.aspects import Aspects
+from offalign.data.reading.logged_tokens import (
+  IDS,
+  LOGPROBS,
+  PAIR_IDS,
+  PAIR_LOGPROBS,
+)
 from offalign.data.reading.parsing import Fault
 from offalign.data.reading.records import Problem, Prompt, Record
+from offalign.data.reading.token_text import TokenText
 from offalign.errors import Sentence, UserError, option, suggest
 
 _CHOSEN_REWARDS = (
@@ -22,6 +30,7 @@ _CHOSEN_REWARDS = (
   ("chosen_rating", "rejected_rating"),
   ("chosen-rating", "rejected-rating"),
 )
+_TOKENS = (IDS, LOGPROBS)
 MARGIN = "margin"
 """TRL's column of pairs, which may be null where no margin is known."""
 
@@ -47,9 +56,9 @@ FORMS = {
     Form(
       "traj",
       ("prompt", "completion", "reward"),
-      ("label", "behaviour_logps"),
+      ("label", "behaviour_logps", *_TOKENS),
     ),
-    Form("label", ("prompt", "completion", "label")),
+    Form("label", ("prompt", "completion", "label"), _TOKENS),
     Form(
       "pairs",
       ("chosen", "rejected"),
@@ -57,14 +66,28 @@ FORMS = {
         "prompt",
         *(name for both in _CHOSEN_REWARDS for name in both),
         MARGIN,
+        *PAIR_IDS,
+        *PAIR_LOGPROBS,
       ),
     ),
-    Form("groups", ("prompt", "completions", "rewards"), ("behaviour_logps",)),
-    Form("sft", ("prompt", "completion")),
-    Form("messages", ("messages",), ("reward", "label")),
+    Form(
+      "groups",
+      ("prompt", "completions", "rewards"),
+      ("behaviour_logps", *_TOKENS),
+    ),
+    Form("sft", ("prompt", "completion"), _TOKENS),
+    Form("messages", ("messages",), ("reward", "label", *_TOKENS)),
     Form("ultrafeedback", ("instruction", "completions")),
-    Form("sharegpt", ("conversations",), ("system", "reward", "label")),
-    Form("alpaca", ("instruction", "output"), ("input", "reward", "label")),
+    Form(
+      "sharegpt",
+      ("conversations",),
+      ("system", "reward", "label", *_TOKENS),
+    ),
+    Form(
+      "alpaca",
+      ("instruction", "output"),
+      ("input", "reward", "label", *_TOKENS),
+    ),
   )
 }
 
@@ -119,15 +142,22 @@ def _check(name: str, columns: tuple[str, ...], form: Form) -> Form:
       f"{name} has no column {missing[0]!r}, which form {form.name!r} needs "
       f"(its columns: {', '.join(columns)})"
     )
-  for both in _CHOSEN_REWARDS if form.name == "pairs" else ():
+  pairs = form.name == "pairs"
+  for both in (*_CHOSEN_REWARDS, PAIR_IDS, PAIR_LOGPROBS) if pairs else ():
     present = [c for c in both if c in columns]
     if len(present) == 1:
       absent = next(c for c in both if c not in present)
       raise UserError(
         f"{name} has a column {present[0]!r} but no {absent!r}; pairs have "
-        "both rewards or none"
+        f"both {_noun(both)} or none"
       )
   return form
+
+
+def _noun(both: tuple[str, str]) -> str:
+  if both == PAIR_IDS:
+    return "lists of token ids"
+  return "lists of log-probs" if both == PAIR_LOGPROBS else "rewards"
 
 
 def _no_form(name: str, columns: tuple[str, ...]) -> str:
@@ -171,8 +201,17 @@ class RowParser:
     columns: tuple[str, ...],
     *,
     int_labels: bool = False,
+    aspects: Aspects | None = None,
   ):
-    """`int_labels`: whether the numbers 0 and 1 are taken for labels."""
+    """Takes what rows have, and how they are read.
+
+    Args:
+      name: of the file.
+      form: of the file.
+      columns: what it has.
+      int_labels: whether the numbers 0 and 1 are taken for labels.
+      aspects: how rewards of several aspects add up; None = they are numbers.
+    """
     self.form = form
     self.used = tuple(
       c for c in columns if c in form.needed or c in form.optional
@@ -182,6 +221,7 @@ class RowParser:
     self.tools = False
     self._name = name
     self._int_labels = int_labels
+    self._aspects = aspects
     self._reward_columns = next(
       (both for both in _CHOSEN_REWARDS if both[0] in self.used), None
     )
@@ -190,6 +230,11 @@ class RowParser:
       unread = {c for both in _CHOSEN_REWARDS for c in both}
       unread -= set(self._reward_columns or ())
       self.used = tuple(c for c in self.used if c not in unread)
+
+  @property
+  def has_both_rewards(self) -> bool:
+    """Whether pairs have a reward of each side."""
+    return self._reward_columns is not None
 
   def parse(self, number: int, row: dict[str, Any]) -> Record | list[Problem]:
     """Returns the record of a row, or everything that is wrong with it."""
@@ -235,42 +280,132 @@ class RowParser:
     else:
       prompt = cells.read("prompt", parsing.prompt)
       completion = cells.read("completion", parsing.reply, prompt)
-    reward = label = logged = None
-    if "reward" in self.used:
-      reward = cells.read("reward", parsing.number)
+    label = logged = None
+    rewards = self._rewards(cells, ("reward",))
     if "label" in self.used:
       label = cells.read("label", parsing.label, self._int_labels)
     if "behaviour_logps" in self.used:
       logged = cells.read("behaviour_logps", parsing.number)
+    if IDS in self.used and completion is not None:
+      completion = self._with_tokens(cells, completion, IDS, LOGPROBS)
+      logged = self._logged(cells, completion, logged)
     return Record(
       prompt,
       (completion,),
-      None if reward is None else (reward,),
+      rewards if self._aspects is None else None,
       None if label is None else (label,),
       False,
       source,
       None if logged is None else (logged,),
+      aspects=rewards if self._aspects is not None else None,
     )
+
+  def _rewards(self, cells: "_Cells", columns: tuple[str, ...]) -> Any:
+    """A number a column, or a tuple of aspects; None where it has none."""
+    if not set(columns) <= set(self.used):
+      return None
+    if self._aspects is not None:
+      read = [cells.read(c, self._aspects.read) for c in columns]
+    else:
+      read = [cells.read(c, parsing.reward, c) for c in columns]
+    return None if None in read else tuple(read)
+
+  def _with_tokens(
+    self, cells: "_Cells", text: str, ids_of: str, logprobs_of: str
+  ) -> str:
+    """A completion with the tokens of its columns; the text where wrong."""
+    ids = cells.read(ids_of, logged_tokens.ids)
+    logps = None
+    if logprobs_of in self.used:
+      logps = cells.read(logprobs_of, logged_tokens.logprobs)
+    if ids is None or (logprobs_of in self.used and logps is None):
+      return text
+    return cells.noting(
+      logprobs_of, text, lambda: logged_tokens.joined(text, ids, logps)
+    )
+
+  @staticmethod
+  def _logged(cells: "_Cells", text: str, logged: float | None) -> float | None:
+    """The sum of a completion's log-probs, as logged or of its tokens."""
+    summed = text.logp if isinstance(text, TokenText) else None
+    if summed is None:
+      return logged
+    if logged is not None:
+      cells.noting(
+        "behaviour_logps",
+        None,
+        lambda: logged_tokens.check_sum(summed, logged),
+      )
+    return summed
 
   def _group(self, cells: "_Cells", source: str) -> Record:
     prompt = cells.read("prompt", parsing.prompt)
     completions = cells.read("completions", parsing.replies, prompt) or ()
-    rewards = cells.read("rewards", parsing.numbers) or ()
-    logged = None
+    aspects = self._aspects
+    if aspects is None:
+      rewards = cells.read("rewards", parsing.rewards) or ()
+    else:
+      rewards = cells.read("rewards", parsing.each, aspects.read) or ()
+    logged = ids = logps = None
     if "behaviour_logps" in self.used:
       logged = cells.read("behaviour_logps", parsing.numbers) or ()
-    for name, found in (("rewards", rewards), ("behaviour_logps", logged)):
+    if IDS in self.used:
+      ids = cells.read(IDS, parsing.each, logged_tokens.ids) or ()
+      if LOGPROBS in self.used:
+        logps = cells.read(LOGPROBS, parsing.each, logged_tokens.logprobs) or ()
+    for name, found in (
+      ("rewards", rewards),
+      ("behaviour_logps", logged),
+      (IDS, ids),
+      (LOGPROBS, logps),
+    ):
       if found is None or cells.faults or len(found) == len(completions):
         continue
       cells.faults[name] = (
         f"{len(found)} {name} for {len(completions)} completions"
       )
-    return Record(prompt, completions, rewards, None, False, source, logged)
+    if ids is not None and not cells.faults:
+      completions, logged = self._group_tokens(
+        cells, completions, ids, logps, logged
+      )
+    return Record(
+      prompt,
+      completions,
+      rewards if aspects is None else None,
+      None,
+      False,
+      source,
+      logged,
+      aspects=None if aspects is None else rewards,
+    )
+
+  def _group_tokens(
+    self, cells: "_Cells", texts: Any, ids: Any, logps: Any, logged: Any
+  ) -> tuple[Any, Any]:
+    """Completions with their tokens, and the sums of their log-probs."""
+    made, sums = [], []
+    for k, text in enumerate(texts):
+      joined = cells.noting(
+        LOGPROBS,
+        text,
+        lambda k=k, text=text: logged_tokens.joined(
+          text, ids[k], None if logps is None else logps[k]
+        ),
+        f"item {k}: ",
+      )
+      made.append(joined)
+      sums.append(
+        self._logged(cells, joined, None if logged is None else logged[k])
+      )
+    return tuple(made), None if None in sums else tuple(sums)
 
   def _ultrafeedback(self, cells: "_Cells", source: str) -> Record:
     prompt = cells.read("instruction", parsing.text)
-    both = cells.read("completions", parsing.scored_replies) or ((), ())
-    return Record(prompt, both[0], both[1], None, False, source)
+    read = cells.read("completions", parsing.scored_replies, self._aspects)
+    texts, rewards = read or ((), ())
+    if self._aspects is None:
+      return Record(prompt, texts, rewards, None, False, source)
+    return Record(prompt, texts, None, None, False, source, aspects=rewards)
 
   def _pair(self, cells: "_Cells", source: str) -> Record:
     if self._implicit(cells.row):
@@ -280,11 +415,16 @@ class RowParser:
       prompt = cells.read("prompt", parsing.prompt)
       chosen = cells.read("chosen", parsing.reply, prompt)
       rejected = cells.read("rejected", parsing.reply, prompt)
-    rewards = None
-    if self._reward_columns:
-      rewards = tuple(
-        cells.read(name, parsing.number) for name in self._reward_columns
+    rewards = self._rewards(cells, self._reward_columns or ("none",))
+    sums: list[float | None] = [None]
+    if PAIR_IDS[0] in self.used and not cells.faults:
+      chosen, rejected = (
+        self._with_tokens(cells, text, *columns)
+        for text, *columns in zip(
+          (chosen, rejected), PAIR_IDS, PAIR_LOGPROBS, strict=True
+        )
       )
+      sums = [self._logged(cells, text, None) for text in (chosen, rejected)]
     margin = None
     if MARGIN in self.used and cells.row.get(MARGIN) is not None:
       margin = cells.read(MARGIN, parsing.number)
@@ -293,8 +433,17 @@ class RowParser:
           ' (it holds how much better "chosen" was rated; rename a column of '
           "another meaning)"
         )
+    logged = tuple(x for x in sums if x is not None)
     return Record(
-      prompt, (chosen, rejected), rewards, None, True, source, margin=margin
+      prompt,
+      (chosen, rejected),
+      rewards if self._aspects is None else None,
+      None,
+      True,
+      source,
+      logged if len(logged) == 2 else None,
+      margin=margin,
+      aspects=rewards if self._aspects is not None else None,
     )
 
   def _implicit(self, row: dict[str, Any]) -> bool:
@@ -329,6 +478,16 @@ class _Cells:
     except Fault as fault:
       self.faults[column] = str(fault)
       return None
+
+  def noting(
+    self, column: str, otherwise: Any, make: Any, where: str = ""
+  ) -> Any:
+    """What `make` makes; `otherwise`, and a fault noted, where it refuses."""
+    try:
+      return make()
+    except Fault as fault:
+      self.faults[column] = f"{where}{fault}"
+      return otherwise
 
   def split(self) -> tuple[Prompt, str, str] | None:
     """Finds the implicit prompt of a pair."""

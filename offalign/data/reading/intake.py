@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from offalign.data.reading import columns as columns_lib
-from offalign.data.reading import forms, proposals
+from offalign.data.reading import forms, logged_tokens, proposals
+from offalign.data.reading.aspects import Aspects
 from offalign.data.reading.columns import ColumnMap, flag
 from offalign.data.reading.parsing import Fault, as_number
 from offalign.data.reading.records import (
@@ -52,6 +53,7 @@ class Intake:
     mapped: ColumnMap | None = None,
     typed: bool = True,
     nested: bool = True,
+    aspects: Aspects | None = None,
   ):
     """Tells the form of a file.
 
@@ -64,6 +66,7 @@ class Intake:
       mapped: columns that are read by other names.
       typed: see `stream.Stream`.
       nested: see `stream.Stream`.
+      aspects: how rewards of several aspects add up; None = they are numbers.
 
     Raises:
       UserError: where the columns make no form, or a column that is mapped is
@@ -77,14 +80,14 @@ class Intake:
     self._met: set[str] = set()
     self.unrated = 0
     self._check_sources(columns, sample)
-    names = self._map.names(columns)
+    names = self._with_tokens(self._map.names(columns), sample)
     try:
       self.form = forms.detect(name, names, form)
     except UserError as error:
       cure = proposals.cure(columns, sample())
       raise UserError(marked(error) + cure) from None
     self._parser = forms.RowParser(
-      name, self.form, names, int_labels=int_labels
+      name, self.form, names, int_labels=int_labels, aspects=aspects
     )
     self.used = self._parser.used
     self.metadata = self._parser.metadata
@@ -105,6 +108,11 @@ class Intake:
     self.columns = columns
     self._sample = sample
     self.overlooked = proposals.overlooked(self._unread, sample)
+
+  @property
+  def has_both_rewards(self) -> bool:
+    """Whether pairs have a reward of each side."""
+    return self._parser.has_both_rewards
 
   @property
   def reads_tools(self) -> bool:
@@ -136,6 +144,39 @@ class Intake:
         f"{option('columns')} reads as {entry.target!r}{hint} (its columns: "
         f"{known})"
       )
+
+  def _with_tokens(
+    self, names: tuple[str, ...], sample: Sample
+  ) -> tuple[str, ...]:
+    """The columns, less those of tokens that hold something else.
+
+    Log-probs without the ids that they are of are not read either.
+
+    Raises:
+      UserError: where such a column is mapped.
+    """
+    mapped = {entry.target for entry in self._map.entries}
+    there = [c for c in names if c in logged_tokens.COLUMNS]
+    if not there:
+      return names
+    held = {*mapped}
+    for row in sample():
+      held |= {
+        c
+        for c in there
+        if logged_tokens.look_like_ids(columns_lib.from_json(row.get(c)))
+      }
+    of = {logged_tokens.LOGPROBS: logged_tokens.IDS}
+    of |= zip(logged_tokens.PAIR_LOGPROBS, logged_tokens.PAIR_IDS, strict=True)
+    read = [c for c in there if c in of or c in held]
+    for column in [c for c in read if c in of and of[c] not in read]:
+      if column in mapped:
+        raise UserError(
+          f"{option('columns')} reads {column!r} of {self._name}, which has "
+          f"no {of[column]!r}: log-probs are of token ids, so give both"
+        )
+      read.remove(column)
+    return tuple(c for c in names if c not in there or c in read)
 
   def _check_targets(self) -> None:
     talks = self.form.name not in _TEXT_ALONE
@@ -225,7 +266,7 @@ class Intake:
       return problem
     what = marked(problem.what)
     if column in columns_lib.FEEDBACK and column not in self._sources:
-      what += _cure(column, row.get(column))
+      what += _cure(column, row.get(column), what)
     named = self._sources.get(column, column)
     return Problem(problem.file, problem.row, named, Sentence(what))
 
@@ -292,6 +333,17 @@ class Intake:
       yield (
         f"warning: not read, though by the name it is feedback: {names}{how}"
       )
+    tokens = [
+      f"{target}={column}"
+      for column, target in logged_tokens.OTHER_NAMES.items()
+      if column in self._unread and target in self.form.optional
+    ]
+    if tokens and logged_tokens.IDS not in self.used:
+      names = ", ".join(quote(each.partition("=")[2]) for each in tokens)
+      yield (
+        f"note: not read, though by the name it is of tokens: {names}; "
+        f"{flag(', '.join(tokens))} reads it"
+      )
     if self.form.name == "pairs" and "prompt" not in self.used:
       found = proposals.like("prompt", self._unread)
       if found:
@@ -316,7 +368,14 @@ class Intake:
     )
 
 
-def _cure(column: str, value: Any) -> str:
+def _cure(column: str, value: Any, problem: str) -> str:
+  if column == "behaviour_logps":
+    group = isinstance(value, list) and "list" not in problem
+    if isinstance(value, list | dict) and not group:
+      return (
+        f"; log-probs of the tokens are a column {logged_tokens.LOGPROBS!r}, "
+        f"beside their ids, {logged_tokens.IDS!r}"
+      )
   same = flag(f"{column}={column}")
   if value is None:
     return f'; if it means "not rated", leave such rows out with {same}'

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from offalign.data.reading import message_parts
+from offalign.data.reading import aspects, message_parts
 from offalign.data.reading.faults import (
   Fault,
   describe,
@@ -64,6 +64,19 @@ def number(value: Any) -> float:
   return result
 
 
+def reward(value: Any, column: str = "reward") -> float:
+  """A number that a completion was given; not several of them."""
+  several = aspects.unread(value, column)
+  if several:
+    raise Fault(several)
+  return number(value)
+
+
+def rewards(value: Any) -> tuple[float, ...]:
+  """A list of rewards, one a completion."""
+  return each(value, lambda item: reward(item, "rewards"))
+
+
 def as_number(value: Any) -> Any:
   """The number that a text holds; anything else as it is.
 
@@ -80,7 +93,7 @@ def as_number(value: Any) -> Any:
 
 def numbers(value: Any) -> tuple[float, ...]:
   """A list of finite numbers."""
-  return _each(value, number)
+  return each(value, number)
 
 
 def label(value: Any, int_labels: bool) -> bool:
@@ -147,10 +160,11 @@ def reply(value: Any, prompt: Prompt | None) -> str:
 
 def replies(value: Any, prompt: Prompt | None) -> tuple[str, ...]:
   """A list of completions."""
-  return _each(value, lambda item: reply(item, prompt))
+  return each(value, lambda item: reply(item, prompt))
 
 
-def _each(value: Any, parse: Any) -> tuple[Any, ...]:
+def each(value: Any, parse: Any) -> tuple[Any, ...]:
+  """A list, each item read by `parse`, and none of them null."""
   if not isinstance(value, list):
     raise Fault(f"{describe(value)} where a list belongs{_list_cure(value)}")
   if not value:
@@ -175,16 +189,32 @@ def _list_cure(value: Any) -> str:
   return ""
 
 
-def scored_replies(value: Any) -> tuple[tuple[str, ...], tuple[float, ...]]:
-  """UltraFeedback's completions: their `response` and `overall_score`."""
-  both = _each(value, _scored_reply)
+def scored_replies(
+  value: Any, several: aspects.Aspects | None = None
+) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+  """UltraFeedback's completions: texts and scores.
+
+  Args:
+    value: the cell.
+    several: which of the `annotations`, and of the scores beside them, are
+      read in place of `overall_score`; None = that one.
+  """
+  both = each(value, lambda item: _scored_reply(item, several))
   return tuple(text for text, _ in both), tuple(score for _, score in both)
 
 
-def _scored_reply(item: Any) -> tuple[str, float]:
+def _scored_reply(
+  item: Any, several: aspects.Aspects | None
+) -> tuple[str, Any]:
   if not isinstance(item, dict):
     raise Fault(f"{describe(item)}, not an object of response, overall_score")
-  return _key(item, "response", text), _key(item, "overall_score", number)
+  response = _key(item, "response", text)
+  if several is None:
+    return response, _key(item, "overall_score", number)
+  rated = _key(item, "annotations", lambda held: dict(held or {}))
+  beside = ("overall_score", "fine-grained_score")
+  whole = {name: item[name] for name in beside if name in item} | rated
+  return response, several.read(whole)
 
 
 def _key(item: dict[str, Any], key: str, parse: Any) -> Any:

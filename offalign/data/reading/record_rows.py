@@ -3,7 +3,14 @@
 import json
 from typing import Any
 
+from offalign.data.reading.logged_tokens import (
+  IDS,
+  LOGPROBS,
+  PAIR_IDS,
+  PAIR_LOGPROBS,
+)
 from offalign.data.reading.records import TOOLS, Message, Prompt, Record
+from offalign.data.reading.token_text import TokenText
 from offalign.data.reading.whole_message import WholeMessage
 
 
@@ -15,9 +22,12 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
 
   Args:
     record: of any form. A group becomes single rows, since they are read by
-      all that reads completions.
+      all that reads completions. Of a prompt alone, which has no completion,
+    it is a row too.
   """
   about, prompt = _prompt(record.prompt)
+  if not record.completions:
+    return [about]
   if record.ranked:
     row = {**about, **_pair(record, talks=prompt is not None)}
     return [row]
@@ -31,6 +41,7 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
     ):
       if values is not None:
         row[name] = values[i]
+    row |= _tokens(completion, IDS, LOGPROBS)
     rows.append(row)
   return rows
 
@@ -45,6 +56,19 @@ def _pair(record: Record, *, talks: bool) -> dict[str, Any]:
     row["chosen_reward"], row["rejected_reward"] = record.rewards
   if record.margin is not None:
     row["margin"] = record.margin
+  names = zip(record.completions, PAIR_IDS, PAIR_LOGPROBS, strict=True)
+  for completion, ids, logprobs in names:
+    row |= _tokens(completion, ids, logprobs)
+  return row
+
+
+def _tokens(completion: str, ids: str, logprobs: str) -> dict[str, Any]:
+  """The columns of a completion's tokens, where they were logged."""
+  if not isinstance(completion, TokenText):
+    return {}
+  row: dict[str, Any] = {ids: completion.ids.tolist()}
+  if completion.logps is not None:
+    row[logprobs] = completion.logps.tolist()
   return row
 
 
@@ -65,4 +89,6 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _reply(completion: str, talks: bool) -> Any:
+  if isinstance(completion, TokenText):
+    completion = completion.text
   return [_turn(Message("assistant", completion))] if talks else completion

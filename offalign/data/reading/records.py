@@ -3,7 +3,10 @@
 import dataclasses
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from offalign.data.reading.memory import Rows
+from offalign.data.reading.token_text import TokenText
 from offalign.errors import Sentence, marked
 
 FormName = Literal[
@@ -48,7 +51,8 @@ class Record:
   """A prompt with its completions and what is known about them.
 
   A completion is always text: where the prompt is a conversation, it is the
-  content of the assistant's next turn.
+  content of the assistant's next turn. Where its tokens were logged, it is a
+  `TokenText`, and they are used in place of what the text encodes to.
 
   Attributes:
     prompt: text or conversation.
@@ -61,6 +65,8 @@ class Record:
       under the policy that wrote it; or None where none were logged.
     margin: of a pair, how much better the chosen completion was rated, in the
       units of its scores; or None where none was logged.
+    aspects: one tuple a completion, the values that its reward was added up
+      from; or None where rewards are numbers. See `aspects.Aspects`.
   """
 
   prompt: Prompt
@@ -71,6 +77,23 @@ class Record:
   source: str
   behaviour_logps: tuple[float, ...] | None = None
   margin: float | None = None
+  aspects: tuple[tuple[float, ...], ...] | None = None
+
+  @property
+  def ids(self) -> tuple[np.ndarray, ...] | None:
+    """Token ids of each completion, as logged; None where they were not."""
+    logged = [x.ids for x in self.completions if isinstance(x, TokenText)]
+    return tuple(logged) if len(logged) == len(self.completions) else None
+
+  @property
+  def logprobs(self) -> tuple[np.ndarray, ...] | None:
+    """Log-probs of each of those tokens, as logged; None where none were."""
+    logged = [
+      x.logps
+      for x in self.completions
+      if isinstance(x, TokenText) and x.logps is not None
+    ]
+    return tuple(logged) if len(logged) == len(self.completions) else None
 
 
 @dataclasses.dataclass(frozen=True)

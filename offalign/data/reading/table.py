@@ -10,8 +10,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from offalign.data.reading import aspects, forms, proposals, readers
 from offalign.data.reading import columns as columns_lib
-from offalign.data.reading import forms, proposals, readers
 from offalign.data.reading.intake import Intake
 from offalign.data.reading.memory import Source, as_path
 from offalign.data.reading.paths import DataPath, find
@@ -52,11 +52,13 @@ class Table:
     records: in the order of the files and their rows.
     summary: what was read.
     problems: what is wrong with the rows that were skipped.
+    scales: of rewards of several aspects; None where rewards are numbers.
   """
 
   records: tuple[Record, ...]
   summary: TableSummary
   problems: tuple[Problem, ...] = ()
+  scales: aspects.Scales | None = None
 
 
 def load(
@@ -66,6 +68,10 @@ def load(
   bad_rows: Literal["error", "skip"] = "error",
   int_labels: bool = False,
   columns: str | Mapping[str, str] | None = None,
+  reward_weights: str | Mapping[str, float] | None = None,
+  reward_least: str | Mapping[str, float] | None = None,
+  reward_scaling: Literal["std", "none"] | None = None,
+  reward_scales: aspects.Scales | None = None,
 ) -> Table:
   """Reads data of any accepted form, and checks every row of it.
 
@@ -84,6 +90,14 @@ def load(
     columns: columns of other names that are read as those of the form, such
       as "completion=response, label=thumb:up/down" or {"completion":
       "response"}; see `columns`.
+    reward_weights: how rewards that are objects of several aspects add up, as
+      "helpfulness=0.7, harmless=0.3" or a dict; see `aspects`.
+    reward_least: least values of aspects, in the same form; a completion
+      below one of them has the lowest reward of all.
+    reward_scaling: "std" (the default) brings each aspect to mean 0 and
+      variance 1 over the data first, "none" does not.
+    reward_scales: `Table.scales` of the data that is trained on, for rows
+      that are held out; None = of these rows.
 
   Raises:
     UserError: for bad rows (the first few and their number), for a file that
@@ -96,7 +110,12 @@ def load(
     )
   sources = find(as_path(path))
   mapped = columns_lib.parse(columns_lib.as_text(columns))
-  reading = _Reading(form, int_labels, mapped)
+  how = aspects.parse(
+    aspects.as_text(reward_weights),
+    aspects.as_text(reward_least),
+    reward_scaling,
+  )
+  reading = _Reading(form, int_labels, mapped, how)
   for source in sources.files or (sources.hub or "",):
     reading.add(readers.read(source))
   records, problems = reading.records, reading.problems
@@ -106,17 +125,26 @@ def load(
   if bad and (bad_rows == "error" or not records):
     complaint = _complaint(problems, bad, reading.rows, bool(records))
     raise UserError(complaint)
+  scales = None
+  if how is not None:
+    records, scales, said = aspects.combine(records, how, reward_scales)
+    reading.records = records
+    reading.said |= dict.fromkeys(said)
   reading.oddities["bad_rows"] = bad
   _find_oddities(records, reading.oddities, reading.places)
   summary = _summarise(sources, reading)
-  return Table(tuple(records), summary, tuple(problems))
+  return Table(tuple(records), summary, tuple(problems), scales)
 
 
 class _Reading:
   """What has been read from the files so far."""
 
   def __init__(
-    self, form: str | None, int_labels: bool, mapped: columns_lib.ColumnMap
+    self,
+    form: str | None,
+    int_labels: bool,
+    mapped: columns_lib.ColumnMap,
+    how: aspects.Aspects | None,
   ):
     self.records: list[Record] = []
     self.problems: list[Problem] = []
@@ -132,6 +160,7 @@ class _Reading:
     self._mapped = mapped
     self._wanted = form
     self._int_labels = int_labels
+    self._aspects = how
     self._first: tuple[str, set[str]] | None = None
 
   def add(self, raw: readers.RawRows) -> None:
@@ -151,7 +180,13 @@ class _Reading:
       mapped=self._mapped,
       typed=raw.typed,
       nested=raw.nested,
+      aspects=self._aspects,
     )
+    if self._aspects is not None and not _is_rated(intake):
+      raise UserError(
+        f"{option('reward_weights')} is set, but {raw.name} has no column of "
+        "rewards to read; leave it out"
+      )
     if self._int_labels and "label" not in intake.used:
       raise UserError(
         f"{option('int_labels')} is set, but {raw.name} has no column 'label' "
@@ -187,6 +222,11 @@ class _Reading:
         f"{self._first[0]} gives {one}, but {name} gives {other}; name files "
         "with the same columns"
       )
+
+
+def _is_rated(intake: Intake) -> bool:
+  rated = intake.form.name == "ultrafeedback" or "rewards" in intake.used
+  return rated or "reward" in intake.used or intake.has_both_rewards
 
 
 def _complaint(

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from offalign.data.reading.records import Prompt, count
+from offalign.data.reading.token_text import TokenText
 from offalign.data.text import role_markers
 from offalign.data.text.boundary import Boundaries, Followed, Laid, Turn
 from offalign.data.text.conversations import Conversations
@@ -147,7 +148,10 @@ class Layout:
         ):
           cut_y += len(short) < len(whole)
           longest = max(longest, len(whole))
-          if sequences[i][1] and min(len(short), len(whole) - 1) <= header:
+          text = sequences[i][1]
+          if isinstance(text, TokenText):
+            continue  # its tokens may be the end alone, and are as logged
+          if text and min(len(short), len(whole) - 1) <= header:
             vanished.append(i)
         y.add(kept)
         done += len(kept)
@@ -165,7 +169,10 @@ class Layout:
     )
     replies = np.zeros(n, np.uint8)
     if talks:
-      talk = [not isinstance(prompts[q], str) for q, _ in sequences]
+      talk = [
+        not isinstance(prompts[q], str) and not isinstance(text, TokenText)
+        for q, text in sequences
+      ]
       replies[np.flatnonzero(talk)] = found.lost[len(found.lost) - sum(talk) :]
     return Encoded(
       x,
@@ -208,7 +215,8 @@ class Layout:
       return laid, []
     replies: dict[int, list[str]] = {}
     for q, text in sequences:
-      if not isinstance(prompts[q], str):
+      # What was sampled follows the prompt that was asked.
+      if not isinstance(prompts[q], str) and not isinstance(text, TokenText):
         replies.setdefault(q, []).append(text)
     moved = mixed = 0
     made = LaidPrompts(prompts, folder)
@@ -302,6 +310,36 @@ class Layout:
     return _either(prompts, talk, self.chat.lay, self.texts.lay)
 
   def _follow(self, turns: Sequence[Turn], found: Boundaries) -> list[Followed]:
+    return _either(
+      turns,
+      [isinstance(text, TokenText) for _, text in turns],
+      self._logged,
+      lambda chosen: self._encoded(chosen, found),
+    )
+
+  def _logged(self, turns: Sequence[Turn]) -> list[Followed]:
+    """Completions by the ids that were logged.
+
+    Raises:
+      UserError: for an id that the tokenizer does not have.
+    """
+    made: list[Followed] = []
+    for _, text in turns:
+      assert isinstance(text, TokenText)
+      largest = int(text.ids.max())
+      if largest >= self.texts.plain.vocab_size:
+        raise UserError(
+          f"the logged token id {largest} is not of this tokenizer, whose "
+          f"largest is {self.texts.plain.vocab_size - 1}: give the tokenizer "
+          "of the model that wrote the completions, or take the columns of "
+          "tokens out"
+        )
+      made.append((text.ids, 0))
+    return made
+
+  def _encoded(
+    self, turns: Sequence[Turn], found: Boundaries
+  ) -> list[Followed]:
     chat = self.chat
     if chat is None:
       return self.texts.follow(turns, found)

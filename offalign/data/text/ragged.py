@@ -17,7 +17,7 @@ class Ragged:
   """Sequences of different lengths, end to end.
 
   Attributes:
-    tokens: int32 [total].
+    tokens: int32 [total]; or float32, of what goes with tokens.
     offsets: int64 [U + 1]; sequence u is tokens[offsets[u] : offsets[u + 1]].
     mapped: the file that the tokens are in; None = they are in memory.
   """
@@ -27,12 +27,14 @@ class Ragged:
   mapped: mmap.mmap | None = dataclasses.field(default=None, compare=False)
 
   @classmethod
-  def of(cls, sequences: Sequence[np.ndarray]) -> "Ragged":
+  def of(
+    cls, sequences: Sequence[np.ndarray], dtype: type[np.generic] = np.int32
+  ) -> "Ragged":
     """Joins sequences."""
     lengths = np.array([len(s) for s in sequences], np.int64)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    tokens = np.concatenate([np.zeros(0, np.int32), *sequences])
-    return cls(tokens.astype(np.int32), offsets)
+    tokens = np.concatenate([np.zeros(0, dtype), *sequences])
+    return cls(tokens.astype(dtype), offsets)
 
   def __len__(self) -> int:
     return len(self.offsets) - 1
@@ -64,7 +66,7 @@ class Ragged:
     return np.diff(self.offsets)
 
   def padded(
-    self, indices: np.ndarray, length: int, pad_id: int
+    self, indices: np.ndarray, length: int, pad_id: float
   ) -> tuple[np.ndarray, np.ndarray]:
     """Right-pads the sequences at `indices` to `length`.
 
@@ -74,14 +76,14 @@ class Ragged:
       pad_id: fills the rest.
 
     Returns:
-      int32 [S, length] and its mask, bool, True on tokens.
+      [S, length] of the dtype of `tokens`, and its mask, bool, True on tokens.
     """
     start = self.offsets[indices][..., None]
     place = np.arange(length)
     lengths = self.offsets[indices + 1] - self.offsets[indices]
     mask = place < lengths[..., None]
     ids = self.tokens[np.where(mask, start + place, 0)]
-    return np.where(mask, ids, np.int32(pad_id)), mask
+    return np.where(mask, ids, ids.dtype.type(pad_id)), mask
 
 
 def describe(

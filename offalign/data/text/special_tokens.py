@@ -18,12 +18,14 @@ class Plain:
 
   Attributes:
     spelled: matches the text of any special token, the longest first.
+    vocab_size: one more than the largest id.
   """
 
   def __init__(self, backend: tokenizers.Tokenizer, unknown: str | None):
     """Takes over a backend; `unknown` stands for what it has no token for."""
     backend.encode_special_tokens = True
     self._backend = backend
+    self.vocab_size = max(backend.get_vocab().values()) + 1
     added = backend.get_added_tokens_decoder().items()
     self._ids = {t.content: i for i, t in added if t.special}
     longest = sorted(self._ids, key=len, reverse=True)

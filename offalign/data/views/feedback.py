@@ -107,6 +107,7 @@ class _Tally:
   comparisons: int = 0
   rewards: list[float] = dataclasses.field(default_factory=list)
   sources: list[str] = dataclasses.field(default_factory=list)
+  behaviour_logp: float | None = None
 
 
 def _from_pairs(records: Sequence[Record], notes: Notes) -> list[Scored]:
@@ -120,6 +121,8 @@ def _from_pairs(records: Sequence[Record], notes: Notes) -> list[Scored]:
       tally.sources.append(_item(record, k))
       if record.rewards is not None:
         tally.rewards.append(record.rewards[k])
+      if record.behaviour_logps is not None and tally.behaviour_logp is None:
+        tally.behaviour_logp = record.behaviour_logps[k]
   merged = 2 * len(records) - len(tallies)
   if merged:
     notes.add(
@@ -144,6 +147,7 @@ def _from_pairs(records: Sequence[Record], notes: Notes) -> list[Scored]:
       if 2 * tally.wins == tally.comparisons
       else 2 * tally.wins > tally.comparisons,
       ",".join(tally.sources),
+      tally.behaviour_logp,
     )
     for (prompt, text), tally in tallies.items()
   ]

@@ -73,6 +73,7 @@ def given_pairs(
       r.rewards if logged else ((gap, 0.0) if as_rewards else None),
       (True, False) if wants.labels else None,
       (f"{r.source}[0]", f"{r.source}[1]"),
+      r.behaviour_logps if wants.behaviour_logps else None,
       gap=gap if wants.margins else None,
       rewards_are_margins=as_rewards,
     )

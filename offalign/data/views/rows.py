@@ -62,6 +62,7 @@ class Needs:
   labels: bool
   behaviour_logps: bool = False
   margins: bool = False
+  behaviour_token_logps: bool = False
 
   @classmethod
   def of(cls, needs: Iterable[str]) -> "Needs":
@@ -70,7 +71,10 @@ class Needs:
     return cls(
       rewards=bool({"rewards", "reward_mean"} & found),
       labels=bool({"labels", "desirable_length_mean"} & found),
-      behaviour_logps="behaviour_logps" in found,
+      behaviour_logps=bool(
+        {"behaviour_logps", "behaviour_token_logps"} & found
+      ),
+      behaviour_token_logps="behaviour_token_logps" in found,
       margins="margins" in found,
     )
 

@@ -118,7 +118,14 @@ def view(
     raise UserError(
       "this loss needs the log-probs under the policy that wrote the "
       "completions, and the data has no column 'behaviour_logps' (sums of "
-      "token log-probs, in nats); log them, or use behaviour=reference"
+      "token log-probs, in nats) and no 'logprobs' beside 'completion_ids' "
+      "(those of each token); log them, or use behaviour=reference"
+    )
+  if wants.behaviour_token_logps and records[0].logprobs is None:
+    raise UserError(
+      "this loss needs the log-prob of each token under the policy that wrote "
+      "the completions, and the data has no columns 'completion_ids' and "
+      "'logprobs', which generate --tokens and serving engines write"
     )
   options.check(kind, wants, margins.typical(records))
   notes = Notes()
@@ -168,6 +175,7 @@ def _check_uniform(records: Sequence[Record]) -> None:
       record.rewards is None,
       record.labels is None,
       record.behaviour_logps is None,
+      record.ids is None,
     )
 
   for record in records:

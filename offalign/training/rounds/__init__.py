@@ -1,0 +1,1 @@
+"""Rounds: rows that are made anew while a run trains."""

@@ -1,0 +1,141 @@
+"""Draw samples from a policy for a round: tokens and their log-probs."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import jax
+import numpy as np
+
+from offalign.config.grow import GrowConfig
+from offalign.data import Tokenizer
+from offalign.data.text.ragged import Ragged
+from offalign.distributed import sharding
+from offalign.distributed.signals import Stop
+from offalign.generation.sampling import sample
+from offalign.models.base import Model
+from offalign.types import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+  """Completions as they were drawn, M of them.
+
+  Attributes:
+    tokens: of each, the token that ends it included.
+    logps: float32 [M], summed log-probs under the policy that wrote them, at
+      temperature 1 and over all tokens; nats.
+    token_logps: float32, of each of `tokens` under the distribution that it
+      was drawn from, with its temperature, top_k and top_p, which is what
+      ratios divide by; nats.
+    finished: bool [M], whether it ended by itself and was not cut.
+  """
+
+  tokens: Ragged
+  logps: np.ndarray
+  token_logps: Ragged
+  finished: np.ndarray
+
+  @classmethod
+  def joined(cls, parts: Sequence["Drawn"], order: np.ndarray) -> "Drawn":
+    """Joins parts end to end, and takes them in an order."""
+    tokens = [row for part in parts for row in part.tokens]
+    each = [row for part in parts for row in part.token_logps]
+    return cls(
+      Ragged.of([tokens[i] for i in order]),
+      np.concatenate([part.logps for part in parts])[order],
+      Ragged.of([each[i] for i in order], np.float32),
+      np.concatenate([part.finished for part in parts])[order],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawer:
+  """Samples in batches of one shape, so that they are compiled once.
+
+  Attributes:
+    tokenizer: of the prompts.
+    mesh: the devices.
+    options: how tokens are drawn.
+    width: tokens that prompts are padded to.
+    longest: tokens of a completion at most.
+    batch: sequences at a time; a multiple of what the devices need.
+    stop: looked at after each batch.
+  """
+
+  tokenizer: Tokenizer
+  mesh: Any
+  options: GrowConfig
+  width: int
+  longest: int
+  batch: int
+  stop: Stop
+
+  def draw(
+    self,
+    model: Model,
+    params: Params,
+    prompts: Ragged,
+    which: np.ndarray,
+    seeds: np.ndarray,
+  ) -> Drawn:
+    """Draws one completion for each of `which`.
+
+    Args:
+      model: the policy's.
+      params: the policy's.
+      prompts: tokens.
+      which: int [M], the prompts to complete.
+      seeds: int [M]: a completion depends on its prompt and seed alone.
+
+    Raises:
+      Stopped: where the run was asked to stop.
+    """
+    ends = list(self.tokenizer.end_ids)
+    found: list[np.ndarray] = []
+    each: list[np.ndarray] = []
+    logps = np.empty(len(which), np.float32)
+    for begin in range(0, len(which), self.batch):
+      # The last batch is padded with its last row, so all have one shape.
+      places = np.minimum(np.arange(begin, begin + self.batch), len(which) - 1)
+      tokens, mask = prompts.padded(
+        which[places], self.width, self.tokenizer.pad_id
+      )
+      asked = (tokens, mask, seeds[places].astype(np.int32))
+      put: Any = sharding.put_batch(self.mesh, cast(Any, asked))
+      drawn = jax.device_get(
+        sample(
+          model,
+          params,
+          *put[:2],
+          seeds=put[2],
+          max_new_tokens=self.longest,
+          eos_id=ends,
+          temperature=self.options.temperature,
+          top_k=self.options.top_k,
+          top_p=self.options.top_p,
+        )
+      )
+      real = min(self.batch, len(which) - begin)
+      found += [drawn.tokens[k][drawn.mask[k]] for k in range(real)]
+      each += [drawn.token_logps[k][drawn.mask[k]] for k in range(real)]
+      logps[begin : begin + real] = drawn.logps[:real]
+      self.stop.check()
+    finished = np.array([row[-1] in ends for row in found], bool)
+    by_token = Ragged.of(each, np.float32)
+    return Drawn(Ragged.of(found), logps, by_token, finished)
+
+
+def batch_of(mesh: Any, microbatches: int, sequences: int) -> int:
+  """How many sequences are drawn at a time: a multiple that devices divide.
+
+  Args:
+    mesh: the devices.
+    microbatches: of the run.
+    sequences: of a batch of training, which take more memory than to draw
+      as many.
+  """
+  shards = [mesh.shape[axis] for axis in sharding.BATCH_AXES]
+  unit = math.prod(shards) * microbatches
+  return -(-sequences // unit) * unit

@@ -1,0 +1,206 @@
+"""Make the samples of a round: prompts, completions, scores."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from offalign.config import Config
+from offalign.config.grow import Function, GrowConfig
+from offalign.data import Prompt, Tokenizer
+from offalign.data.batches import vocabulary
+from offalign.data.text.ragged import Ragged
+from offalign.errors import UserError, concerning, option
+from offalign.generation.completing import encode, first_seed
+from offalign.judges import scorers
+from offalign.judges.gold import Gold
+from offalign.judges.scorers import Score
+from offalign.models.base import Model
+from offalign.policy.policy import Policy
+from offalign.training.rounds.drawing import Drawer, Drawn
+from offalign.training.rounds.kept import Samples
+from offalign.training.rounds.prompts import Asked
+from offalign.training.rounds.schedule import RoundSampler
+from offalign.types import Params
+
+HELD_SCORE = "eval_score"
+"""The mean score of what the policy writes for held-out prompts."""
+
+
+def scorer(spec: str) -> Score:
+  """The function that scores completions.
+
+  Args:
+    spec: the option `grow.score`; or, from Python, a `Function`.
+
+  Raises:
+    UserError: where it names none.
+  """
+  if isinstance(spec, Function):
+    return Gold.of(spec.call).scores
+  with concerning(option("grow.score", spec)):
+    return scorers.make(spec)
+
+
+def drawn(
+  prompts: Sequence[Prompt], grow: GrowConfig, seed: int
+) -> tuple[Prompt, ...]:
+  """The held-out prompts that are completed at evaluations."""
+  order = np.random.default_rng([seed, 4]).permutation(len(prompts))
+  kept = np.sort(order[: grow.eval_prompts])
+  return tuple(prompts[i] for i in kept)
+
+
+@dataclasses.dataclass(frozen=True)
+class Other:
+  """Another policy, which writes the second half of a prompt's samples.
+
+  Attributes:
+    model: its model.
+    params: its weights, on the run's mesh.
+  """
+
+  model: Model
+  params: Params
+
+
+def other(config: Config, tokenizer: Tokenizer) -> Other | None:
+  """Opens the policy that `grow.other` names, or None.
+
+  Raises:
+    UserError: where it is no run, or has another tokenizer.
+  """
+  grow = config.grow
+  assert grow is not None
+  if grow.other is None:
+    return None
+  with concerning(option("grow.other", grow.other)):
+    policy = Policy.load(grow.other)
+    if policy.tokenizer.fingerprint != tokenizer.fingerprint:
+      raise UserError(
+        "its tokenizer is another than this run's, so that its tokens would "
+        "be other words here; name a run with this tokenizer"
+      )
+    vocabulary.check_tokenizer(
+      tokenizer, policy.model.vocab_size, policy.model.spec
+    )
+  return Other(policy.model, policy.params)
+
+
+@dataclasses.dataclass(frozen=True)
+class Maker:
+  """Draws and scores samples, all of it from the run's seed.
+
+  Attributes:
+    config: of the run.
+    asked: the prompts.
+    drawer: draws completions.
+    model: the policy's.
+    score: scores completions.
+    tokenizer: turns tokens into the texts that are scored.
+    other: writes half of the samples, where it is given.
+    held: held-out prompts, whose completions are scored at evaluations.
+  """
+
+  config: Config
+  asked: Asked
+  drawer: Drawer
+  model: Model
+  score: Score
+  tokenizer: Tokenizer
+  other: Other | None
+  held: tuple[Prompt, ...]
+
+  def prompts(self, number: int) -> np.ndarray:
+    """The prompts of a round, int [n]; each comes once before any again."""
+    asked = self.asked
+    seed = first_seed(f"{self.config.seed}/prompts")
+    sampler = RoundSampler(len(asked.prompts), asked.batch, seed)
+    return sampler.indices(number - 1)
+
+  def make(self, number: int, policy: Params) -> tuple[Samples, list[str]]:
+    """Draws and scores the samples of a round.
+
+    The random numbers of a sample are those of the run's seed, the round and
+    its place in it.
+
+    Args:
+      number: of the round.
+      policy: the weights at the border.
+
+    Returns:
+      The samples, and their texts.
+
+    Raises:
+      UserError: where they cannot be scored.
+      Stopped: where the run was asked to stop.
+    """
+    grow = self.config.grow
+    assert grow is not None
+    which = self.prompts(number)
+    each = grow.each
+    seeds = first_seed(f"{self.config.seed}/grow/{number}") + np.arange(
+      len(which) * each
+    )
+    mine = np.ones(each, bool)
+    if self.other is not None:
+      mine[each - each // 2 :] = False
+    prompts, place = np.repeat(which, each), np.tile(mine, len(which))
+    first = self._draw(self.model, policy, prompts[place], seeds[place])
+    drawn = first
+    if self.other is not None:
+      second = self._draw(
+        self.other.model, self.other.params, prompts[~place], seeds[~place]
+      )
+      at = np.empty(len(prompts), int)
+      at[place] = np.arange(place.sum())
+      at[~place] = np.arange(place.sum(), len(prompts))
+      drawn = Drawn.joined([first, second], at)
+    texts = [self.tokenizer.decode(row) for row in drawn.tokens]
+    scores = self._scored([self.asked.prompts[i] for i in prompts], texts)
+    return Samples(which, drawn, scores.reshape(len(which), each)), texts
+
+  def _draw(
+    self, model: Model, params: Params, which: np.ndarray, seeds: np.ndarray
+  ) -> Drawn:
+    return self.drawer.draw(model, params, self.asked.tokens, which, seeds)
+
+  def _scored(self, prompts: list[Any], texts: list[str]) -> np.ndarray:
+    grow = self.config.grow
+    assert grow is not None
+    pairs = list(zip(prompts, texts, strict=True))
+    with concerning(option("grow.score", grow.score)):
+      found = np.asarray(self.score(pairs), np.float64)
+      if found.shape != (len(pairs),) or not np.isfinite(found).all():
+        raise UserError("it gave no finite number for each completion")
+    return found
+
+  def held_score(self, policy: Params) -> dict[str, float]:
+    """Completes and scores held-out prompts; {} where there are none.
+
+    The random numbers are the same each time, so that two figures differ by
+    the policy alone.
+
+    Args:
+      policy: the weights.
+
+    Returns:
+      `HELD_SCORE`, and its standard error.
+    """
+    if not self.held:
+      return {}
+    tokens = self._held_tokens()
+    seeds = first_seed(f"{self.config.seed}/held") + np.arange(len(tokens))
+    which = np.arange(len(tokens))
+    drawn = self.drawer.draw(self.model, policy, tokens, which, seeds)
+    texts = [self.tokenizer.decode(row) for row in drawn.tokens]
+    scores = self._scored(list(self.held), texts)
+    found = {HELD_SCORE: float(scores.mean())}
+    if len(scores) > 1:
+      error = scores.std(ddof=1) / np.sqrt(len(scores))
+      found[f"{HELD_SCORE}_error"] = float(error)
+    return found
+
+  def _held_tokens(self) -> Ragged:
+    return encode(self.tokenizer, self.held, self.config.data.max_prompt)[0]

@@ -1,0 +1,50 @@
+"""What rounds cannot be combined with, and the sentence that says so."""
+
+import re
+
+import pytest
+import rounds
+
+
+@pytest.mark.parametrize(
+  ("loss", "changes", "why"),
+  [
+    ("rloo(beta=0.0)", {"packing": True}, "packing=True is set, but the rows"),
+    ("rloo(beta=0.0)", {"hosts": {}}, "grow is set beside hosts: rounds are"),
+    ("bradley_terry", {}, "trains a reward model, which completes nothing"),
+    ("sft", {}, "loss 'sft' reads no scores, so that all samples would be"),
+    ("dpo", {"grow": {"samples": 1}}, "grow.samples=1: loss 'dpo' compares"),
+    (
+      "dpo",
+      {"grow": {"thresholds": "1"}},
+      "thresholds is set, but loss 'dpo' compares completions",
+    ),
+    ("dro_v", {"grow": {"label": "1"}}, "loss 'dro_v' reads no labels"),
+    (
+      "rloo(beta=0.0)",
+      {"reference": "round"},
+      "has no reference; leave it out",
+    ),
+    (
+      "dpo",
+      {"reference": "ema(0.5)", "lora": {"rank": 2}},
+      r"averages all weights, and LoRA \(lora.rank\)",
+    ),
+    ("dro_v", {"data": {"normalize_by": "prompt"}}, "that of the first"),
+    ("dro_v", {"data": {"pairs": "all"}}, "this loss does not take pairs"),
+    ("dro_v", {"data": {"form": "traj"}}, "data.path is missing: there is"),
+    ("dro_v", {"grow": {"prompts": None}}, "prompts to complete, grow.prompts"),
+    ("dro_v", {"grow": {"prompts": "none.jsonl"}}, "there is no such file"),
+    ("dro_v", {"grow": {"score": "none.py:f"}}, "grow.score.*cannot be had"),
+    ("dro_v", {"grow": {"other": "nowhere"}}, "nowhere"),
+    (
+      "dro_v",
+      {"grow": {"score": None, "samples": None, "prompts": None}},
+      "nothing scores completions",
+    ),
+    ("dro_v", {"epochs": 1.0}, "rounds have rows of their own"),
+  ],
+)
+def test_it_is_refused(tmp_path, loss, changes, why):
+  said = rounds.refused(tmp_path, loss, **changes)
+  assert re.search(why, said), said
