@@ -188,7 +188,7 @@ def run_methods(
       data_view="",
       seed=0,
       budget=free,
-      **_measures(base, measured),
+      **measures(base, measured),
       command=commands.of_row(
         "ops", "sft", 0, board.name, more=base.setting.words
       ),
@@ -234,7 +234,7 @@ def _ops_cell(
     fields = {
       "data_view": trained.view,
       "selection": trained.selection,
-      **_measures(base, measured),
+      **measures(base, measured),
       "curves": {"win_vs_sft": trained.curve},
       "duels": {k: ops_metrics.win_rate(gold, v) for k, v in others.items()},
     }
@@ -257,7 +257,7 @@ def _ops_cell(
   )
 
 
-def _measures(base: ops_policy.Base, measured: ops.Measured) -> dict:
+def measures(base: ops_policy.Base, measured: ops.Measured) -> dict:
   """The fields of a row that a measurement gives."""
   folds = ops_metrics.folds(measured.rewards, base.test.rewards)
   return {

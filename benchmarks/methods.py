@@ -90,8 +90,9 @@ OPS = (
   Method("dro_v(tau=0.1)", "dro_v(tau=0.1), one V", value=ONE_V),
   Method("dro_v(tau=0.1)", "dro_v(tau=0.1), shared network", value=SHARED),
 )
-"""Each at the best of its tuning on validation prompts, five runs a method;
-then DRO-V as the paper has it (tau = 1), and with other value functions."""
+"""Chosen by hand, from a few runs on validation prompts that were not recorded;
+then DRO-V as the paper has it (tau = 1), and with other value functions. What
+rests on recorded draws, the same number for each, is --tune."""
 
 QUICK = (
   "dro_v(tau=0.1)",
@@ -158,11 +159,13 @@ def remarks(chosen: list[Method]) -> list[str]:
   untuned = [m.name for m in chosen if m not in OPS]
   if untuned:
     out.append(
-      "tuned on validation prompts, about five runs each: "
-      f"{', '.join(m.name for m in OPS)}. Not tuned, so that their places "
-      "speak of defaults made for large models and not of the losses: "
-      f"{', '.join(untuned)}, with their registered defaults and the shared "
-      f"learning rate of {Method.learning_rate:g}."
+      "the settings of these were chosen by hand, from a few runs on "
+      "validation prompts that were not recorded: "
+      f"{', '.join(m.name for m in OPS)}. Of the others, places speak of "
+      "defaults made for large models and not of the losses: "
+      f"{', '.join(untuned)}, at the shared learning rate of "
+      f"{Method.learning_rate:g}. --tune gives every line the same number of "
+      "recorded draws."
     )
   for name in losses.names():
     if losses.get(name).trains_rewards:

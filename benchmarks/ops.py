@@ -108,7 +108,7 @@ class Shared:
 
   def __init__(self, method: Method, model: Model) -> None:
     """Compiles nothing yet."""
-    rate = 1.0 if "values" in losses.get(method.loss).needs else None
+    rate = 1.0 if losses.get(method.loss).needs_value else None
     at_one = dataclasses.replace(
       method, learning_rate=1.0, value_learning_rate=rate
     )
@@ -162,7 +162,7 @@ def _numbers(method: Method) -> tuple[dict[str, float], dict[str, float]]:
   """A method's options and rates that a shared step takes."""
   loss, own = losses.get(method.loss), method.value_learning_rate
   rates = {"policy": method.learning_rate}
-  if "values" in loss.needs:
+  if loss.needs_value:
     rates["value"] = method.learning_rate if own is None else own
   return loss.numbers, rates
 

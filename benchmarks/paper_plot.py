@@ -51,7 +51,7 @@ def draw(folder: pathlib.Path, models: Mapping[str, Results]) -> list[str]:
 
 
 def _panel(axis: "Axes", table: Table, results: Results) -> None:
-  """One sweep: the paper's line where it has one, and ours with its spread."""
+  """One sweep: the paper's line where it has one, and ours ± its error."""
   matches = [m for m in table.matches if m.b == SFT]
   places = range(len(matches))
   paper = [(i, m.paper[0][1]) for i, m in enumerate(matches) if m.paper]
@@ -59,11 +59,15 @@ def _panel(axis: "Axes", table: Table, results: Results) -> None:
     axis.plot(
       *zip(*paper, strict=True), "o--", color="0.5", label="paper, T5-L"
     )
-  found = [(i, results.won(m)) for i, m in enumerate(matches)]
-  ours = [(i, won.share, won.spread) for i, won in found if won is not None]
+  found = [(i, results.found(m)) for i, m in enumerate(matches)]
+  ours = [
+    (i, each.estimate.mean, each.estimate.se)
+    for i, each in found
+    if each is not None
+  ]
   if ours:
-    x, y, spread = zip(*ours, strict=True)
-    axis.errorbar(x, y, yerr=spread, fmt="o-", capsize=3, label="ours")
+    x, y, errors = zip(*ours, strict=True)
+    axis.errorbar(x, y, yerr=errors, fmt="o-", capsize=3, label="ours")
   axis.axhline(0.5, color="0.8", linewidth=1)
   axis.set_xticks(list(places), [m.name.replace(", ", "\n") for m in matches])
   axis.tick_params(axis="x", labelsize=7)

@@ -7,10 +7,21 @@ the leaderboard's report with these verdicts.
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks import paper_plot
-from benchmarks.claims import ABSENT, HOLDS, Claim, Match, Results, worst
+from benchmarks.claims import (
+  ABSENT,
+  HOLDS,
+  NONE,
+  UNOPPOSED,
+  Claim,
+  Match,
+  Measure,
+  Results,
+  worst,
+)
 from benchmarks.paper import TABLES, Table
 from offalign import leaderboard
 from offalign.errors import UserError
@@ -20,29 +31,42 @@ from offalign.leaderboard.report import tables
 from offalign.leaderboard.report.markdown import table as markdown
 
 FILE = "paper.md"
+Oracle = Mapping[str, Sequence[Mapping[str, Any]]]
+"""track/scenario/model -> points of its frontier, as meta.json has them."""
 RULE = (
-  "A claim of the paper holds, or does not hold at our scale, where a "
-  "difference of win rates is more than twice the larger of their spreads; "
-  "otherwise it is within the noise. The tables and their numbers are in "
-  f"{FILE}."
+  "A claim of the paper holds, or does not hold at our scale, where the 95% "
+  "interval of the difference, paired by prompt, is on one side of 0. Each is "
+  "at 95% by itself, so that of twenty claims about nothing one is resolved by "
+  "chance. Each is judged by win rate, and by efficiency where it compares "
+  f"methods. The tables and their numbers are in {FILE}."
 )
 _HEAD = """# The DRO paper's tables at our scale
 
 Win rates of arXiv:2405.19107 (UltraFeedback, T5-L of 770M and T5-XL of 3B
 parameters, judged by PaLM 2) beside those of the `ops` track (models of about
-58 thousand parameters, judged by a program), mean over seeds. ± is the
-paper's deviation over folds, and ours by the rule of `benchmarks/claims.py`:
-the larger of the deviation over seeds and of the error that the test prompts
-leave. A claim holds, or does not at our scale, where a difference is more
-than twice that; otherwise it is within the noise.
+58 thousand parameters, judged by a program), mean over seeds ± standard error
+over seeds and prompts. The paper's own ± (.003 to .010, a deviation over five
+folds) is not printed: five folds of independent prompts would differ by more
+than that by chance alone, so it is not the error of these columns.
+
+A claim holds, or does not at our scale, where the 95% interval of the
+difference, paired by prompt, is on one side of 0; otherwise it is within the
+noise, or, where it says that nothing is better, not contradicted. Where the
+exact optimum of the method's tau wins less than the rival did, no learner could
+have made the claim true, and it cannot be tested at this tau here. Win rate
+favours whoever goes furthest from the reference: what compares methods is
+judged by efficiency too, the reward gained as a share of the most that its KL
+can buy. Each verdict is at 95% by itself: of twenty claims about nothing one is
+resolved by chance.
 """
 
 
 def write(folder: str | pathlib.Path, rows: Sequence[Row]) -> str:
   """Writes paper.md and its picture into the rows' folder; returns the text."""
   folder = pathlib.Path(folder)
-  text = render(rows)
-  pictures = paper_plot.draw(folder, _models(rows))
+  optima = _optima(folder)
+  text = render(rows, optima)
+  pictures = paper_plot.draw(folder, _models(rows, optima))
   shown = "".join(f"\n![{path}]({path})\n" for path in pictures)
   (folder / FILE).write_text(text + shown, encoding="utf-8")
   return text
@@ -59,51 +83,88 @@ def renew(folder: str | pathlib.Path) -> str:
   if not meta.exists():
     raise UserError(f"{folder} has no meta.json; did its run finish?")
   about = json.loads(meta.read_text(encoding="utf-8"))
-  write_json(meta, {**about, "verdicts": verdicts(rows)})
+  write_json(meta, {**about, "verdicts": verdicts(rows, about["oracle"])})
   leaderboard.write(leaderboard.load(folder), folder)
   return write(folder, rows)
 
 
-def render(rows: Sequence[Row]) -> str:
-  """All tables, model by model."""
+def render(rows: Sequence[Row], oracle: Oracle | None = None) -> str:
+  """All tables, model by model.
+
+  Args:
+    rows: of the suite.
+    oracle: of its meta.json.
+  """
   blocks = [_HEAD]
-  for model, results in _models(rows).items():
+  for model, results in _models(rows, oracle).items():
     blocks.append(f"## {model}\n")
     for table in TABLES:
       blocks += _table(table, results)
   return "\n".join(blocks)
 
 
-def verdicts(rows: Sequence[Row]) -> list[str]:
+def verdicts(rows: Sequence[Row], oracle: Oracle | None = None) -> list[str]:
   """A sentence for each table of each model, for the leaderboard's report."""
   out = [RULE]
-  for model, results in _models(rows).items():
+  for model, results in _models(rows, oracle).items():
     name = model.partition("(")[0]
     for table in TABLES:
       found = _judged(table.claims, results)
-      said = "; ".join(f"{c.text}: {v}" for c, (v, _) in found.items())
-      if any(v != ABSENT for v, _ in found.values()):
+      said = "; ".join(f"{c.text}: {_both(v)}" for c, v in found.items())
+      if any(v["win"][0] != ABSENT for v in found.values()):
         out.append(f"{name}, {table.title}: {said}.")
   return out
 
 
-def _judged(
-  claims: Sequence[Claim], results: Results
-) -> dict[Claim, tuple[str, str]]:
-  """Claim -> (verdict, numbers)."""
-  return {claim: claim.verdict(results) for claim in claims}
+Verdict = dict[Measure, tuple[str, str]]
+"""Measure -> (verdict, numbers)."""
 
 
-def _models(rows: Sequence[Row]) -> dict[str, Results]:
-  names = dict.fromkeys(row.model for row in rows if row.track == "ops")
+def _judged(claims: Sequence[Claim], results: Results) -> dict[Claim, Verdict]:
   return {
-    name: Results([r for r in rows if (r.track, r.model) == ("ops", name)])
-    for name in names
+    claim: {
+      "win": claim.verdict(results),
+      "efficiency": claim.verdict(results, "efficiency"),
+    }
+    for claim in claims
   }
 
 
+def _both(found: Verdict) -> str:
+  """Both verdicts as a half-sentence."""
+  win, efficiency = found["win"][0], found["efficiency"][0]
+  if efficiency in (NONE, ABSENT):
+    return win
+  return f"{win} (by efficiency: {efficiency})"
+
+
+def _models(
+  rows: Sequence[Row], oracle: Oracle | None = None
+) -> dict[str, Results]:
+  names = dict.fromkeys(row.model for row in rows if row.track == "ops")
+  out = {}
+  for name in names:
+    mine = [r for r in rows if (r.track, r.model) == ("ops", name)]
+    key = "/".join(mine[0].group)
+    optimum = {
+      float(point["tau"]): float(point["win"])
+      for point in (oracle or {}).get(key, ())
+      if "tau" in point
+    }
+    out[name] = Results(mine, optimum)
+  return out
+
+
+def _optima(folder: pathlib.Path) -> Oracle:
+  meta = folder / "meta.json"
+  if not meta.exists():
+    return {}
+  found: Oracle = json.loads(meta.read_text(encoding="utf-8"))["oracle"]
+  return found
+
+
 def _table(table: Table, results: Results) -> list[str]:
-  columns = list(dict.fromkeys(c for m in table.matches for c, *_ in m.paper))
+  columns = list(dict.fromkeys(c for m in table.matches for c, _ in m.paper))
   rows = [_cells(match, columns, results) for match in table.matches]
   titles = ["", *(f"paper, {c}" for c in columns), "ours", "KL", "eff", "of"]
   fields = [
@@ -114,31 +175,39 @@ def _table(table: Table, results: Results) -> list[str]:
   if table.note:
     out += [table.note, ""]
   found = _judged(table.claims, results)
-  for claim, (verdict, numbers) in found.items():
+  for claim, verdicts_of in found.items():
+    out.append(f"* {claim.text}: {_spelled(verdicts_of)}")
+  said = [each["win"][0] for each in found.values()]
+  kept = sum(verdict in (HOLDS, UNOPPOSED) for verdict in said)
+  count = f"{kept} of {len(said)} claims hold or are not contradicted"
+  return [*out, "", f"Verdict by win rate: **{worst(said)}** ({count}).", ""]
+
+
+def _spelled(found: Verdict) -> str:
+  """Both verdicts with their numbers."""
+  parts = []
+  for measure, (verdict, numbers) in found.items():
+    name = "by win rate" if measure == "win" else "by efficiency"
+    if verdict == NONE or (measure == "efficiency" and verdict == ABSENT):
+      continue
     tail = f" ({numbers})" if numbers else ""
-    out.append(f"* {claim.text}: **{verdict}**{tail}")
-  said = [verdict for verdict, _ in found.values()]
-  count = f"{said.count(HOLDS)} of {len(said)} claims hold"
-  return [*out, "", f"Verdict: **{worst(said)}** ({count}).", ""]
+    parts.append(f"{name} **{verdict}**{tail}")
+  return "; ".join(parts)
 
 
 def _cells(
   match: Match, columns: Sequence[str], results: Results
 ) -> tuple[str, ...]:
   """name, the paper's columns, ours, KL, efficiency, and whose they are."""
-  paper = {column: (share, sd) for column, share, sd in match.paper}
+  paper = dict(match.paper)
   cells = [match.name]
   for column in columns:
-    share, sd = paper.get(column, (None, None))
-    cells.append(
-      tables.NONE
-      if share is None
-      else f"{share:.3f}" + (f" ± {sd:.3f}" if sd is not None else "")
-    )
-  won = results.won(match)
+    share = paper.get(column)
+    cells.append(tables.NONE if share is None else f"{share:.3f}")
+  won = results.found(match)
   if won is None:
     return (*cells, ABSENT, tables.NONE, tables.NONE, tables.NONE)
-  cells.append(f"{won.share:.3f} ± {won.spread:.3f}")
+  cells.append(f"{won.estimate.mean:.3f} ± {won.estimate.se:.3f}")
   for key, places in (("kl", 2), ("efficiency", 2)):
     value = results.metric(match, key)
     cells.append(tables.NONE if value is None else f"{value:.{places}f}")

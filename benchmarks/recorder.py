@@ -87,6 +87,11 @@ class Recorder:
     """Reference points of a track/scenario/model."""
     self._oracle[key] = points
 
+  @property
+  def points(self) -> dict[str, list[dict[str, Any]]]:
+    """The reference points, as meta.json will have them."""
+    return dict(self._oracle)
+
   def finish(self, verdicts: list[str]) -> None:
     """Writes meta.json."""
     write_json(

@@ -3,7 +3,8 @@
 Suites: `theory` (a bandit with a closed-form optimum), `ops` (a small
 language model and a programmatic judge), `all`, and `quick`, a few methods
 of both in a few minutes; `paper`, the DRO paper's tables on the ops track;
-`kl`, methods at equal KL there; `throughput`, steps beside the peers'; and
+`kl`, methods at equal KL there; `rlhf`, a reward model and on-policy training
+beside the offline losses; `throughput`, steps beside the peers'; and
 `sentiment`, an alignment of a published model. `quick` uses the decoder: it is
 the benchmark's specified model, and compiles and trains in half the time of
 the T5.
@@ -27,6 +28,7 @@ from benchmarks import (
 from benchmarks.matched_kl import report as matched_kl
 from benchmarks.matched_kl import suite as kl_suite
 from benchmarks.recorder import Recorder
+from benchmarks.rlhf import suite as rlhf
 from benchmarks.sentiment import cli as sentiment
 from benchmarks.throughput import cli as throughput
 from benchmarks.tuning import ranges
@@ -39,7 +41,17 @@ from offalign.errors import UserError
 SUITE = flags.DEFINE_enum(
   "suite",
   "quick",
-  ["quick", "theory", "ops", "all", "paper", "kl", "throughput", "sentiment"],
+  [
+    "quick",
+    "theory",
+    "ops",
+    "all",
+    "paper",
+    "kl",
+    "rlhf",
+    "throughput",
+    "sentiment",
+  ],
   "What to run.",
 )
 METHODS = flags.DEFINE_string(
@@ -52,7 +64,7 @@ SEEDS = flags.DEFINE_integer(
   "seeds",
   None,
   "Seeds, each with a data set of its own. Default: 1 for quick, else 4 for "
-  "theory and 3 for ops and paper.",
+  "theory, 3 for ops and 5 for paper.",
   lower_bound=1,
 )
 OUT = flags.DEFINE_string(
@@ -77,7 +89,8 @@ WORLD = flags.DEFINE_enum(
   "world",
   "ops",
   list(WORLDS),
-  "For the suites ops and kl: which world the language model is aligned in.",
+  "For the suites ops, kl and rlhf: which world the language model is aligned "
+  "in.",
 )
 K = flags.DEFINE_enum(
   "k",
@@ -88,15 +101,15 @@ K = flags.DEFINE_enum(
 NOISE = flags.DEFINE_float(
   "noise",
   0.0,
-  "For the suites ops and kl: noise on each logged reward, in standard "
+  "For the suites ops, kl and rlhf: noise on each logged reward, in standard "
   "deviations of the rewards.",
   lower_bound=0.0,
 )
 BINARY = flags.DEFINE_bool(
   "binary",
   False,
-  "For the suites ops and kl: the log has 1 for a reward above the median and "
-  "0 else.",
+  "For the suites ops, kl and rlhf: the log has 1 for a reward above the "
+  "median and 0 else.",
 )
 _SETTING = ("world", "k", "noise", "binary")
 _FOREIGN = (*throughput.NAMES, *sentiment.NAMES)
@@ -122,7 +135,7 @@ def plan() -> list[tuple[str, list[methods.Method], int]]:
     wanted = "" if METHODS.value == "all" else METHODS.value
     chosen = methods.choose(paper.METHODS, wanted, own)
     cells.check_ops(chosen)
-    return [(name, chosen, SEEDS.value or 3) for name in _models("both")]
+    return [(name, chosen, SEEDS.value or 5) for name in _models("both")]
   if suite != "ops":
     default = methods.QUICK_THEORY if quick else ()
     wanted = METHODS.value
@@ -209,6 +222,20 @@ def _matched(out: str) -> tuple[Recorder, int]:
   return recorder, count
 
 
+def _ladder(out: str) -> tuple[Recorder, int]:
+  """Runs --suite=rlhf; returns the recorder and how many runs it has."""
+  commands.refuse((*_FOREIGN, "select", "tune", "k"), "rlhf")
+  chosen, (name, *others) = rlhf.choose(METHODS.value), _models("decoder")
+  if others:
+    raise UserError("--suite=rlhf is of one model at a time, not --model=both")
+  seeds = SEEDS.value or 5
+  count = rlhf.count_runs(chosen, seeds)
+  words = commands.command(("suite", "methods", "seeds", "model", *_SETTING))
+  recorder = Recorder(out, words, count, resume=True)
+  rlhf.run(recorder, chosen, name, seeds, _setting())
+  return recorder, count
+
+
 def main(argv: Sequence[str]) -> int:
   """Runs a suite; returns the exit status."""
   if len(argv) > 1:
@@ -227,15 +254,19 @@ def main(argv: Sequence[str]) -> int:
     is_paper = SUITE.value == "paper"
     if SUITE.value == "kl":
       recorder, count = _matched(out)
+    elif SUITE.value == "rlhf":
+      recorder, count = _ladder(out)
     elif SUITE.value == "ops" and TUNE.value:
       recorder, count = _tuned(out)
     else:
       recorder, count = _given(out)
     rows = leaderboard.read(out)[0]
-    if SUITE.value == "kl" or TUNE.value or _setting().words:
+    if SUITE.value in ("kl", "rlhf") or TUNE.value or _setting().words:
       said = []  # the claims are of other settings than theirs
+    elif is_paper:
+      said = paper_tables.verdicts(rows, recorder.points)
     else:
-      said = (paper_tables.verdicts if is_paper else verdicts)(rows)
+      said = verdicts(rows)
     recorder.finish(said)
     board = leaderboard.load(out)
     paths = leaderboard.write(board, out)

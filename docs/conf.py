@@ -22,6 +22,7 @@ extensions = [
   "plain_docstrings",
   "reference",
   "offline",
+  "evidence",
 ]
 # The example package is read where it lies.
 exclude_patterns = ["examples", "ext", "_static"]

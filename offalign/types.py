@@ -84,19 +84,15 @@ class Batch:
     ref_logps: float32 [B, K] or None: summed log-probs under the reference.
     behaviour_logps: float32 [B, K] or None: summed log-probs under the policy
       that wrote the completions, as logged when it did.
+    ref_token_logps: float32 [B, K, T] or None: `ref_logps` token by token.
+    behaviour_token_logps: float32 [B, K, T] or None: `behaviour_logps` token
+      by token.
+    token_rewards: float32 [B, K, T] or None: feedback on each token.
     margins: float32 [B] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [B, K] or None: under the reference, of as many
       tokens as the row's shortest completion has.
     ref_mismatched_logps: float32 [B, K] or None: under the reference, of each
       prompt with the completions of the next row (`batch.next_valid`).
-    behaviour_token_logps: float32 [B, K, T] or None: log-probs of the tokens
-      under the policy that wrote them. Like every column of tokens, it counts
-      where `completion_mask` is True; behind it stands any finite number.
-    ref_token_logps: float32 [B, K, T] or None: the same under the reference.
-    token_rewards: float32 [B, K, T] or None: feedback on single tokens.
-    token_weights: float32 [B, K, T] or None: how much a token counts.
-    old_token_values: float32 [B, K, T] or None: V before each token, by the
-      value network that was current when the completions were written.
     packed: the same tokens in other rows, which models are then given in
       place of those above; or None.
     packed_mismatched: prompts with the completions of the next row likewise.
@@ -111,14 +107,12 @@ class Batch:
   labels: Column | None = None
   ref_logps: Column | None = None
   behaviour_logps: Column | None = None
+  ref_token_logps: Column | None = None
+  behaviour_token_logps: Column | None = None
+  token_rewards: Column | None = None
   margins: Column | None = None
   ref_prefix_logps: Column | None = None
   ref_mismatched_logps: Column | None = None
-  behaviour_token_logps: Column | None = None
-  ref_token_logps: Column | None = None
-  token_rewards: Column | None = None
-  token_weights: Column | None = None
-  old_token_values: Column | None = None
   packed: Packed | None = None
   packed_mismatched: Packed | None = None
 
@@ -129,7 +123,7 @@ class UndeclaredInput(AttributeError):
 
 @struct.dataclass
 class Scores:
-  """What a loss sees: columns of sequences or tokens, those it declared.
+  """What a loss sees: columns by sequence or by token, only those it declared.
 
   Reading a column that is not there raises `UndeclaredInput`, so a loss
   cannot depend on what it does not say it needs.
@@ -167,6 +161,39 @@ class Scores:
   def behaviour_logps(self) -> Array:
     """[B, K] the same sums under the logging policy; no gradient."""
     return self._get("behaviour_logps")
+
+  @property
+  def token_logps(self) -> Array:
+    """[B, K, T] `logps` token by token, 0 behind the completion's end."""
+    return self._get("token_logps")
+
+  @property
+  def ref_token_logps(self) -> Array:
+    """[B, K, T] the same under the reference; no gradient."""
+    return self._get("ref_token_logps")
+
+  @property
+  def behaviour_token_logps(self) -> Array:
+    """[B, K, T] the same under the logging policy; no gradient."""
+    return self._get("behaviour_token_logps")
+
+  @property
+  def token_mask(self) -> Array:
+    """[B, K, T] bool, True on completion tokens, EOS included.
+
+    What other token columns hold where it is False means nothing.
+    """
+    return self._get("token_mask")
+
+  @property
+  def token_values(self) -> Array:
+    """[B, K, T] V of the prompt and the tokens before each token."""
+    return self._get("token_values")
+
+  @property
+  def token_rewards(self) -> Array:
+    """[B, K, T] feedback on each token, as logged."""
+    return self._get("token_rewards")
 
   @property
   def prefix_logps(self) -> Array:
@@ -210,49 +237,6 @@ class Scores:
   def labels(self) -> Array:
     """[B, K] bool, True = desirable."""
     return self._get("labels")
-
-  @property
-  def token_logps(self) -> Array:
-    """[B, K, T] log-probs of the tokens under the policy; nats.
-
-    This and every column of tokens is 0 where `token_mask` is False.
-    """
-    return self._get("token_logps")
-
-  @property
-  def ref_token_logps(self) -> Array:
-    """[B, K, T] the same under the reference; no gradient."""
-    return self._get("ref_token_logps")
-
-  @property
-  def behaviour_token_logps(self) -> Array:
-    """[B, K, T] the same under the logging policy; no gradient."""
-    return self._get("behaviour_token_logps")
-
-  @property
-  def token_values(self) -> Array:
-    """[B, K, T] V of the prompt and the tokens before each token."""
-    return self._get("token_values")
-
-  @property
-  def old_token_values(self) -> Array:
-    """[B, K, T] the same when completions were written; no gradient."""
-    return self._get("old_token_values")
-
-  @property
-  def token_mask(self) -> Array:
-    """[B, K, T] bool, True on the tokens that `logps` sums over."""
-    return self._get("token_mask")
-
-  @property
-  def token_rewards(self) -> Array:
-    """[B, K, T] scalar feedback on each token."""
-    return self._get("token_rewards")
-
-  @property
-  def token_weights(self) -> Array:
-    """[B, K, T] how much each token counts."""
-    return self._get("token_weights")
 
   @property
   def weight(self) -> Array:
@@ -300,6 +284,12 @@ class Scores:
 COLUMNS = (
   "ref_logps",
   "behaviour_logps",
+  "token_logps",
+  "ref_token_logps",
+  "behaviour_token_logps",
+  "token_mask",
+  "token_values",
+  "token_rewards",
   "prefix_logps",
   "ref_prefix_logps",
   "log_collisions",
@@ -314,27 +304,21 @@ COLUMNS = (
   "desirable_length_mean",
   "chosen_length_mean",
   "weight",
-  "token_logps",
-  "ref_token_logps",
-  "behaviour_token_logps",
-  "token_values",
-  "old_token_values",
-  "token_mask",
-  "token_rewards",
-  "token_weights",
 )
 """Every column a loss may declare; `logps` is always there."""
 
+BY_TOKEN = (
+  "token_logps",
+  "ref_token_logps",
+  "behaviour_token_logps",
+  "token_mask",
+  "token_values",
+  "token_rewards",
+)
+"""The columns that are [B, K, T]."""
+
 LEARNED = ("logps", "prefix_logps", "values", "token_logps", "token_values")
 """The columns that gradients flow through."""
-
-LOGGED_TOKENS = (
-  "behaviour_token_logps",
-  "old_token_values",
-  "token_rewards",
-  "token_weights",
-)
-"""The columns [B, K, T] that a batch must hold for a loss that needs them."""
 
 
 @struct.dataclass

@@ -74,7 +74,7 @@ def train(task: Task, cell: Cell, rate: float, seed: int) -> Policy:
   if method.pairs:
     data |= {"pairs": "best_worst", "min_margin": _least_margin(task)}
   optimizer: dict[str, Any] = {"learning_rate": rate, "warmup_steps": WARMUP}
-  if "values" in losses.get(method.loss).needs:
+  if losses.get(method.loss).needs_value:
     optimizer["value_learning_rate"] = sizes.value
   lora = {"rank": RANK, "alpha": 2.0 * RANK} if cell.weights == LORA else None
   run = Run(

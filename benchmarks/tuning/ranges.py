@@ -130,7 +130,7 @@ class Line:
       scale = loss.definition.scale
       strength = STRENGTH_PER_TOKEN if loss.average else STRENGTH
       own = {scale: strength} if isinstance(scale, str) else {}
-    times = {"value_times": VALUE_TIMES} if "values" in loss.needs else {}
+    times = {"value_times": VALUE_TIMES} if loss.needs_value else {}
     return {**own, "learning_rate": LEARNING_RATE, **times}
 
   def draws(self, count: int) -> list[Method]:

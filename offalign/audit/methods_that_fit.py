@@ -102,7 +102,7 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
     return _pairs(facts, rewards, margins)
   if kind == "group":
     return _groups(facts, rewards, labels)
-  return _singles(facts, columns, "values" in loss.needs)
+  return _singles(facts, columns, loss.needs_value)
 
 
 _NOTHING = "nothing says which completions are good"

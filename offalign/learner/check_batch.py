@@ -4,7 +4,7 @@ import numpy as np
 
 from offalign.errors import UserError
 from offalign.losses import Loss
-from offalign.types import LOGGED_TOKENS, Batch, Kind
+from offalign.types import Batch, Kind
 
 
 def check_batch(loss: Loss, batch: Batch) -> None:
@@ -49,12 +49,13 @@ def _check_columns(loss: Loss, batch: Batch) -> None:
   for column in ("ref_logps", "rewards", "labels", "behaviour_logps"):
     if column in loss.needs:
       shapes[column] = (b, k)
-  tokens = batch.completions.shape
-  shapes |= {name: tokens for name in LOGGED_TOKENS if name in loss.needs}
-  if "ref_token_logps" in loss.needs and batch.ref_token_logps is not None:
-    shapes["ref_token_logps"] = tokens
   if "margins" in loss.needs:
     shapes["margins"] = (b,)
+  for column in ("behaviour_token_logps", "token_rewards"):
+    if column in loss.needs:
+      shapes[column] = batch.completions.shape
+  if batch.ref_token_logps is not None:  # else the step computes them
+    shapes["ref_token_logps"] = batch.completions.shape
   for column, shape in shapes.items():
     found = getattr(batch, column)
     if found is None:

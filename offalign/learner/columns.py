@@ -12,7 +12,7 @@ from offalign.losses import Loss
 from offalign.types import Array, Batch, Params
 
 Score = Callable[[Any, Batch], Array]
-"""(params, batch) -> [B, K] summed log-probs."""
+"""(params, batch) -> log-probs, summed [B, K] or by token [B, K, T]."""
 
 
 def of(
@@ -21,6 +21,7 @@ def of(
   policy: Params,
   batch: Batch,
   ref_params: Params | None,
+  by_token: Score | None = None,
 ) -> dict[str, Any]:
   """Collects the columns a loss declares that are data or batch statistics.
 
@@ -31,6 +32,8 @@ def of(
     batch: the whole global batch of B prompts.
     ref_params: the reference's params; None where the batch already holds
       every log-prob that they would be used for.
+    by_token: computes log-probs of tokens; for a batch without those of the
+      reference.
   """
   lengths = batch.completion_mask.sum(-1).astype(batch.weight.dtype)
   data = {
@@ -40,6 +43,10 @@ def of(
     "labels": batch.labels,
     "behaviour_logps": batch.behaviour_logps,
     "ref_prefix_logps": batch.ref_prefix_logps,
+    "ref_token_logps": batch.ref_token_logps,
+    "behaviour_token_logps": batch.behaviour_token_logps,
+    "token_rewards": batch.token_rewards,
+    "token_mask": batch.completion_mask,
     "lengths": lengths,
     "weight": batch.weight,
   }
@@ -55,6 +62,11 @@ def of(
   )
   if "kl" in loss.needs:
     columns["kl"] = _mismatched_kl(score, policy, batch, ref_params)
+  if "ref_token_logps" in columns and batch.ref_token_logps is None:
+    assert by_token is not None
+    columns["ref_token_logps"] = jax.lax.stop_gradient(
+      by_token(ref_params, batch)
+    )
   if "ref_prefix_logps" in columns and batch.ref_prefix_logps is None:
     mask = prefix(batch.completion_mask)
     columns["ref_prefix_logps"] = score(

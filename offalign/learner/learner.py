@@ -128,7 +128,7 @@ class Learner:
     self.loss = losses.get(loss)
     self.model = model = _rematted(model, config.remat)
     self.mesh = sharding.make_mesh() if mesh is None else mesh
-    has_value = "values" in self.loss.needs
+    has_value = self.loss.needs_value
     if config.value is not None and not has_value:
       raise UserError(
         f"{option('value.*')} {OPTIONS} are set but loss {str(self.loss)!r} "
@@ -137,7 +137,9 @@ class Learner:
       )
     self._lora = lora = config.lora
     self.has_frozen_weights = lora is not None
-    columns = {"kl", "ref_prefix_logps"} & set(self.loss.needs)
+    columns = {"kl", "ref_prefix_logps", "ref_token_logps"} & set(
+      self.loss.needs
+    )
     self.needs_reference_weights = bool(columns) or self.has_frozen_weights
     if lora is not None:
       lora_lib.targets(lora, jax.eval_shape(model.init, jax.random.key(0)))

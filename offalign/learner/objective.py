@@ -84,6 +84,15 @@ class Objective:
     """Computes `logps` one microbatch at a time."""
     return self._map(lambda piece: self.logps(policy, piece), batch)
 
+  def mapped_token_logps(self, policy: Params, batch: Batch) -> Array:
+    """Log-probs of tokens, [B, K, T], one microbatch at a time."""
+
+    def scored(piece: Batch) -> Array:
+      found = self._scored({"policy": policy}, piece, values=False)
+      return found["token_logps"]
+
+    return self._map(scored, batch)
+
   def next_state(
     self,
     params: Params,
@@ -113,8 +122,8 @@ class Objective:
       params: {"policy": ...} and, if the loss needs values, "value".
       batch: B prompts; B is a multiple of `microbatches`.
       ref_params: the reference's weights; needed where the batch lacks
-        `ref_mismatched_logps` or `ref_prefix_logps`, which are then computed
-        in the step.
+        `ref_mismatched_logps`, `ref_prefix_logps` or `ref_token_logps`, which
+        are then computed in the step.
       loss_state: the loss's state, already updated by this batch.
 
     Returns:
@@ -173,6 +182,8 @@ class Objective:
     if routed is not None:
       # As rows, of which there is one a microbatch.
       out |= {f"routed_{k}": v[None] for k, v in routed._asdict().items()}
+    if {"token_logps", "ref_token_logps"} & set(self.loss.needs):
+      out["token_logps"] = jnp.where(batch.completion_mask, tokens, 0.0)
     if values and "prefix_logps" in self.loss.needs:
       mask = columns_lib.prefix(batch.completion_mask)
       out["prefix_logps"] = sequence_logps(tokens, mask)
@@ -187,8 +198,12 @@ class Objective:
       )
     if values and self.value is not None:
       own = {**cast["value"], "head": params["value"]["head"]}
-      raw = value_lib.values(self.value, self.model, own, batch, hidden)
-      out["values"] = raw.astype(out["logps"].dtype)
+      if "token_values" in self.loss.needs:
+        raw = value_lib.token_values(self.value, self.model, own, batch, hidden)
+        out["token_values"] = raw.astype(out["logps"].dtype)
+      if "token_values" not in self.loss.needs or "values" in self.loss.needs:
+        raw = value_lib.values(self.value, self.model, own, batch, hidden)
+        out["values"] = raw.astype(out["logps"].dtype)
     return out
 
   def _cast(self, params: Params) -> Params:
@@ -209,7 +224,12 @@ class Objective:
   ) -> dict[str, Any]:
     """Collects the declared columns that get no gradient in this step."""
     found = columns_lib.of(
-      self.loss, self.mapped_logps, params["policy"], batch, ref_params
+      self.loss,
+      self.mapped_logps,
+      params["policy"],
+      batch,
+      ref_params,
+      self.mapped_token_logps,
     )
     return found | ({"state": loss_state} if self.loss.has_state else {})
 
@@ -218,7 +238,8 @@ class Objective:
   ) -> tuple[Array, tuple[Array, Means]]:
     """Computes the weighted sum of the losses of some rows."""
     seen = {k: v for k, v in learned.items() if not k.startswith("routed_")}
-    if self.value is not None:
+    if "values" in seen:
+      assert self.value is not None
       seen["values"] = value_lib.over_batch(
         self.value, learned["values"], weight
       )

@@ -31,7 +31,9 @@ class ValueConfig:
       one number for all rows: the mean of V(x) over the global batch.
       "token" reads every state that predicts a completion token and averages
       over the completion; such a value sees the completion, so it is a
-      biased baseline and not the paper's V. "completion" reads the state that
+      biased baseline and not the paper's V; a loss that needs `token_values`,
+      such as `ppo`, reads them unaveraged, and takes no other. "completion"
+      reads the state that
       predicts the last completion token (EOS, unless the completion was cut),
       which has seen everything before: the reward of a reward model.
   """
@@ -47,14 +49,23 @@ def choose(config: ValueConfig | None, loss: Loss) -> ValueConfig:
   """Chooses the value function of a loss that needs values.
 
   The default is `ValueConfig()`; for a reward model, which has to see the
-  completion, it is per="completion".
+  completion, it is per="completion", and for a loss that needs the values of
+  tokens per="token".
 
   Raises:
     UserError: for a `per` that does not fit the loss.
   """
+  by_token = "token_values" in loss.needs
   if config is None:
+    if by_token:
+      return ValueConfig(per="token")
     rewards = loss.trains_rewards
     return ValueConfig(per="completion") if rewards else ValueConfig()
+  if by_token and config.per != "token":
+    raise UserError(
+      f"loss {str(loss)!r} takes the value of every token: "
+      f"{option('value.per')} is 'token' or left out, not {config.per!r}"
+    )
   if loss.trains_rewards and config.per not in ("completion", "token"):
     raise UserError(
       f"loss {str(loss)!r} trains a reward model, whose value must see the "
@@ -110,17 +121,43 @@ def values(
   Returns:
     [B, 1] for "example" and "batch", [B, K] for the others.
   """
-  states = _states(config, model, params, batch, policy_hidden)
-  head = params["head"]
-  raw = states.astype(head["kernel"].dtype) @ head["kernel"] + head["bias"]
   if config.per in ("example", "batch"):
-    return raw[:, None]
-  raw = forward.by_token(batch, raw)
+    return _raw(config, model, params, batch, policy_hidden)[:, None]
+  raw = token_values(config, model, params, batch, policy_hidden)
   mask = batch.completion_mask
   if config.per == "completion":
     # One position a row: that of its last token, or none if it is empty.
     mask = mask & (jnp.cumsum(mask, axis=-1) == mask.sum(-1, keepdims=True))
   return jnp.where(mask, raw, 0.0).sum(-1) / jnp.maximum(mask.sum(-1), 1)
+
+
+def token_values(
+  config: ValueConfig,
+  model: Model,
+  params: Params,
+  batch: Batch,
+  policy_hidden: Hidden,
+) -> Array:
+  """Computes V of the prompt and the tokens before each token, [B, K, T].
+
+  The arguments are those of `values`; `config.per` sees the completion.
+  Where the completion mask is False, the number may be any.
+  """
+  raw = _raw(config, model, params, batch, policy_hidden)
+  return forward.by_token(batch, raw)
+
+
+def _raw(
+  config: ValueConfig,
+  model: Model,
+  params: Params,
+  batch: Batch,
+  policy_hidden: Hidden,
+) -> Array:
+  """The head's number for each state that V reads."""
+  states = _states(config, model, params, batch, policy_hidden)
+  head = params["head"]
+  return states.astype(head["kernel"].dtype) @ head["kernel"] + head["bias"]
 
 
 def _states(

@@ -52,7 +52,8 @@ class Definition:
       function of the options.
     whole_batch: True where the loss of one row depends on the scores of
       others beyond the declared means (a sort, a rank); the learner then
-      evaluates it on the global batch whatever the accumulation.
+      evaluates it on the global batch whatever the accumulation; or a
+      function of the options.
     scale: the option that turns a log-ratio into the implicit reward that is
       logged, or a function of the options.
     average: True where implicit rewards use per-token means (SimPO, ORPO),
@@ -77,7 +78,7 @@ class Definition:
   fn: LossFn
   kind: Kind | Callable[[Options], Kind]
   needs: tuple[str, ...] | Callable[[Options], tuple[str, ...]]
-  whole_batch: bool
+  whole_batch: bool | Callable[[Options], bool]
   scale: str | Callable[[Options], float]
   average: bool | Callable[[Options], bool]
   positive: tuple[str, ...]
@@ -160,9 +161,15 @@ class Loss:
     return needs if isinstance(needs, tuple) else needs(self.options)
 
   @property
+  def needs_value(self) -> bool:
+    """Whether the loss has a value function, of prompts or of tokens."""
+    return bool({"values", "token_values"} & set(self.needs))
+
+  @property
   def whole_batch(self) -> bool:
     """Whether the loss must see the scores of the global batch at once."""
-    return self.definition.whole_batch
+    found = self.definition.whole_batch
+    return found if isinstance(found, bool) else found(self.options)
 
   @property
   def scale(self) -> float:

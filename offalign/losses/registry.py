@@ -37,7 +37,7 @@ def register(
   *,
   kind: Kind | Callable[[Options], Kind],
   needs: tuple[str, ...] | Callable[[Options], tuple[str, ...]] = (),
-  whole_batch: bool = False,
+  whole_batch: bool | Callable[[Options], bool] = False,
   scale: str | Callable[[Options], float] = lambda options: 1.0,
   average: bool | Callable[[Options], bool] = False,
   positive: tuple[str, ...] = (),

@@ -99,7 +99,7 @@ def resolve(
     The flags with the rates, and a sentence on those that were chosen.
   """
   if known is None:
-    chosen, said = _chosen(config, parent, "values" in loss.needs)
+    chosen, said = _chosen(config, parent, loss.needs_value)
   else:
     chosen, said = _recorded(config.optimizer, known["config"]), []
   return dataclasses.replace(config, optimizer=chosen), said

@@ -142,7 +142,7 @@ def test_a_new_loss_stands_on_every_board(monkeypatch):
 def test_the_whole_board_says_what_is_untuned_and_what_is_not_on_it():
   said = " ".join(methods.remarks(methods.choose(methods.OPS, "all")))
   assert "bradley_terry is not on the board: it trains a reward model" in said
-  tuned, _, untuned = said.partition("Not tuned")
+  tuned, _, untuned = said.partition("Of the others")
   assert "dro_v(tau=0.1)" in tuned
   assert "alphapo" in untuned
   assert methods.remarks(methods.choose(methods.OPS, "dpo,ipo")) == []

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("sphinx", reason="the extra [docs] is not installed")
 sys.path.append(str(pathlib.Path(__file__).parents[2] / "docs" / "ext"))
 
+import evidence
 import mathml
 import offline
 import plain_docstrings
@@ -68,3 +69,29 @@ def test_a_formula_that_cannot_be_drawn_is_a_warning(monkeypatch):
   with pytest.raises(nodes.SkipNode):
     mathml._visit(Translator(), nodes.math(r"\nonsense", r"\nonsense"))
   assert "no MathML" in said[0][0]
+
+
+def test_advice_stands_on_rows_that_are_there(tmp_path):
+  board = tmp_path / "benchmarks" / "results" / "tuned"
+  board.mkdir(parents=True)
+  (board / "report.md").write_text("# Board")
+  (board / "rows.jsonl").write_text('{"label": "kto"}\n{"label": "a, b"}\n')
+  page = tmp_path / "docs" / "guides" / "choosing.md"
+  page.parent.mkdir(parents=True)
+
+  def said(lines, folder="tuned"):
+    link = f"../../benchmarks/results/{folder}/report.md#rows={lines}"
+    return evidence.missing(page, f"KTO is good ([board]({link})).")
+
+  assert said("kto") == said("a%2C%20b;kto") == []
+  (sentence,) = said("kto;dpo")
+  assert sentence.startswith("cites 'dpo' of ../../benchmarks/results/tuned")
+  (sentence,) = said("kto", "gone")
+  assert sentence.endswith("which is not there with its rows")
+
+
+def test_every_page_cites_rows_that_are_there():
+  root = pathlib.Path(__file__).parents[2]
+  pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+  found = {p: evidence.missing(p, p.read_text(encoding="utf-8")) for p in pages}
+  assert not {page: said for page, said in found.items() if said}

@@ -11,7 +11,7 @@ from offalign import losses
 from offalign.errors import UserError
 from offalign.learner.columns import batch_statistics
 from offalign.testing.losses.contracts import CONTRACTS, check_loss
-from offalign.types import LEARNED, Array, Scores
+from offalign.types import BY_TOKEN, LEARNED, Array, Scores
 
 __all__ = ["CONTRACTS", "Evaluation", "check_loss", "evaluate"]
 
@@ -28,6 +28,7 @@ _GIVEN = (
   "values",
   "kl",
   "weight",
+  *BY_TOKEN,
 )
 
 _MEAN_OF = {
@@ -45,8 +46,8 @@ class Evaluation:
   Attributes:
     values: [B] unreduced losses.
     grads: gradients of the batch mean of `values`: of "logps" [B, K] and,
-      where the loss declares them, of "prefix_logps" and "values", in the
-      shape they were given.
+      where the loss declares them, of "prefix_logps", "values", "token_logps"
+      and "token_values", in the shape they were given.
     metrics: name -> [B] or [B, K].
   """
 
@@ -58,7 +59,7 @@ class Evaluation:
 def evaluate(
   spec: "str | losses.Loss",
   *,
-  logps: Any,
+  logps: Any = None,
   ref_logps: Any = None,
   behaviour_logps: Any = None,
   prefix_logps: Any = None,
@@ -71,6 +72,12 @@ def evaluate(
   values: Any = None,
   kl: Any = None,
   weight: Any = None,
+  token_mask: Any = None,
+  token_logps: Any = None,
+  ref_token_logps: Any = None,
+  behaviour_token_logps: Any = None,
+  token_values: Any = None,
+  token_rewards: Any = None,
   state: Any = None,
   dtype: Any = np.float64,
 ) -> Evaluation:
@@ -85,7 +92,8 @@ def evaluate(
 
   Args:
     spec: a loss or its spec string.
-    logps: [B, K] summed log-probs under the policy.
+    logps: [B, K] summed log-probs under the policy; with `token_logps` and
+      `token_mask`, their sums where it is left out.
     ref_logps: [B, K] summed log-probs under the reference.
     behaviour_logps: [B, K] summed log-probs under the policy that wrote the
       completions.
@@ -101,6 +109,12 @@ def evaluate(
     kl: scalar, the mismatched-pair estimate, clamped or not.
     weight: [B]; default: ones. Used by batch means and by losses that declare
       it; `grads` are of the unweighted mean of `values` all the same.
+    token_mask: [B, K, T] bool, the completions' tokens.
+    token_logps: [B, K, T].
+    ref_token_logps: [B, K, T].
+    behaviour_token_logps: [B, K, T].
+    token_values: [B, K, T].
+    token_rewards: [B, K, T].
     state: the loss's state; default: its initial state.
     dtype: the precision to compute in; float64, or narrower.
 
@@ -109,6 +123,10 @@ def evaluate(
       wrong shape.
   """
   loss = losses.get(spec)
+  if logps is None:
+    if token_logps is None or token_mask is None:
+      raise UserError("give logps, or token_logps with token_mask")
+    logps = np.where(token_mask, token_logps, 0.0).sum(axis=-1)
   if weight is None:
     weight = np.ones(np.shape(logps)[:1])
   own = locals()
@@ -126,7 +144,10 @@ def evaluate(
 
     grads, output = jax.grad(mean, has_aux=True)(learned)
     shapes = {
-      name: np.shape(values if name == "values" else logps) for name in grads
+      name: np.shape(values)
+      if name == "values"
+      else (np.shape(grad) if name in BY_TOKEN else np.shape(logps))
+      for name, grad in grads.items()
     }
     return Evaluation(
       values=np.asarray(output.values, np.float64),
@@ -156,7 +177,8 @@ def _columns(
   for name in sorted(wanted):
     if given[name] is None:
       raise UserError(f"loss {str(loss)!r} needs {name}; pass {name}=...")
-    column = jnp.asarray(given[name], bool if name == "labels" else dtype)
+    is_bool = name in ("labels", "token_mask")
+    column = jnp.asarray(given[name], bool if is_bool else dtype)
     if name == "values" and column.ndim == 1:
       column = column[:, None]
     allowed = {
@@ -165,6 +187,9 @@ def _columns(
       "margins": [logps.shape[:1]],
       "values": [logps.shape, (logps.shape[0], 1)],
     }.get(name, [logps.shape])
+    if name in BY_TOKEN:
+      fits = column.ndim == 3 and column.shape[:2] == logps.shape
+      allowed = [column.shape] if fits else [(*logps.shape, column.shape[-1])]
     if column.shape not in allowed:
       raise UserError(
         f"{name} has shape {column.shape}, expected {allowed[0]} to go with "

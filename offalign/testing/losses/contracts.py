@@ -30,6 +30,7 @@ CONTRACTS: dict[str, Callable[[Loss], None]] = {
     rows.unreduced,
     rows.permutation,
     rows.padding,
+    rows.behind,
     rows.jit,
     direction.direction,
   )

@@ -58,9 +58,10 @@ def declared(loss: Loss) -> None:
       difference(base, run(loss, {**columns, "state": other})),
       "it has a state, which changes neither the loss nor a gradient",
     )
-  if "values" in loss.needs:
+  for name in ("values", "token_values"):
     require(
-      np.any(base["grad/values"]), "no gradient reaches the values it declares"
+      name not in loss.needs or np.any(base[f"grad/{name}"]),
+      "no gradient reaches the values it declares",
     )
 
 
@@ -95,7 +96,7 @@ def _variants(loss: Loss, option: str) -> Iterator[Loss]:
     elif kind is int:
       others = (number + 1, number + 2, number - 1)
     elif kind is float:
-      others = (number * 2, number + 0.25, number / 2)
+      others = (number * 2, number + 0.25, number / 2, number / 100)
     for other in others:
       try:
         if other != value:

@@ -5,6 +5,7 @@ import numpy as np
 from offalign.losses import Loss
 from offalign.testing.losses.inputs import (
   Columns,
+  of_sequences,
   require,
   run,
   sample,
@@ -28,7 +29,7 @@ def direction(loss: Loss) -> None:
   columns["prefix_logps"] = columns["ref_prefix_logps"] = -columns["lengths"]
   columns["kl"] = np.asarray(0.0)
   result = run(loss, with_means(loss, columns))
-  push = -result["grad/values" if loss.trains_rewards else "grad/logps"]
+  push = -of_sequences(result, "values" if loss.trains_rewards else "logps")
   better, worse = _order(loss, columns)
   if loss.pushes is not None:
     for side, sign, rows in zip(
@@ -41,14 +42,15 @@ def direction(loss: Loss) -> None:
     return
   require(push[better] > 0, "it does not raise the better completion")
   require(push[worse] <= 0, "it raises the worse completion")
-  if "ref_logps" in loss.needs:
+  if {"ref_logps", "ref_token_logps"} & set(loss.needs):
     require(push[worse] < 0, "it does not lower the worse completion")
   if loss.trains_rewards:
     require(push[worse] < 0, "it does not lower the worse completion's value")
-  elif {"values", "rewards"} <= set(loss.needs):
+  elif loss.needs_value and "rewards" in loss.needs:
     above = (columns["rewards"] - columns["values"]).mean(axis=1, keepdims=True)
     require(
-      -result["grad/values"] * above > 0, "it does not move values to rewards"
+      -of_sequences(result, "values") * above > 0,
+      "it does not move values to rewards",
     )
 
 
@@ -59,7 +61,10 @@ def _order(loss: Loss, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     return columns["labels"], ~columns["labels"]
   if "rewards" in loss.needs:
     rewards = columns["rewards"]
-    if "values" in loss.needs and not loss.trains_rewards:
+    if loss.needs_value and not loss.trains_rewards:
+      if loss.whole_batch:  # it may centre them: the extremes alone are sure
+        above = rewards - columns["values"]
+        return above == above.max(), above == above.min()
       return rewards > columns["values"], rewards < columns["values"]
     axis = 0 if loss.kind is Kind.SINGLE else 1
     best = rewards.max(axis, keepdims=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from offalign.learner.columns import batch_statistics
 from offalign.losses import Loss
-from offalign.types import LEARNED, Array, Kind, Scores
+from offalign.types import BY_TOKEN, LEARNED, Array, Kind, Scores
 
 Columns = dict[str, Any]
 Result = dict[str, np.ndarray]
@@ -62,14 +62,14 @@ def sample(loss: Loss, *, k: int | None = None) -> Columns:
 def with_means(
   loss: Loss, columns: Columns, weight: np.ndarray | None = None
 ) -> Columns:
-  """Adds weights (default 1), batch means, and the loss's state.
+  """Adds weights (default 1), columns by token, batch means and state.
 
-  The batch means are those that the loss declares; its state, if it has one,
-  is that after this batch.
+  The columns by token add up to those by sequence. The batch means are those
+  that the loss declares; its state, if it has one, is that after this batch.
   """
   if weight is None:
     weight = np.ones(len(columns["logps"]), columns["rewards"].dtype)
-  columns = {**columns, "weight": weight}
+  columns = {**columns, "weight": weight, **_by_token(loss, columns)}
   means = batch_statistics(
     loss.needs,
     weight=jnp.asarray(weight),
@@ -82,6 +82,48 @@ def with_means(
     scores = Scores({k: jnp.asarray(v) for k, v in columns.items()})
     columns["state"] = loss.update_state(scores, loss.init_state())
   return columns
+
+
+def _by_token(loss: Loss, columns: Columns) -> Columns:
+  """Columns [B, K, T] that add up to those by sequence; {} if not needed.
+
+  Log-probs are shared out alike under every policy, so that where two agree on
+  a sequence they agree on its tokens. A row's depend on that row alone.
+  """
+  if not set(BY_TOKEN) & set(loss.needs):
+    return {}
+  dtype = columns["logps"].dtype
+  lengths = np.asarray(columns["lengths"], np.float64)[..., None]
+  place = np.arange(max(int(lengths.max()), 1))
+  mask = place < lengths
+  share = np.where(mask, 1.0 + 0.3 * np.sin(place), 0.0)
+  share = share / np.maximum(share.sum(axis=-1, keepdims=True), 1e-9)
+  wave = np.where(mask, 0.01 * np.cos(1.7 * place), 0.0)
+
+  def spread(name: str) -> np.ndarray:
+    whole = np.asarray(columns[name], np.float64)[..., None]
+    return np.broadcast_to(whole, mask.shape)
+
+  return {
+    "token_mask": mask,
+    "token_logps": (spread("logps") * share).astype(dtype),
+    "ref_token_logps": (spread("ref_logps") * share).astype(dtype),
+    "behaviour_token_logps": (spread("behaviour_logps") * share).astype(dtype),
+    "token_values": np.where(mask, spread("values") + wave, 0.0).astype(dtype),
+    "token_rewards": (spread("rewards") * share).astype(dtype),
+  }
+
+
+def of_sequences(result: Result, name: str) -> np.ndarray:
+  """A gradient by sequence, [B, K]: that by token is summed over tokens.
+
+  Args:
+    result: of `run`.
+    name: "logps" or "values".
+  """
+  found = result.get(f"grad/{name}", np.zeros(()))
+  by_token = result.get(f"grad/token_{name}")
+  return found if by_token is None else found + by_token.sum(axis=-1)
 
 
 def run(

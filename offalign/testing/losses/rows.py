@@ -16,7 +16,7 @@ from offalign.testing.losses.inputs import (
   take,
   with_means,
 )
-from offalign.types import Kind, Scores
+from offalign.types import BY_TOKEN, Kind, Scores
 
 _PART = 4  # rows of a smaller batch
 
@@ -108,6 +108,25 @@ def padding(loss: Loss) -> None:
     f"{name} changes with rows of weight 0"
     + ("; declare 'weight' and leave them out" if loss.whole_batch else ""),
   )
+
+
+def behind(loss: Loss) -> None:
+  """What token columns hold behind a completion's end changes nothing."""
+  if not set(BY_TOKEN) & set(loss.needs):
+    return
+  columns = with_means(loss, sample(loss))
+  mask = columns["token_mask"]
+  junk = {
+    name: np.where(mask, columns[name], 7.0 - 0.5 * i)
+    for i, name in enumerate(BY_TOKEN)
+    if name != "token_mask"
+  }
+  clean, got = run(loss, columns), run(loss, {**columns, **junk})
+  name = difference(clean, got)
+  require(not name, f"{name} changes with what is behind the mask")
+  for name, gradient in got.items():
+    if name.startswith("grad/token_"):
+      require(gradient[~mask] == 0.0, f"{name} is not 0 behind the mask")
 
 
 def jit(loss: Loss) -> None:

@@ -1,0 +1,1 @@
+"""RLHF beside the offline methods, at equal feedback and equal generations."""
