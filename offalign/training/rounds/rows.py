@@ -143,7 +143,8 @@ def make(
 
   of_prompt = np.repeat(samples.prompts, each)
   behaviour = column("behaviour_logps", np.float32)
-  by_token = None if behaviour is None else drawn.token_logps
+  reads_tokens = Needs.of(loss.needs).behaviour_token_logps
+  by_token = drawn.token_logps if reads_tokens else None
   return TokenRows(
     kind=view.kind,
     prompts=prompts,

@@ -1,5 +1,7 @@
 """Rows of samples: pairs, groups, labels; tokens as they were drawn."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ SAMPLES = Samples(
 
 
 def make(spec, data=None, threshold=None, **grow):
-  loss = losses.get(spec)
+  loss = losses.get(spec) if isinstance(spec, str) else spec
   options = rows.options(
     DataConfig(**(data or {})),
     GrowConfig(score="f", **grow),
@@ -72,10 +74,26 @@ def test_groups_have_all_samples_and_their_own_log_probs():
   np.testing.assert_allclose(
     found.behaviour_logps, np.arange(-8, 0).reshape(2, 4), rtol=1e-6
   )
-  by_token = found.behaviour_token_logps[found.behaviour_index[0, 3]]
-  np.testing.assert_allclose(by_token, [-5 / 3] * 3, rtol=1e-6)
+  assert found.behaviour_token_logps is None  # this loss reads sums
   # Samples of the same tokens stay two.
   assert found.completion_index.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_a_loss_on_tokens_gets_the_log_prob_of_each():
+  needs = ("rewards", "behaviour_token_logps")
+  found = make(types.SimpleNamespace(kind=Kind.SINGLE, needs=needs))
+  host = batch(found, np.array([3, 0]))
+  np.testing.assert_allclose(
+    host.behaviour_token_logps,
+    [[[-5 / 3] * 3], [[-4, -4, 0]]],
+    rtol=1e-6,
+  )
+  assert host.behaviour_token_logps.dtype == np.float32
+  both = rows.join([found, found], (4, 3))
+  np.testing.assert_array_equal(
+    batch(both, np.array([8 + 3])).behaviour_token_logps,
+    host.behaviour_token_logps[:1],
+  )
 
 
 @pytest.mark.parametrize(
