@@ -95,11 +95,6 @@ def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
   def at(column: np.ndarray | None) -> np.ndarray | None:
     return None if column is None else column[indices]
 
-  by_token = None
-  if rows.behaviour_token_logps is not None:
-    assert rows.behaviour_index is not None
-    which, t = rows.behaviour_index[indices], rows.completion_length
-    by_token, _ = rows.behaviour_token_logps.padded(which, t, 0.0)
   return Batch(
     prompts=x,
     prompt_mask=x_mask,
@@ -122,7 +117,6 @@ def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
     ),
     margins=at(rows.margins),
     ref_prefix_logps=at(rows.ref_prefix_logps),
-    behaviour_token_logps=by_token,
   )
 
 
