@@ -179,6 +179,15 @@ _SUMS = {
 }
 """Column of the batch -> the entry of a loss's `needs` that requires it."""
 
+_TOKENS = (
+  "behaviour_token_logps",
+  "ref_token_logps",
+  "token_rewards",
+  "token_weights",
+  "old_token_values",
+)
+"""Columns of the batch by token, named as in `needs`."""
+
 
 def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
   b, k = config.batch, completions(config)
@@ -202,6 +211,11 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
     margins=column("float32") if reads.margins else None,
     labels=column("bool", k) if reads.labels else None,
     **sums,
+    **{
+      name: column("float32", k, config.completion)
+      for name in _TOKENS
+      if name in needs
+    },
   )
 
 
