@@ -201,6 +201,11 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
   sums: dict[str, Any] = {
     name: column("float32", k) for name, need in _SUMS.items() if need in needs
   }
+  sums |= {
+    name: column("float32", k, config.completion)
+    for name in _TOKENS
+    if name in needs
+  }
   return Batch(
     prompts=column("int32", config.prompt),
     prompt_mask=column("bool", config.prompt),
@@ -211,11 +216,6 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
     margins=column("float32") if reads.margins else None,
     labels=column("bool", k) if reads.labels else None,
     **sums,
-    **{
-      name: column("float32", k, config.completion)
-      for name in _TOKENS
-      if name in needs
-    },
   )
 
 
