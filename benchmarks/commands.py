@@ -36,8 +36,13 @@ def of_row(
   return " ".join(["python -m benchmarks.run", *words])
 
 
-def refuse(names: Iterable[str], suite: str) -> None:
+def refuse(names: Iterable[str], suite: str, choice: str = "") -> None:
   """Refuses flags that a suite would not look at.
+
+  Args:
+    names: of flags.
+    suite: the suite.
+    choice: the flag that leaves them without effect; "" for the suite.
 
   Raises:
     UserError: naming the flag.
@@ -45,5 +50,6 @@ def refuse(names: Iterable[str], suite: str) -> None:
   for name in names:
     if flags.FLAGS[name].present:
       raise UserError(
-        f"--{name} has no effect with --suite={suite}; leave it out"
+        f"--{name} has no effect with {choice or f'--suite={suite}'}; leave "
+        "it out"
       )

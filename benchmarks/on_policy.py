@@ -73,6 +73,7 @@ class OnPolicy:
 
 METHODS = (
   OnPolicy("rloo(beta=1)"),
+  OnPolicy("ppo(kl_coef=1, vf_coef=1)"),
   OnPolicy("dro_v(tau=1)", rounds=300, steps=5),
   OnPolicy("rebel(eta=1)", rounds=300, steps=5),
   OnPolicy("rebel(eta=0.1)", rounds=10, steps=300, moving=True),
@@ -149,7 +150,7 @@ def _rows(kind: Kind, table: Array, policy: Array, reference: Array) -> Batch:
   prompts, arms = table.shape
   index = jnp.indices((prompts, *[arms] * each)).reshape(1 + each, -1)
   x, y = index[0], index[1:].T
-  drawn = policy[x[:, None], y]
+  drawn, held = policy[x[:, None], y], reference[x[:, None], y]
   return Batch(
     prompts=x[:, None],
     prompt_mask=jnp.ones((len(x), 1), bool),
@@ -157,8 +158,11 @@ def _rows(kind: Kind, table: Array, policy: Array, reference: Array) -> Batch:
     completion_mask=jnp.ones((len(x), each, 1), bool),
     weight=jnp.exp(drawn.sum(axis=1)) / prompts,
     rewards=table[x[:, None], y],
-    ref_logps=reference[x[:, None], y],
+    ref_logps=held,
     behaviour_logps=drawn,
+    # A completion is one token.
+    ref_token_logps=held[..., None],
+    behaviour_token_logps=drawn[..., None],
   )
 
 

@@ -29,6 +29,7 @@ from benchmarks.ops_policy import (
 )
 from offalign import losses
 from offalign.data import Sampler
+from offalign.generation import best_of
 from offalign.leaderboard import Sample
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.optim import OptimizerConfig
@@ -259,6 +260,29 @@ def measure(
   """
   test, world = base.test, base.setting.world
   found = draw(world, base.model, params, test.prompts, stream, temperature)
+  kl = _kl(base, test.prompts, found) if temperature == 1.0 else None
+  return _measured(base, found, kl)
+
+
+def measure_best_of(base: Base, n: int, stream: str) -> Measured:
+  """Draws n completions of each test prompt and keeps the one of highest gold.
+
+  As `measure`, but that the KL is the bound log n - (n - 1) / n, so the
+  efficiency is at least what is said. No policy knows the gold reward: it is
+  what the best scorer there can be would get of n draws of SFT.
+  """
+  test, world = base.test, base.setting.world
+  each = np.repeat(test.prompts, n, axis=0)
+  drawn = draw(world, base.model, base.params, each, stream)
+  gold = world.gold_reward(each, drawn.tokens, drawn.mask).reshape(-1, n)
+  rows = np.arange(len(gold)) * n + best_of.choose(gold).places
+  found = Drawn(drawn.tokens[rows], drawn.mask[rows], drawn.logps[rows])
+  return _measured(base, found, best_of.kl_bound(n))
+
+
+def _measured(base: Base, found: Drawn, kl: float | None) -> Measured:
+  """Judges one completion of each test prompt."""
+  test, world = base.test, base.setting.world
   gold = world.gold_reward(test.prompts, found.tokens, found.mask)
   outcomes = {
     "win_vs_sft": ops_metrics.wins(gold, test.rewards),
@@ -268,10 +292,11 @@ def measure(
   metrics = {
     "win_vs_sft": float(outcomes["win_vs_sft"].mean()),
     "reward_gain": gain,
-    "exact": float(world.exact(test.prompts, found.tokens, found.mask).mean()),
   }
-  if temperature == 1.0:
-    kl = _kl(base, test.prompts, found)
+  exact = world.exact(test.prompts, found.tokens, found.mask)
+  if exact is not None:
+    metrics["exact"] = float(exact.mean())
+  if kl is not None:
     metrics["kl"] = kl
     if kl > 0.01:  # below, the ratio of gains is noise over noise
       metrics["efficiency"] = base.frontier.efficiency(gain, kl)

@@ -1,18 +1,24 @@
 """The log of feedback of the `ops` track, and each loss's view of it."""
 
 import dataclasses
+import functools
 from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks import ops_feedback
 from benchmarks import ops_sizes as sizes
 from benchmarks.methods import Method
-from benchmarks.ops_policy import Base, as_batch, draw
-from benchmarks.worlds.base import World
+from benchmarks.ops_policy import Base, as_batch, draw, mesh
+from benchmarks.worlds.base import Given, World
 from offalign.errors import UserError
+from offalign.learner import Learner, LearnerConfig
 from offalign.losses import Loss
+from offalign.models.base import Model
 from offalign.types import Batch, Kind
+
+_SCORED = 256  # rows of a given log scored at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +47,9 @@ class Feedback:
 def collect(base: Base, seed: int) -> Feedback:
   """The log of one seed: fresh prompts, sampled and scored."""
   setting, world = base.setting, base.setting.world
+  given = world.given(seed)
+  if given is not None:
+    return _of_given(base, given, seed)
   n, k = setting.prompts, setting.k
   prompts = world.prompts_of("train", n, world.generator("train", seed))
   each = np.repeat(prompts, k, axis=0)
@@ -60,6 +69,31 @@ def collect(base: Base, seed: int) -> Feedback:
     seed=seed,
     world=world,
   )
+
+
+def _of_given(base: Base, given: Given, seed: int) -> Feedback:
+  """A log that the policy did not write, with its log-probs by the policy."""
+  rows = as_batch(given.prompts, given.tokens, given.mask)
+  logps = []
+  for i in range(0, len(given.prompts), _SCORED):
+    picked = np.arange(i, i + _SCORED) % len(given.prompts)  # one shape
+    piece = jax.tree.map(lambda x, at=picked: x[at], rows)
+    logps.append(np.asarray(_scorer(base.model).score(base.params, piece)))
+  logged = base.setting.logged(given.rewards, seed)
+  return Feedback(
+    prompts=given.prompts,
+    tokens=given.tokens,
+    mask=given.mask,
+    ref_logps=np.concatenate(logps)[: len(given.prompts)],
+    rewards=ops_feedback.normalised(logged).rewards.astype(np.float32),
+    seed=seed,
+    world=base.setting.world,
+  )
+
+
+@functools.cache
+def _scorer(model: Model) -> Learner:
+  return Learner("sft", model, LearnerConfig(), mesh())
 
 
 def view(

@@ -128,7 +128,7 @@ def prepare(
     each = np.repeat(prompts, k, axis=0)
     found = draw(world, model, params, each, draws)
     gold = world.gold_reward(each, found.tokens, found.mask)
-    return prompts, gold.reshape(n, k)
+    return prompts, gold.reshape(len(prompts), k)
 
   prompts, gold = rewards(
     "test", sizes.TEST, 2 * sizes.ORACLE_SAMPLES, "sft oracle"
@@ -186,7 +186,7 @@ def oracle(base: Base) -> list[dict]:
 
 def _fine_tune(world: World, model: Model, progress: Any) -> Params:
   """SFT on 20,000 demonstrations of mixed quality."""
-  rng = world.generator("sft", 0)
+  rng, steps = world.generator("sft", 0), world.sft_steps
   prompts = world.prompts_of("sft", sizes.SFT_PROMPTS, rng)
   tokens, mask = world.demonstrations(prompts, rng)
   optimizer = OptimizerConfig(
@@ -195,16 +195,16 @@ def _fine_tune(world: World, model: Model, progress: Any) -> Params:
   learner = Learner(
     "sft",
     model,
-    LearnerConfig(optimizer=optimizer, steps=sizes.SFT_STEPS),
+    LearnerConfig(optimizer=optimizer, steps=steps),
     mesh(),
   )
   state = learner.init(jax.jit(model.init)(jax.random.key(0)))
   rows = as_batch(prompts, tokens[:, None], mask[:, None])
   sampler = Sampler(sizes.SFT_PROMPTS, sizes.SFT_BATCH, seed=0)
-  for step in range(sizes.SFT_STEPS):
+  for step in range(steps):
     state, metrics = learner.train_step(state, take(rows, sampler, step))
     if progress and step % 50 == 49:
-      progress(step + 1, sizes.SFT_STEPS, finish(metrics)["loss"])
+      progress(step + 1, steps, finish(metrics)["loss"])
   return state.params["policy"]
 
 

@@ -57,6 +57,7 @@ class Recorder:
     self._bar = tqdm.tqdm(total=cells, unit="run", dynamic_ncols=True)
     self._oracle: dict[str, list[dict[str, Any]]] = {}
     self.notes: list[str] = []
+    self.scale = SCALE
 
   def doing(self, text: str) -> None:
     """Says what is under way."""
@@ -98,7 +99,7 @@ class Recorder:
       self.folder / "meta.json",
       {
         "title": "Offline alignment methods at equal completions and updates",
-        "scale": SCALE,
+        "scale": self.scale,
         "command": self._command,
         "notes": self.notes,
         "verdicts": verdicts,

@@ -10,6 +10,7 @@ the benchmark's specified model, and compiles and trains in half the time of
 the T5.
 """
 
+import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ from benchmarks.throughput import cli as throughput
 from benchmarks.tuning import ranges
 from benchmarks.tuning import suite as tuning
 from benchmarks.verdicts import verdicts
+from benchmarks.worlds import feedback
+from benchmarks.worlds.base import World
 from benchmarks.worlds.setting import WORLDS, Setting
 from offalign import leaderboard, losses
 from offalign.errors import UserError
@@ -88,9 +91,15 @@ TUNE = flags.DEFINE_integer(
 WORLD = flags.DEFINE_enum(
   "world",
   "ops",
-  list(WORLDS),
+  [*WORLDS, "feedback"],
   "For the suites ops, kl and rlhf: which world the language model is aligned "
   "in.",
+)
+DATA = flags.DEFINE_string(
+  "data",
+  None,
+  "For --world=feedback: the folder that holds hh_harmless, the preferences "
+  "that methods learn from and a reward model judges by.",
 )
 K = flags.DEFINE_enum(
   "k",
@@ -112,6 +121,7 @@ BINARY = flags.DEFINE_bool(
   "median and 0 else.",
 )
 _SETTING = ("world", "k", "noise", "binary")
+_GIVEN = (*_SETTING, "data")
 _FOREIGN = (*throughput.NAMES, *sentiment.NAMES)
 """Flags of the two suites that have programs of their own."""
 
@@ -126,7 +136,7 @@ def plan() -> list[tuple[str, list[methods.Method], int]]:
   suite, quick = SUITE.value, SUITE.value == "quick"
   commands.refuse(_FOREIGN, suite)
   if suite != "ops":
-    commands.refuse(("tune", *_SETTING), suite)
+    commands.refuse(("tune", *_GIVEN), suite)
   if suite == "theory":
     commands.refuse(("model", "select"), suite)
   parts: list[tuple[str, list[methods.Method], int]] = []
@@ -168,27 +178,55 @@ def _models(default: str) -> tuple[str, ...]:
 
 def _setting() -> Setting:
   """The world and its log that the flags ask for."""
-  return Setting(WORLDS[WORLD.value], int(K.value), NOISE.value, BINARY.value)
+  return Setting(_world(), int(K.value), NOISE.value, BINARY.value)
+
+
+_feedback = functools.cache(feedback.Feedback)
+"""Its judge is trained once."""
+
+
+def _world() -> World:
+  """The world that --world names.
+
+  Raises:
+    UserError: for --data where there is none to read, and the other way.
+  """
+  if WORLD.value != "feedback":
+    commands.refuse(("data",), SUITE.value, f"--world={WORLD.value}")
+    return WORLDS[WORLD.value]
+  if DATA.value is None:
+    raise UserError(
+      "--world=feedback learns from real preferences: name the folder that "
+      "holds hh_harmless by --data"
+    )
+  commands.refuse(("k",), SUITE.value, "--world=feedback")
+  return _feedback(DATA.value)
+
+
+def _command(names: Sequence[str]) -> str:
+  """How to run this again; a folder of data has another name elsewhere."""
+  more = " --data=FOLDER" if WORLD.value == "feedback" else ""
+  return commands.command(names) + more
 
 
 def _given(out: str) -> tuple[Recorder, int]:
   """Runs a suite at its own settings; the recorder and how many runs it has."""
   quick = SUITE.value == "quick"
-  parts = plan()
+  parts, setting = plan(), _setting()
   scenarios = theory.QUICK_SCENARIOS if quick else theory.SCENARIOS
   count = sum(
     len(m) * seeds * (len(scenarios) if name == "theory" else 1)
     for name, m, seeds in parts
   )
   given = ("suite", "methods", "seeds", "model", "select", *_SETTING)
-  words = commands.command(given)
+  words = _command(given)
   recorder = Recorder(out, words, count)
   for name, chosen, seeds in parts:
     if name == "theory":
       cells.run_theory(recorder, chosen, seeds, quick)
     else:
       label = "paper" if SUITE.value == "paper" else "ops"
-      cells.run_ops(recorder, chosen, seeds, name, label, _setting())
+      cells.run_ops(recorder, chosen, seeds, name, label, setting)
   return recorder, count
 
 
@@ -198,12 +236,12 @@ def _tuned(out: str) -> tuple[Recorder, int]:
   if ops.SELECT.value:
     raise UserError("--tune reports the last step; leave --select out")
   lines, names = ranges.choose(METHODS.value), _models("decoder")
-  seeds = SEEDS.value or 5
+  seeds, setting = SEEDS.value or 5, _setting()
   count = tuning.count_runs(lines, names, TUNE.value, seeds)
   given = ("suite", "tune", "methods", "seeds", "model", *_SETTING)
-  recorder = Recorder(out, commands.command(given), count, resume=True)
+  recorder = Recorder(out, _command(given), count, resume=True)
   tuning.run(
-    recorder, lines, names, count=TUNE.value, seeds=seeds, setting=_setting()
+    recorder, lines, names, count=TUNE.value, seeds=seeds, setting=setting
   )
   return recorder, count
 
@@ -212,11 +250,11 @@ def _matched(out: str) -> tuple[Recorder, int]:
   """Runs --suite=kl; returns the recorder and how many runs it has."""
   commands.refuse((*_FOREIGN, "select", "tune"), "kl")
   families, names = kl_suite.choose(METHODS.value), _models("decoder")
-  seeds = SEEDS.value or 8
+  seeds, setting = SEEDS.value or 8, _setting()
   count = kl_suite.count_runs(families, names, seeds)
-  words = commands.command(("suite", "methods", "seeds", "model", *_SETTING))
+  words = _command(("suite", "methods", "seeds", "model", *_SETTING))
   recorder = Recorder(out, words, count, resume=True)
-  kl_suite.run(recorder, families, names, seeds, _setting())
+  kl_suite.run(recorder, families, names, seeds, setting)
   labels = {family.name: kl_suite.labels(family) for family in families}
   matched_kl.write(recorder.folder, leaderboard.read(out)[0], labels)
   return recorder, count
@@ -230,7 +268,7 @@ def _ladder(out: str) -> tuple[Recorder, int]:
     raise UserError("--suite=rlhf is of one model at a time, not --model=both")
   seeds = SEEDS.value or 5
   count = rlhf.count_runs(chosen, seeds)
-  words = commands.command(("suite", "methods", "seeds", "model", *_SETTING))
+  words = _command(("suite", "methods", "seeds", "model", *_SETTING))
   recorder = Recorder(out, words, count, resume=True)
   rlhf.run(recorder, chosen, name, seeds, _setting())
   return recorder, count
@@ -244,7 +282,7 @@ def main(argv: Sequence[str]) -> int:
   began = time.perf_counter()
   out = OUT.value or time.strftime(f"results/{SUITE.value}-%Y%m%d-%H%M%S")
   try:
-    own = ("methods", "seeds", "model", "select", "tune", *_SETTING)
+    own = ("methods", "seeds", "model", "select", "tune", *_GIVEN)
     if SUITE.value == "throughput":
       commands.refuse((*own, *sentiment.NAMES), "throughput")
       return throughput.run(out)

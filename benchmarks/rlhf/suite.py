@@ -309,9 +309,11 @@ def _best_of(
     metrics |= {
       "kl": kl,
       "efficiency": base.frontier.efficiency(metrics["reward_gain"], kl),
-      "exact": float(world.exact(test.prompts, tokens, mask).mean()),
       **costs.metrics(),
     }
+    right = world.exact(test.prompts, tokens, mask)
+    if right is not None:
+      metrics["exact"] = float(right.mean())
     shown = world.samples(test.prompts, tokens, mask, gold)
     measured = ops.Measured(metrics, outcomes, gold, shown)
   recorder.add(

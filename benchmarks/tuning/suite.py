@@ -10,7 +10,6 @@ import math
 import shlex
 
 from benchmarks import cells, ops, ops_log, ops_policy
-from benchmarks import ops_sizes as sizes
 from benchmarks.methods import Method
 from benchmarks.recorder import Recorder, quiet_failure
 from benchmarks.tuning import report
@@ -71,7 +70,11 @@ def run(
         cells.Board(
           f"{setting.scenario}, {kind}",
           name,
-          how={m.name: _how(m, count) for m in chosen if m is not None}
+          how={
+            m.name: _how(m, count, len(base.validation.rewards))
+            for m in chosen
+            if m is not None
+          }
           if kind == TUNED
           else {},
           commands={
@@ -143,14 +146,13 @@ def _chosen(
   return line.draws(count)[found.draw] if found else None
 
 
-def _how(method: Method, count: int) -> str:
+def _how(method: Method, count: int, prompts: int) -> str:
   """How a row's settings were chosen, for its `selection`."""
   rate = f"learning rate {method.learning_rate:g}"
   if method.value_learning_rate:
     rate += f", of the value {method.value_learning_rate:g}"
   return (
-    f"best of {count} draws by win rate on {sizes.VALIDATION} validation "
-    f"prompts: {rate}"
+    f"best of {count} draws by win rate on {prompts} validation prompts: {rate}"
   )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from benchmarks import ops_sizes as sizes
 from benchmarks.worlds import streams
 from offalign.errors import UserError
 from offalign.leaderboard import Sample
@@ -23,6 +24,23 @@ DIGITS = 9
 """Rewards are rounded to this many, so that equal rewards are equal floats."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Given:
+  """A log that was not sampled from the policy.
+
+  Attributes:
+    prompts: int32 [n, prompt_width].
+    tokens: int32 [n, K, completion_width].
+    mask: bool [n, K, completion_width].
+    rewards: float64 [n, K].
+  """
+
+  prompts: np.ndarray
+  tokens: np.ndarray
+  mask: np.ndarray
+  rewards: np.ndarray
+
+
 class World(abc.ABC):
   """A world of prompts of one width and completions of at most another.
 
@@ -31,12 +49,35 @@ class World(abc.ABC):
     vocab: names of all tokens, by id; the first three are PAD, SEP and EOS.
     prompt_width: tokens of a prompt, PADs inside and SEP at the end.
     completion_width: tokens of a completion at most, EOS included.
+    k: completions of a prompt in a log that the world gives; None where logs
+      are sampled, as many as the setting asks for.
+    scenario: as `Row.scenario` begins; "" where it is the offset's level.
+    words: the flags that ask for the world; () for its name alone.
+    scale: what a board of this world is about; "" for what all others are.
   """
 
   name: str
   vocab: tuple[str, ...]
   prompt_width: int
   completion_width: int
+  k: int | None = None
+  scenario: str = ""
+  words: tuple[str, ...] = ()
+  scale: str = ""
+
+  @property
+  def sft_steps(self) -> int:
+    """Updates of the fine-tuning."""
+    return sizes.SFT_STEPS
+
+  @property
+  def remarks(self) -> list[str]:
+    """What a board of this world has to say; nothing for most."""
+    return []
+
+  def given(self, seed: int) -> Given | None:
+    """A log of feedback that is not sampled from the policy; None: sample."""
+    return None
 
   @abc.abstractmethod
   def prompts(self, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -71,8 +112,11 @@ class World(abc.ABC):
   @abc.abstractmethod
   def exact(
     self, prompts: np.ndarray, tokens: np.ndarray, mask: np.ndarray
-  ) -> np.ndarray:
-    """Whether the answer is right; shapes as `gold_reward`, bool."""
+  ) -> np.ndarray | None:
+    """Whether the answer is right; shapes as `gold_reward`, bool.
+
+    None where nothing is right or wrong.
+    """
 
   @abc.abstractmethod
   def offset(self, prompts: np.ndarray, level: float) -> np.ndarray:

@@ -23,7 +23,7 @@ class Setting:
   Attributes:
     world: prompts, demonstrators and judge.
     k: logged completions of a prompt. There are as many completions in all
-      whatever k is.
+      whatever k is. A world that gives its log has a k of its own.
     noise: standard deviation of the noise on each logged reward, in standard
       deviations of the rewards.
     binary: whether the log has 1 for a reward above the median and 0 else.
@@ -40,6 +40,8 @@ class Setting:
     Raises:
       UserError: for a k that the log cannot have, or a noise below 0.
     """
+    if self.world.k is not None:  # its log is what it is
+      object.__setattr__(self, "k", self.world.k)
     if self.k not in (1, 2, 4):
       raise UserError(f"--k is 1, 2 or 4 completions a prompt, not {self.k}")
     if not self.noise >= 0:
@@ -53,8 +55,8 @@ class Setting:
   @property
   def scenario(self) -> str:
     """As `Row.scenario`."""
-    said = f"L={sizes.LEVEL}"
-    if self.k != sizes.K:
+    said = self.world.scenario or f"L={sizes.LEVEL}"
+    if self._k_is_chosen:
       said += f", K={self.k}"
     if self.noise:
       said += f", noise={self.noise:g}"
@@ -63,14 +65,18 @@ class Setting:
   @property
   def words(self) -> list[str]:
     """The flags that ask for it, without those at their defaults."""
-    said = []
-    if self.world.name != "ops":
+    said = list(self.world.words)
+    if not said and self.world.name != "ops":
       said.append(f"--world={self.world.name}")
-    if self.k != sizes.K:
+    if self._k_is_chosen:
       said.append(f"--k={self.k}")
     if self.noise:
       said.append(f"--noise={self.noise:g}")
     return [*said, *(["--binary"] if self.binary else [])]
+
+  @property
+  def _k_is_chosen(self) -> bool:
+    return self.world.k is None and self.k != sizes.K
 
   def model(self, name: str) -> str:
     """The spec of the "decoder" or the "t5" that fits the world's widths."""

@@ -234,7 +234,7 @@ class Learner:
     """
     layout = chunked_softmax.layout(self.mesh, model.vocab_size)
     other = copy.copy(self)
-    for name in ("train_step", "score", "evaluate", "reward"):
+    for name in ("train_step", "score", "score_tokens", "evaluate", "reward"):
       other.__dict__.pop(name, None)  # compiled for this model
     other.model, other._lora = model, None
     other._objective = dataclasses.replace(
@@ -301,6 +301,16 @@ class Learner:
     """Compiled (policy params, batch) -> [B, K] summed log-probs."""
     return jax.jit(
       constraints.readable(self.mesh, self._objective.mapped_logps)
+    )
+
+  @functools.cached_property
+  def score_tokens(self) -> Any:
+    """Compiled (policy params, batch) -> [B, K, T] log-probs of tokens.
+
+    For losses that need `token_logps` or `ref_token_logps`.
+    """
+    return jax.jit(
+      constraints.readable(self.mesh, self._objective.mapped_token_logps)
     )
 
   @functools.cached_property

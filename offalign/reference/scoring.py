@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from offalign.data import TokenRows, eval_batches
+from offalign.data.text.ragged import Ragged
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop
 from offalign.learner import Learner
@@ -103,6 +104,74 @@ class Scorer:
       title=f"reference, {what}",
       stop=self.stop,
     )
+
+  def attach_tokens(
+    self, rows: TokenRows, what: str, wanted: np.ndarray
+  ) -> TokenRows:
+    """Adds `ref_token_logps` to the `wanted` rows."""
+    return attach_tokens(
+      rows,
+      wanted,
+      self.store.by_token(),
+      self.learner,
+      self.params,
+      batch_size=self.batch_size,
+      title=f"reference by token, {what}",
+      stop=self.stop,
+    )
+
+
+def attach_tokens(
+  rows: TokenRows,
+  wanted: np.ndarray,
+  store: Store,
+  learner: Learner,
+  params: Params,
+  *,
+  batch_size: int,
+  title: str,
+  stop: Stop | None = None,
+) -> TokenRows:
+  """Adds `ref_token_logps` to rows, computing those that are not stored.
+
+  Args:
+    rows: N rows of U distinct sequences.
+    wanted: int, the rows that will be used; the others get NaN.
+    store: of log-probs of tokens, `Store.by_token`.
+    learner: of a loss that needs them; scores batches.
+    params: the reference's weights.
+    batch_size: prompts scored at a time.
+    title: of the progress bar.
+    stop: asked after each batch whether to stop.
+
+  Raises:
+    Stopped: where `stop` says so.
+  """
+  keys = rows.keys()
+  used = np.unique(rows.completion_index[wanted])
+  unknown = {keys[u]: u for u in used[::-1] if keys[u] not in store.known}
+  missing = np.sort(np.array(list(unknown.values()), int))
+  if len(missing):
+    hosts.say(f"{title}: {len(missing):,} of {len(used):,} sequences to score")
+    mine = sharding.local_rows(learner.mesh, batch_size)
+    batches = eval_batches(rows.unique().take(missing), batch_size, mine)
+    try:
+      for i, batch in enumerate(batches):
+        part = missing[i * batch_size :][:batch_size]
+        placed = sharding.put_batch(learner.mesh, batch)
+        found = jax.device_get(learner.score_tokens(params, placed))[:, 0]
+        lengths = rows.completions.lengths[part]
+        each = [found[j, :n].copy() for j, n in enumerate(lengths)]
+        store.add([keys[u] for u in part], each)
+        if stop is not None:
+          stop.check()
+    finally:
+      store.flush()
+  lengths = rows.completions.lengths
+  each = [np.full(n, np.nan, np.float32) for n in lengths]
+  for u in used:
+    each[u] = store.known[keys[u]]
+  return dataclasses.replace(rows, ref_token_logps=Ragged.of(each, np.float32))
 
 
 def distinct_logps(

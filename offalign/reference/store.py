@@ -37,7 +37,8 @@ class Store:
   processes may write at the same time.
 
   Attributes:
-    known: hash of prompt and completion tokens -> log-prob; nats.
+    known: hash of prompt and completion tokens -> log-prob, or float32 [T] of
+      each token where the store was filled with these; nats.
   """
 
   def __init__(
@@ -57,8 +58,8 @@ class Store:
       UserError: where a file is damaged.
     """
     self._folder, self._identity, self._shared = folder, identity, shared
-    self.known: dict[str, float] = {}
-    self._new: dict[str, float] = {}
+    self.known: dict[str, Any] = {}
+    self._new: dict[str, Any] = {}
     self._written = time.monotonic()
     for path in sorted(folder.glob("*.npz")):
       for key, logp in self._read(path).items():
@@ -66,7 +67,11 @@ class Store:
     found = hashlib.sha256("".join(sorted(self.known)).encode())
     hosts.agree({"stored reference": found.hexdigest()})
 
-  def _read(self, path: pathlib.Path) -> dict[str, float]:
+  def by_token(self) -> "Store":
+    """The store of the same reference's log-probs of each token, inside."""
+    return Store(self._folder / "tokens", self._identity)
+
+  def _read(self, path: pathlib.Path) -> dict[str, Any]:
     try:
       found, logps = _read(path)
     except Exception:  # damage takes many forms
@@ -92,9 +97,10 @@ class Store:
     _write(self._folder, self._identity, found)
     return len(found)
 
-  def add(self, keys: list[str], logps: np.ndarray) -> None:
-    """Adds log-probs float32 [N]; writes them every `SECONDS`."""
-    new = dict(zip(keys, logps.tolist(), strict=True))
+  def add(self, keys: list[str], logps: np.ndarray | list[np.ndarray]) -> None:
+    """Adds log-probs float32 [N], or N of tokens; writes every `SECONDS`."""
+    each = logps if isinstance(logps, list) else logps.tolist()
+    new = dict(zip(keys, each, strict=True))
     self.known |= new
     self._new |= new
     if time.monotonic() - self._written >= SECONDS:
@@ -145,28 +151,34 @@ class Shared:
     _write(self._folder, self._identity, new)
 
 
-def _read(path: pathlib.Path) -> tuple[str, dict[str, float]]:
+def _read(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
   """The identity in a file, and its log-probs; raises anything at all."""
   with np.load(path, allow_pickle=False) as file:
     found, keys, logps = (file[k] for k in ("identity", "keys", "logps"))
+    lengths = file["lengths"] if "lengths" in file.files else None
   if found.shape or keys.dtype != np.dtype("S32") or keys.ndim != 1:
     raise ValueError("no keys")
-  if logps.dtype != np.float32 or logps.shape != keys.shape:
+  shape = keys.shape if lengths is None else (int(lengths.sum()),)
+  if logps.dtype != np.float32 or logps.shape != shape:
     raise ValueError("no log-probs")
   names = keys.astype("U32").tolist()
-  return str(found), dict(zip(names, logps.tolist(), strict=True))
+  if lengths is None:
+    return str(found), dict(zip(names, logps.tolist(), strict=True))
+  each = np.split(logps, np.cumsum(lengths)[:-1])
+  return str(found), dict(zip(names, each, strict=True))
 
 
-def _write(
-  folder: pathlib.Path, identity: str, new: Mapping[str, float]
-) -> None:
+def _write(folder: pathlib.Path, identity: str, new: Mapping[str, Any]) -> None:
   if not new or not hosts.is_first():
     return
   columns: dict[str, Any] = {
     "identity": np.array(identity),
     "keys": np.array(list(new), dtype="S32"),
-    "logps": np.array(list(new.values()), np.float32),
+    "logps": np.hstack(list(new.values())).astype(np.float32),
   }
+  values = list(new.values())
+  if isinstance(values[0], np.ndarray):
+    columns["lengths"] = np.array([len(each) for each in values], np.int64)
   content = b"".join(column.tobytes() for column in columns.values())
   name = hashlib.sha256(content).hexdigest()[:16]
   with writing(folder):

@@ -160,6 +160,9 @@ class Batches:
         rows[name] = scorer.attach(rows[name], what, wanted[name])
     mismatched = {}
     for name in rows:
+      if "ref_token_logps" in needs and name != "judged":
+        what = f"{name.replace('_', ' ')} rows"
+        rows[name] = scorer.attach_tokens(rows[name], what, wanted[name])
       if "ref_prefix_logps" in needs and name != "judged":
         rows[name] = with_prefixes(rows[name], wanted[name], scorer.attach)
       if "kl" in needs and name != "judged":

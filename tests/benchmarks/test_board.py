@@ -48,6 +48,7 @@ def test_ops_writes_a_row_for_every_run_and_a_report(small, tmp_path, capsys):
     "sft, T=0.7",
     "sft, T=0.5",
     "sft, greedy",
+    "best of 4 by gold",
   }
   assert len({tuple(r.budget.items()) for r in trained}) == 1
   for row in trained:

@@ -54,6 +54,21 @@ def test_the_starting_policy_gains_nothing(base):
   assert "log 16 = 2.77 nats" in said
 
 
+def test_the_best_of_n_by_gold_is_what_the_oracle_expects(base):
+  found = ops.measure_best_of(base, 4, "best of 4, test")
+  expected = next(best for best in base.best_of if best.n == 4)
+  gain = expected.reward - base.frontier.base
+  # A fresh draw of as many prompts, within its own spread.
+  for key, right in (("win_vs_sft", expected.win), ("reward_gain", gain)):
+    values = found.outcomes[key]
+    assert found.metrics[key] == pytest.approx(values.mean())
+    assert abs(values.mean() - right) < 4 * stats.sem(values)
+  assert found.metrics["reward_gain"] > 0
+  assert found.metrics["kl"] == pytest.approx(expected.kl_bound)
+  again = ops.measure_best_of(base, 4, "best of 4, test")
+  np.testing.assert_array_equal(found.rewards, again.rewards)
+
+
 def test_training_says_its_tokens_and_how_often_z0_was_cut_off(base):
   feedback = ops_log.collect(base, 0)
   trained = ops.train(Method("kto(beta=3,threshold=batch)"), base, feedback)

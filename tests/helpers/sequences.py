@@ -1,12 +1,17 @@
 """A small model of sequences, rows for it, and its log-probs by a loop."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from offalign import losses
+from offalign.data.batches.batch import next_valid
+from offalign.data.batches.packing.fill import lengths, members, pack
+from offalign.data.batches.packing.shape import fit
 from offalign.learner.objective import Objective
-from offalign.learner.value import ValueConfig, init
+from offalign.learner.value import choose, init
 from offalign.models import packed as packing
 from offalign.models.base import Hidden, Model
 from offalign.types import Batch
@@ -75,6 +80,28 @@ def batch(k=2, seed=0):
   )
 
 
+def packed(rows, shards, microbatches):
+  """The rows, packed, also with the completions of the next."""
+  cut = {"shards": shards, "microbatches": microbatches}
+  after = next_valid(rows.weight)
+  mismatched = dataclasses.replace(
+    rows,
+    completions=rows.completions[after],
+    completion_mask=rows.completion_mask[after],
+    weight=rows.weight[after],
+  )
+  groups = members(len(rows.weight), **cut)
+
+  def of(rows):
+    prompt, completion = lengths(rows)
+    shape = fit(prompt[groups], completion.sum(1)[groups], 2)
+    return pack(rows, shape, **cut)
+
+  return dataclasses.replace(
+    rows, packed=of(rows), packed_mismatched=of(mismatched)
+  )
+
+
 def plain_logps(params, prompts, completions, mask):
   """[B, K] by a loop over tokens."""
   table = np.asarray(params["embedding"] @ params["head"])
@@ -101,6 +128,6 @@ def params_for(objective):
 
 def objective(spec, value=None, **options):
   loss = losses.get(spec)
-  if "values" in loss.needs:
-    value = value or ValueConfig()
+  if loss.needs_value:
+    value = choose(value, loss)
   return Objective(loss, markov(), value, **options)

@@ -40,6 +40,7 @@ def batch(loss, size=24, padding=3, seed=0):
     rewards=rng.normal(size=(size, k)).astype(np.float32),
     labels=rng.random((size, k)) > 0.5,
     ref_logps=ref.astype(np.float32),
+    behaviour_token_logps=ref[..., None].astype(np.float32),
   )
 
 

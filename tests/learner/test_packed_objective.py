@@ -6,12 +6,9 @@ import functools
 import jax
 import numpy as np
 import pytest
-from sequences import batch, objective, params_for, weights
+from sequences import batch, objective, packed, params_for, weights
 
 from offalign import losses
-from offalign.data.batches.batch import next_valid
-from offalign.data.batches.packing.fill import lengths, members, pack
-from offalign.data.batches.packing.shape import fit
 from offalign.distributed import sharding
 from offalign.errors import UserError
 from offalign.learner.value import ValueConfig
@@ -39,28 +36,6 @@ CUTS = (1, 1), (3, 1), (2, 3)
 def _double():
   with jax.enable_x64(True):
     yield
-
-
-def packed(rows, shards, microbatches):
-  """The rows, packed, also with the completions of the next."""
-  cut = {"shards": shards, "microbatches": microbatches}
-  after = next_valid(rows.weight)
-  mismatched = dataclasses.replace(
-    rows,
-    completions=rows.completions[after],
-    completion_mask=rows.completion_mask[after],
-    weight=rows.weight[after],
-  )
-  groups = members(len(rows.weight), **cut)
-
-  def of(rows):
-    prompt, completion = lengths(rows)
-    shape = fit(prompt[groups], completion.sum(1)[groups], 2)
-    return pack(rows, shape, **cut)
-
-  return dataclasses.replace(
-    rows, packed=of(rows), packed_mismatched=of(mismatched)
-  )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import rounds
 import runs
 
 from offalign import Policy
@@ -75,6 +76,25 @@ def test_log_probs_are_those_of_the_named_policy(named, lora, folder, tmp_path):
   # Before the first step its distance from the reference is measured too.
   first = next(x for x in runs.metrics(run.folder) if x["step"] == 0)
   assert first["eval_objective/kl"] != 0
+
+
+def test_rounds_may_be_held_to_what_came_before_them(folder, tmp_path):
+  """As iterated DPO with a fixed pi_0 is, from the policy of another run."""
+  run = rounds.train(
+    tmp_path / "r",
+    "dpo",
+    model=None,
+    tokenizer=None,
+    init=str(folder / "pi_1"),
+    reference=str(folder / "pi_0"),
+    grow={"rounds": 2},
+    steps=4,
+  )
+  identity = read_about(run.folder)["reference"]
+  assert identity.startswith(f"{folder / 'pi_0'} at step 4, weights ")
+  assert len(ref_logps(run)) > 8
+  started = read_about(run.folder)["start"]
+  assert Store(run.folder / "reference", started).known == {}
 
 
 def test_the_start_by_its_name_is_the_start(folder, tmp_path):

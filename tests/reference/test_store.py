@@ -2,6 +2,7 @@
 
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import runs
@@ -12,6 +13,7 @@ from offalign.errors import UserError
 from offalign.policy.folder import read_about
 from offalign.reference import scoring
 from offalign.reference.store import Shared, Store
+from offalign.training.run import Run
 
 
 @pytest.fixture
@@ -144,3 +146,40 @@ def test_a_second_run_scores_nothing_again(tmp_path, monkeypatch):
   assert scored
   start = read_about(second.folder)["start"]
   assert Store(second.folder / "reference", start).known
+
+
+def test_log_probs_of_tokens_are_kept_beside_the_sums(tmp_path):
+  whole = filled(tmp_path / "r", a=-1.5, b=-3.0)
+  each = {"a": [-0.5, -1.0], "b": [-1.0, -1.5, -0.5]}
+  tokens = whole.by_token()
+  tokens.add(list(each), [np.array(x, np.float32) for x in each.values()])
+  tokens.flush()
+  again = Store(tmp_path / "r", "me")
+  assert again.known == {"a": -1.5, "b": -3.0}
+  found = again.by_token().known
+  assert {key: x.tolist() for key, x in found.items()} == each
+  assert Store(tmp_path / "r", "you").by_token().known == {}
+
+
+@pytest.mark.usefixtures("compiled_once", "one_device")
+def test_a_run_holds_the_reference_of_tokens_as_data(tmp_path):
+  """So that no step computes it, and a run that goes on scores nothing."""
+  log = runs.write_log(tmp_path / "log.jsonl")
+  given = {"loss": "grpo(kl=token)", "steps": 2, "save_every": 1}
+  run = Run(runs.config(log, tmp_path / "run", **given))
+  seen = []
+  step = run.learner.train_step
+
+  def watched(state, batch, ref):
+    seen.append((jax.device_get(batch), ref))
+    return step(state, batch, ref)
+
+  run.learner.__dict__["train_step"] = watched
+  first = run._first
+  run.train()
+  batch, ref = seen[0]
+  assert ref is None
+  summed = batch.ref_token_logps.sum(-1)
+  right = run.learner.score(first, batch)
+  np.testing.assert_allclose(summed, right, atol=1e-4)
+  assert not batch.ref_token_logps[~batch.completion_mask].any()

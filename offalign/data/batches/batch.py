@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from offalign.data.batches.token_rows import TokenRows
+from offalign.data.text.ragged import Ragged
 from offalign.errors import UserError
 from offalign.types import Batch
 
@@ -94,11 +95,6 @@ def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
   def at(column: np.ndarray | None) -> np.ndarray | None:
     return None if column is None else column[indices]
 
-  by_token = None
-  if rows.behaviour_token_logps is not None:
-    assert rows.behaviour_index is not None
-    which, t = rows.behaviour_index[indices], rows.completion_length
-    by_token, _ = rows.behaviour_token_logps.padded(which, t, 0.0)
   return Batch(
     prompts=x,
     prompt_mask=x_mask,
@@ -109,10 +105,34 @@ def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
     labels=at(rows.labels),
     ref_logps=at(rows.ref_logps),
     behaviour_logps=at(rows.behaviour_logps),
+    behaviour_token_logps=_token_logps(
+      rows.behaviour_token_logps,
+      at(rows.behaviour_index),
+      rows.completion_length,
+    ),
+    ref_token_logps=_token_logps(
+      rows.ref_token_logps,
+      rows.completion_index[indices],
+      rows.completion_length,
+    ),
     margins=at(rows.margins),
     ref_prefix_logps=at(rows.ref_prefix_logps),
-    behaviour_token_logps=by_token,
   )
+
+
+def _token_logps(
+  logged: Ragged | None, index: np.ndarray | None, length: int
+) -> np.ndarray | None:
+  """float32 [B, K, T], 0 behind the tokens; None where there are none.
+
+  Args:
+    logged: log-probs of the tokens of sequences.
+    index: int [B, K], which of them.
+    length: T.
+  """
+  if logged is None or index is None:
+    return None
+  return logged.padded(index, length, 0.0)[0]
 
 
 def _padded(

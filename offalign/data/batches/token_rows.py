@@ -50,6 +50,8 @@ class TokenRows:
     margins: float32 [N] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [N, K] or None; see
       `offalign.reference.other_sequences`.
+    ref_token_logps: float32, of each token of the U sequences under the
+      reference; or None.
     summary: lengths and cuts, in sentences; where rows were dropped, the
       last says so.
     lost_prompts: uint8, `round_trip.Lost` flags of each of `prompts`.
@@ -81,6 +83,7 @@ class TokenRows:
   behaviour_index: np.ndarray | None = None
   margins: np.ndarray | None = None
   ref_prefix_logps: np.ndarray | None = None
+  ref_token_logps: Ragged | None = None
   summary: tuple[str, ...] = ()
   lost_prompts: np.ndarray | None = None
   lost_completions: np.ndarray | None = None
@@ -136,6 +139,7 @@ class TokenRows:
       behaviour_index=None,
       margins=None,
       ref_prefix_logps=None,
+      ref_token_logps=None,
     )
 
   def count_tokens(self, indices: np.ndarray) -> int:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks import ops_sizes
+from benchmarks.ops_feedback import between_share
 from benchmarks.worlds import edits, streams, sums
 from benchmarks.worlds.base import EOS, PAD, SEP, distance
 from benchmarks.worlds.edits import Edits
@@ -100,6 +102,22 @@ def test_the_offset_moves_prompts_and_has_the_level_as_its_scale(world):
   once, twice = (world.offset(prompts, level) for level in (0.5, 1.0))
   np.testing.assert_allclose(2 * once, twice)
   assert once.std() > 0.2
+
+
+@everyone
+def test_the_level_puts_about_half_of_the_variance_between_prompts(world):
+  prompts = world.prompts(1000, world.generator("train", 0))
+  rng = world.generator("labels", 0)
+  gold = np.stack(
+    [
+      world.gold_reward(prompts, *world.demonstrations(prompts, rng))
+      for _ in range(4)
+    ],
+    axis=1,
+  )
+  assert between_share(gold) < 0.12
+  offset = world.offset(prompts, ops_sizes.LEVEL)[:, None]
+  assert 0.35 < between_share(gold + offset) < 0.6
 
 
 @everyone

@@ -83,6 +83,14 @@ def test_log_probs_stand_at_their_tokens(drawn):
   whole = batch(found, np.arange(4))
   lengths = whole.completion_mask.sum(-1)[:, 0].tolist()
   assert lengths == [x.tokens for x in drawn.done[:4]]
+  logps, mask = whole.behaviour_token_logps, whole.completion_mask
+  assert (logps.shape, logps.dtype) == (mask.shape, np.float32)
+  assert not logps[~mask].any()
+  for n, x in enumerate(drawn.done[:4]):
+    np.testing.assert_array_equal(
+      logps[n, 0][mask[n, 0]], np.array(x.logprobs, np.float32)
+    )
+  np.testing.assert_allclose(logps.sum(-1), whole.behaviour_logps, atol=1e-4)
 
 
 def test_a_cut_is_refused_where_log_probs_are_read(drawn):

@@ -1,0 +1,180 @@
+"""The learner's columns by token: right, and the same however they are made."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from sequences import (
+  T,
+  batch,
+  markov,
+  objective,
+  packed,
+  params_for,
+  plain_logps,
+  weights,
+)
+
+from offalign import losses, models
+from offalign.distributed import sharding
+from offalign.errors import UserError
+from offalign.learner import Learner, LearnerConfig
+from offalign.learner.check_batch import check_batch
+from offalign.learner.value import ValueConfig
+from offalign.models.lora import LoraConfig
+from offalign.types import Scores
+
+SPECS = (
+  "ppo",
+  "ppo(whiten=True)",
+  "grpo(ratio=token, kl=token, behaviour=logged)",
+  "grpo(ratio=token, kl=token, loss_type=dapo)",
+)
+same = functools.partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-10)
+
+
+@pytest.fixture(autouse=True)
+def _double():
+  with jax.enable_x64(True):
+    yield
+
+
+def logged(**options):
+  """Rows with log-probs of tokens by the policy that wrote them."""
+  rows = batch(**options)
+  rng = np.random.default_rng(7)
+  noise = rng.normal(scale=0.3, size=rows.completions.shape)
+  mask = rows.completion_mask
+  old = np.where(mask, by_tokens(weights(0), rows) + noise, 9.0)
+  return dataclasses.replace(rows, behaviour_token_logps=old)
+
+
+def by_tokens(params, rows):
+  """Log-probs of tokens as differences of sums over ever longer prefixes."""
+  ends = [np.arange(T) < n for n in range(T + 1)]
+  sums = [
+    plain_logps(
+      params, rows.prompts, rows.completions, rows.completion_mask & end
+    )
+    for end in ends
+  ]
+  return np.diff(np.stack(sums, axis=-1), axis=-1)
+
+
+@pytest.mark.parametrize("microbatches", [1, 3])
+def test_the_columns_are_those_of_a_loop(microbatches):
+  rows, reference = logged(), weights(1)
+  ppo = objective("ppo", microbatches=microbatches)
+  params = params_for(ppo)
+  data = ppo._columns(params, rows, reference, None)
+  learned = ppo._map(lambda piece: ppo._scored(params, piece), rows)
+  scores = Scores({**data, **learned})
+  mask = rows.completion_mask
+  np.testing.assert_array_equal(scores.token_mask, mask)
+  same(scores.token_logps, by_tokens(weights(0), rows))
+  same(scores.token_logps.sum(-1), scores.logps)
+  same(np.where(mask, scores.ref_token_logps, 0.0), by_tokens(reference, rows))
+  value = jax.device_get(params_for(ppo)["value"])
+  head, trunk = value["head"], value["trunk"]["embedding"]
+  last = np.broadcast_to(rows.prompts[:, None, -1:], (*mask.shape[:2], 1))
+  before = np.concatenate([last, rows.completions[..., :-1]], axis=2)
+  want = trunk[before] @ head["kernel"] + head["bias"]
+  same(np.asarray(scores.token_values)[mask], want[mask])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_step_is_the_same_however_it_is_computed(spec):
+  rows, reference = logged(k=3), weights(1)
+  plain = objective(spec)
+  params = params_for(plain)
+  step = functools.partial(jax.jit, static_argnums=0)(
+    lambda objective, rows, ref: objective.grads(params, rows, ref)
+  )
+  want, want_losses, want_means = step(plain, rows, reference)
+  counts = rows.weight > 0
+  stored = dataclasses.replace(rows, ref_token_logps=by_tokens(reference, rows))
+  cut = dataclasses.replace(plain, microbatches=3)
+  ways = {
+    "microbatches": (cut, rows, reference),
+    "chunks": (dataclasses.replace(plain, logp_chunk=2), rows, reference),
+    "stored reference": (plain, stored, None),
+    "packed": (cut, packed(rows, 2, 3), reference),
+  }
+  for way in ways.values():
+    got, got_losses, got_means = step(*way)
+    jax.tree.map(same, got, want)
+    same(got_losses[counts], want_losses[counts])
+    jax.tree.map(same, got_means, want_means)
+
+
+def test_numbers_behind_the_end_of_a_completion_change_nothing():
+  rows = logged()
+  rows = dataclasses.replace(rows, ref_token_logps=by_tokens(weights(1), rows))
+  junk = {
+    name: np.where(rows.completion_mask, getattr(rows, name), -55.0)
+    for name in ("behaviour_token_logps", "ref_token_logps")
+  }
+  ppo = objective("ppo")
+  params = params_for(ppo)
+  want, got = (
+    ppo.grads(params, r, None)
+    for r in (rows, dataclasses.replace(rows, **junk))
+  )
+  jax.tree.map(same, got, want)
+
+
+@pytest.mark.parametrize("mesh", [{}, {"fsdp": 4}], ids=str)
+def test_a_mesh_changes_no_step(mesh):
+  rows = jax.tree.map(lambda x: np.concatenate([x, x[:4]]), logged())
+  ppo = objective("ppo(whiten=True)")
+  params = params_for(ppo)
+  want = ppo.grads(params, rows, weights(1))
+  made = sharding.make_mesh(sharding.MeshConfig(**mesh))
+  placed = sharding.put_batch(made, rows)
+  got = jax.jit(ppo.grads)(params, placed, weights(1))
+  jax.tree.map(same, got, want)
+
+
+def test_adapters_that_do_nothing_yet_change_no_loss():
+  model = models.make("decoder(width=16, layers=1, heads=2)", vocab_size=7)
+  policy, rows = model.init(jax.random.key(0)), logged()
+  plain = Learner("ppo", model)
+  lora = Learner("ppo", model, LearnerConfig(lora=LoraConfig(rank=2)))
+  want, got = (
+    learner.evaluate(learner.fresh(policy).params, rows, policy)
+    for learner in (plain, lora)
+  )
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-5), got, want
+  )
+
+
+def test_another_value_is_refused():
+  with pytest.raises(UserError, match=r"takes the value of every token"):
+    Learner("ppo", markov(), LearnerConfig(value=ValueConfig(per="example")))
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    (
+      {"behaviour_token_logps": None},
+      r"needs behaviour_token_logps, which the batch lacks",
+    ),
+    (
+      {"behaviour_token_logps": np.zeros((12, 2))},
+      r"behaviour_token_logps must be of shape \[12, 2, 5\], not \[12, 2\]",
+    ),
+    (
+      {"ref_token_logps": np.zeros((12, 2, 4))},
+      r"ref_token_logps must be of shape \[12, 2, 5\]",
+    ),
+  ],
+)
+def test_a_batch_without_its_token_columns_is_refused(change, said):
+  ppo = losses.get("ppo")
+  check_batch(ppo, logged())
+  with pytest.raises(UserError, match=said):
+    check_batch(ppo, dataclasses.replace(logged(), **change))
