@@ -205,7 +205,7 @@ def test_the_second_round_compiles_nothing(tmp_path):
     ("dro_group", {"reference": "ema(0.5)"}),
     ("grpo(behaviour=logged, clip=0.2, beta=0.0)", {"grow": {"batch": 4}}),
     ("sft", {"data": {"best_of_n": 0}}),
-    ("ppo(kl_coef=0.1)", {"grow": {"every": 2}}),
+    ("ppo(kl_coef=0.1)", {"reference": "round", "grow": {"every": 2}}),
     ("grpo(ratio=token, behaviour=logged, clip=0.2, beta=0.0)", {}),
     ("slic_hf", {"data": {"pairs": "best_random"}}),
   ],
