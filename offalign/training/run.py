@@ -399,9 +399,7 @@ class Run:
     if self._selection is not None:
       with stop.saved():
         self._selection.prepare(learner.model, self._first, stop)
-    by_token = "ref_token_logps" in learner.loss.needs
-    kept = learner.has_frozen_weights or by_token
-    ref = self._first if kept else None
+    ref = self._first if learner.has_frozen_weights else None
     own = self._own_samples(ref)
     # Frees them, but for `ref`: from here on they are columns.
     self._first = self._reference = None

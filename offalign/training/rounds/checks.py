@@ -37,12 +37,6 @@ def check(config: Config, loss: Loss) -> None:
       f"{option('grow.score')} is set, but loss {str(loss)!r} trains a reward "
       "model, which completes nothing; leave it out"
     )
-  if choice.kind != "start" and "ref_token_logps" in loss.needs:
-    raise UserError(
-      f"{option('reference', choice)} is set, but loss {str(loss)!r} reads the "
-      "reference's log-probs of single tokens, which rounds have of what the "
-      "run starts from alone; leave it out, or turn its KL terms off"
-    )
   if choice.kind == "ema" and config.lora is not None:
     raise UserError(
       f"{option('reference', choice)} averages all weights, and LoRA "

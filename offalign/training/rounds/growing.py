@@ -16,7 +16,7 @@ from offalign.config.grow import parse_thresholds
 from offalign.config.reference import ReferenceChoice
 from offalign.data import RewardScale, Sampler, TokenRows, normalize
 from offalign.distributed import hosts
-from offalign.errors import UserError, marked
+from offalign.errors import UserError, marked, option
 from offalign.generation.completing import first_seed
 from offalign.losses import Loss
 from offalign.reference import moving
@@ -255,7 +255,7 @@ class Growing:
     elif self.kept.has(1):
       self._scale = RewardScale(**self.kept.about(1)["reward_scale"])
     else:
-      _, self._scale = normalize(self._samples(1).scores)
+      self._scale = _fitted(self._samples(1).scores)
     return self._scale
 
   def _metrics(self, number: int, parts: list[Round]) -> dict[str, float]:
@@ -302,6 +302,19 @@ class Growing:
           rows, sampler = self._rows(number, part)
           total += sum(rows.count_tokens(sampler.indices(s)) for s in due)
     return total
+
+
+def _fitted(scores: np.ndarray) -> RewardScale:
+  """The scale of the first round's scores."""
+  if scores.min() == scores.max():
+    raise UserError(
+      f"round 1: all {scores.size:,} samples score {scores.flat[0]:g}, which "
+      "gives rewards no scale: draw more "
+      f"({option('grow.samples')}, {option('grow.batch')}), begin with a "
+      "policy that scores now and then, or take scores as they are "
+      f"({option('data.normalize_rewards', False)})"
+    )
+  return normalize(scores)[1]
 
 
 def _kl(rows: TokenRows, logps: np.ndarray) -> dict[str, float]:

@@ -30,11 +30,6 @@ import rounds
       {"reference": "ema(0.5)", "lora": {"rank": 2}},
       r"averages all weights, and LoRA \(lora.rank\)",
     ),
-    (
-      "ppo",
-      {"reference": "round"},
-      "of single tokens, which rounds have of what the run starts from alone",
-    ),
     ("dro_v", {"data": {"normalize_by": "prompt"}}, "that of the first"),
     ("dro_v", {"data": {"pairs": "all"}}, "this loss does not take pairs"),
     ("dro_v", {"data": {"form": "traj"}}, "data.path is missing: there is"),

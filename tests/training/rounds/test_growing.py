@@ -205,7 +205,7 @@ def test_the_second_round_compiles_nothing(tmp_path):
     ("dro_group", {"reference": "ema(0.5)"}),
     ("grpo(behaviour=logged, clip=0.2, beta=0.0)", {"grow": {"batch": 4}}),
     ("sft", {"data": {"best_of_n": 0}}),
-    ("ppo(kl_coef=0.1)", {"grow": {"every": 2}}),
+    ("ppo(kl_coef=0.1)", {"reference": "round", "grow": {"every": 2}}),
     ("grpo(ratio=token, behaviour=logged, clip=0.2, beta=0.0)", {}),
     ("slic_hf", {"data": {"pairs": "best_random"}}),
   ],
@@ -323,3 +323,14 @@ def test_a_score_that_fails_says_so_and_the_steps_before_are_kept(tmp_path):
     Run(**given).train(verbose=False)
   saved = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
   assert saved == ["1"]
+
+
+def test_scores_that_are_all_alike_have_no_scale(tmp_path):
+  given = rounds.options(
+    tmp_path / "run", grow={"score": lambda prompt, text: 2, "rounds": 1}
+  )
+  with pytest.raises(UserError, match=r"all 32 samples score 2, which gives"):
+    Run(**given).train(verbose=False)
+  data = given["data"] | {"normalize_rewards": False}
+  Run(**(given | {"data": data})).train(verbose=False)
+  assert rounds.of_rounds(tmp_path / "run")[0]["frac_reward_zero_std"] == 1
