@@ -276,7 +276,12 @@ def measure_best_of(base: Base, n: int, stream: str) -> Measured:
   drawn = draw(world, base.model, base.params, each, stream)
   gold = world.gold_reward(each, drawn.tokens, drawn.mask).reshape(-1, n)
   rows = np.arange(len(gold)) * n + best_of.choose(gold).places
-  found = Drawn(drawn.tokens[rows], drawn.mask[rows], drawn.logps[rows])
+  found = Drawn(
+    drawn.tokens[rows],
+    drawn.mask[rows],
+    drawn.logps[rows],
+    drawn.token_logps[rows],
+  )
   return _measured(base, found, best_of.kl_bound(n))
 
 

@@ -57,11 +57,12 @@ class Judged:
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-  """Samples on the host: tokens [n, T], mask [n, T], logps [n]."""
+  """Samples on the host: tokens, mask and token_logps [n, T], logps [n]."""
 
   tokens: np.ndarray
   mask: np.ndarray
   logps: np.ndarray
+  token_logps: np.ndarray
 
 
 def draw(

@@ -122,7 +122,12 @@ def train(
     if not online.moving and "ref_logps" in loss.needs:
       reference = np.asarray(scorer.score(base.params, rows))
       costs.read(rows, parameters)
+    elif "ref_token_logps" in loss.needs:
+      costs.read(rows, parameters)  # in the step
     top = _top(rewards, number / rounds) if online.view == "top" else None
+    rows = dataclasses.replace(
+      rows, behaviour_token_logps=found.token_logps.reshape(shape)
+    )
     rows = _viewed(online.view, rows, rewards, reference, logps, top)
     held = None
     if learner.needs_reference_weights:
@@ -168,6 +173,7 @@ def _viewed(
     "labels",
     "ref_logps",
     "behaviour_logps",
+    "behaviour_token_logps",
   )
   if view == "best and worst":
     picked = np.stack([rewards.argmax(1), rewards.argmin(1)], axis=1)

@@ -63,6 +63,12 @@ METHODS: tuple[Offline | Online, ...] = (
     (0.01, 0.04, 0.2),
     "groups",
   ),
+  Online(
+    "PPO, on-policy",
+    "ppo(kl_coef={s}, vf_coef=0.5)",
+    (0.03, 0.1, 0.3),
+    "singles",
+  ),
   Online("DRO-V, on-policy", "dro_v(tau={s})", _TAUS, "singles", every=20),
   Online("DPO, iterated", "dpo(beta={s})", _BETAS, "best and worst", every=50),
   Online(

@@ -94,6 +94,8 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
   rewards, labels = bool(columns & _REWARDS), bool(columns & _LABELS)
   if "behaviour_logps" in loss.needs and not facts.logged:
     return "no", "no column 'behaviour_logps'"
+  if "behaviour_token_logps" in loss.needs and not facts.logged_tokens:
+    return "no", "no columns 'completion_ids' and 'logprobs'"
   alike = facts.ranked and not facts.pairs
   rated = facts.rewards and rewards and kind != "group"
   if alike and not rated and (columns or kind != "single"):

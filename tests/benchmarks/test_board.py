@@ -186,7 +186,7 @@ def test_every_row_can_be_asked_for_by_its_name(listed):
 
 def test_methods_that_do_not_exist_are_refused():
   with pytest.raises(UserError, match="did you mean 'dpo'"):
-    methods.choose(methods.OPS, "dppo")
+    methods.choose(methods.OPS, "dpoo")
   with pytest.raises(UserError, match="twice"):
     methods.choose(methods.OPS, "dpo,dpo(beta=1)")
 

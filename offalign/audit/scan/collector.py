@@ -35,6 +35,7 @@ class Collector:
     ranked: whether the data are pairs.
     rewards, labels, logged: whether there are rewards, labels, and log-probs
       of the policy that wrote the completions.
+    logged_tokens: whether there are token ids with such log-probs of each.
   """
 
   def __init__(
@@ -47,7 +48,8 @@ class Collector:
     self.names = names
     self.rows = self.conversations = self.completions = 0
     self.longer = self.as_long = self.margins = 0
-    self.ranked = self.rewards = self.labels = self.logged = False
+    self.ranked = self.rewards = self.labels = False
+    self.logged = self.logged_tokens = False
     self._entries = entries
     self._checks = checks
     self._last: tuple[object, int, int, int] | None = None
@@ -59,6 +61,7 @@ class Collector:
       self.rewards = record.rewards is not None
       self.labels = record.labels is not None
       self.logged = record.behaviour_logps is not None
+      self.logged_tokens = record.logprobs is not None
     self.rows += 1
     self.margins += record.margin is not None
     self.conversations += not isinstance(record.prompt, str)

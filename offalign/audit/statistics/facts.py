@@ -19,6 +19,7 @@ class Facts:
     labels: whether there are labels.
     logged: whether there are log-probs of the policy that wrote the
       completions.
+    logged_tokens: whether there are token ids with such log-probs of each.
     pairs: given pairs whose sides differ.
     several: prompts with two completions or more.
     open: prompts whose completions have different values; of pairs without
@@ -42,6 +43,7 @@ class Facts:
   margins: bool
   labels: bool
   logged: bool
+  logged_tokens: bool
   pairs: int
   several: int
   open: int
@@ -85,6 +87,7 @@ def gather(seen: Collector, measures: Measures, equal_pairs: int) -> Facts:
     margins=seen.ranked and seen.margins == seen.rows,
     labels=seen.labels,
     logged=seen.logged,
+    logged_tokens=seen.logged_tokens,
     pairs=seen.rows - equal_pairs if seen.ranked else 0,
     several=several,
     open=is_open,

@@ -18,6 +18,7 @@ REWARDS = np.array([[0.5, -1.0, 2.0], [0.1, 0.1, 0.1]])
 def viewed(view, top=None):
   tokens = np.arange(12, dtype=np.int32).reshape(2, 3, 2)
   rows = as_batch(np.zeros((2, 4), np.int32), tokens, np.ones((2, 3, 2), bool))
+  rows = dataclasses.replace(rows, behaviour_token_logps=-0.5 * tokens)
   logps = -np.arange(6, dtype=np.float32).reshape(2, 3)
   return online._viewed(view, rows, REWARDS, logps - 1, logps, top)
 
@@ -25,6 +26,7 @@ def viewed(view, top=None):
 def test_the_best_and_the_worst_are_a_pair_and_a_tie_counts_nothing():
   batch = viewed("best and worst")
   assert batch.completions[0].tolist() == [[4, 5], [2, 3]]
+  assert batch.behaviour_token_logps[0].tolist() == [[-2, -2.5], [-1, -1.5]]
   assert batch.behaviour_logps[0].tolist() == [-2, -1]
   assert batch.ref_logps[0].tolist() == [-3, -2]
   assert batch.weight.tolist() == [1, 0]
