@@ -88,6 +88,9 @@ class Batch:
     behaviour_token_logps: float32 [B, K, T] or None: `behaviour_logps` token
       by token.
     token_rewards: float32 [B, K, T] or None: feedback on each token.
+    token_weights: float32 [B, K, T] or None: how much each token counts.
+    old_token_values: float32 [B, K, T] or None: V before each token, as it
+      was when the completions were written.
     margins: float32 [B] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [B, K] or None: under the reference, of as many
       tokens as the row's shortest completion has.
@@ -110,6 +113,8 @@ class Batch:
   ref_token_logps: Column | None = None
   behaviour_token_logps: Column | None = None
   token_rewards: Column | None = None
+  token_weights: Column | None = None
+  old_token_values: Column | None = None
   margins: Column | None = None
   ref_prefix_logps: Column | None = None
   ref_mismatched_logps: Column | None = None
@@ -194,6 +199,16 @@ class Scores:
   def token_rewards(self) -> Array:
     """[B, K, T] feedback on each token, as logged."""
     return self._get("token_rewards")
+
+  @property
+  def token_weights(self) -> Array:
+    """[B, K, T] how much each token counts, as logged."""
+    return self._get("token_weights")
+
+  @property
+  def old_token_values(self) -> Array:
+    """[B, K, T] `token_values` when completions were written; no gradient."""
+    return self._get("old_token_values")
 
   @property
   def prefix_logps(self) -> Array:
@@ -290,6 +305,8 @@ COLUMNS = (
   "token_mask",
   "token_values",
   "token_rewards",
+  "token_weights",
+  "old_token_values",
   "prefix_logps",
   "ref_prefix_logps",
   "log_collisions",
@@ -314,6 +331,8 @@ BY_TOKEN = (
   "token_mask",
   "token_values",
   "token_rewards",
+  "token_weights",
+  "old_token_values",
 )
 """The columns that are [B, K, T]."""
 

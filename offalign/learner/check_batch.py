@@ -51,7 +51,12 @@ def _check_columns(loss: Loss, batch: Batch) -> None:
       shapes[column] = (b, k)
   if "margins" in loss.needs:
     shapes["margins"] = (b,)
-  for column in ("behaviour_token_logps", "token_rewards"):
+  for column in (
+    "behaviour_token_logps",
+    "token_rewards",
+    "token_weights",
+    "old_token_values",
+  ):
     if column in loss.needs:
       shapes[column] = batch.completions.shape
   if batch.ref_token_logps is not None:  # else the step computes them

@@ -46,6 +46,8 @@ def of(
     "ref_token_logps": batch.ref_token_logps,
     "behaviour_token_logps": batch.behaviour_token_logps,
     "token_rewards": batch.token_rewards,
+    "token_weights": batch.token_weights,
+    "old_token_values": batch.old_token_values,
     "token_mask": batch.completion_mask,
     "lengths": lengths,
     "weight": batch.weight,

@@ -33,6 +33,7 @@ from offalign.losses import (
   simpo,
   slic_hf,
   sums,
+  token_weighted,
   una,
   wpo,
 )
@@ -74,6 +75,7 @@ __all__ = [
   "simpo",
   "slic_hf",
   "sums",
+  "token_weighted",
   "una",
   "wpo",
 ]

@@ -18,6 +18,9 @@ def _check(options: Options) -> str | None:
       return f"{name} must not be negative"
   if not 0.0 < options["cliprange"] < 1.0:
     return f"cliprange must be above 0 and below 1, not {options['cliprange']}"
+  held = options["cliprange_value"]
+  if held is not None and not held > 0:
+    return f"cliprange_value must be above 0, or None, not {held}"
   return None
 
 
@@ -31,6 +34,7 @@ def _needs(options: Options) -> tuple[str, ...]:
     "token_values",
     "token_mask",
     "length_mean",
+    *(("old_token_values",) if options["cliprange_value"] is not None else ()),
     *(("weight",) if options["whiten"] else ()),
   )
 
@@ -62,6 +66,7 @@ def ppo(
   gamma: float = 1.0,
   lam: float = 0.95,
   cliprange: float = 0.2,
+  cliprange_value: float | None = None,
   vf_coef: float = 0.1,
   whiten: bool = False,
 ) -> LossOutput:
@@ -78,15 +83,22 @@ def ppo(
     R_t = A_t + V_t                        (what V_t is fitted to)
 
   and the ratio is clipped (arXiv:1707.06347, equation 7). A and R are constants
-  of a step, made of the values as they are in it: of a round with one update
-  that is PPO to the letter; of several it is PPO whose advantages are made
-  anew for every update, so that there are no old values, and no clipping of
-  the value loss. Both parts are means over the tokens of the global batch.
+  of a step. By default they are made of the values as they are in it: of a
+  round with one update that is PPO to the letter; of several it is PPO whose
+  advantages are made anew for every update (arXiv:2006.05990, section 3.5,
+  which advises it), and nothing holds the value back. With `cliprange_value`
+  they are made of V_old, the values when the completions were written, which
+  the batch then carries, and the value loss is the larger of those of V and of
+  V clipped to V_old +- cliprange_value, as in the authors' code and TRL. In
+  the first update of a round V = V_old, and the two are one loss.
+
+  Both parts are means over the tokens of the global batch.
 
   Args:
     scores: needs `rewards`, `token_logps`, `behaviour_token_logps`,
       `token_values`, `token_mask` and `length_mean`; `ref_token_logps` with
-      either KL, and `weight` with `whiten`. Any K, each completion on its own.
+      either KL, `weight` with `whiten`, and `old_token_values` with
+      `cliprange_value`. Any K, each completion on its own.
     kl_coef: >= 0, weight of the KL penalty in the reward of each token; reward
       units per nat.
     kl_loss_coef: >= 0, weight of k3 of each token in the loss instead (GRPO's
@@ -94,6 +106,8 @@ def ppo(
     gamma: discount, from 0 to 1.
     lam: GAE's lambda, from 0 to 1.
     cliprange: range of the ratio about 1, above 0 and below 1.
+    cliprange_value: None, or how far from the old values the value may gain
+      by moving, > 0; in units of the reward.
     vf_coef: > 0, weight of the value loss.
     whiten: bring the advantages of the tokens of the global batch to mean 0
       and variance 1, as TRL does; the KL penalty in them is scaled too.
@@ -116,15 +130,22 @@ def ppo(
   if kl_coef or kl_loss_coef:
     ref = jnp.where(mask, scores.ref_token_logps, 0.0)
   rewards = rewards - kl_coef * (old - ref)
-  advantages = gae(fixed(values), rewards, mask, gamma=gamma, lam=lam)
-  returns = advantages + fixed(values)
+  before = fixed(values)
+  if cliprange_value is not None:
+    before = jnp.where(mask, scores.old_token_values, 0.0)
+  advantages = gae(before, rewards, mask, gamma=gamma, lam=lam)
+  returns = advantages + before
   residual = returns - fixed(values)
   if whiten:
     advantages = _whitened(advantages, mask, scores.weight)
   ratio = stable.exp(logps - old)
   held = jnp.clip(ratio, 1.0 - cliprange, 1.0 + cliprange)
   gain = jnp.minimum(ratio * advantages, held * advantages)
-  loss = vf_coef * 0.5 * jnp.square(values - returns) - gain
+  errors = jnp.square(values - returns)
+  if cliprange_value is not None:
+    near = before + jnp.clip(values - before, -cliprange_value, cliprange_value)
+    errors = jnp.maximum(errors, jnp.square(near - returns))
+  loss = vf_coef * 0.5 * errors - gain
   if kl_loss_coef:
     u = ref - logps
     loss = loss + kl_loss_coef * (stable.expm1(u) - u)

@@ -179,6 +179,15 @@ _SUMS = {
 }
 """Column of the batch -> the entry of a loss's `needs` that requires it."""
 
+_TOKENS = (
+  "behaviour_token_logps",
+  "ref_token_logps",
+  "token_rewards",
+  "token_weights",
+  "old_token_values",
+)
+"""Columns of the batch by token, named as in `needs`."""
+
 
 def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
   b, k = config.batch, completions(config)
@@ -191,6 +200,11 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
   reads = Needs.of(needs)
   sums: dict[str, Any] = {
     name: column("float32", k) for name, need in _SUMS.items() if need in needs
+  }
+  sums |= {
+    name: column("float32", k, config.completion)
+    for name in _TOKENS
+    if name in needs
   }
   return Batch(
     prompts=column("int32", config.prompt),

@@ -11,6 +11,7 @@ from offalign.testing.losses.contracts import check_loss
 SPECS = (
   "ppo(whiten=True)",
   "ppo(kl_coef=0.0)",
+  "ppo(cliprange_value=0.2)",
   "ppo(kl_coef=0.0, kl_loss_coef=0.1)",
   "grpo(ratio=token)",
   "grpo(kl=token)",
@@ -39,18 +40,20 @@ def table(k=3, seed=0):
     "token_logps": old + rng.normal(scale=0.3, size=shape),
     "behaviour_token_logps": old,
     "ref_token_logps": ref,
-    "token_values": rng.normal(size=shape),
+    "token_values": (values := rng.normal(size=shape)),
+    "old_token_values": values + rng.normal(scale=0.5, size=shape),
+    "token_weights": rng.uniform(0.0, 2.0, shape),
     "rewards": rng.normal(size=shape[:2]),
   }
 
 
-def ppo(t, *, kl=0.05, gamma=1.0, lam=0.95):
+def ppo(t, *, kl=0.05, gamma=1.0, lam=0.95, values="token_values"):
   """Advantages token by token, not whitened."""
   mask = t["token_mask"]
   advantages = np.zeros(mask.shape)
   for b, k in np.ndindex(mask.shape[:2]):
     n = mask[b, k].sum()
-    v = [*t["token_values"][b, k, :n], 0.0]
+    v = [*t[values][b, k, :n], 0.0]
     later = 0.0
     for i in reversed(range(n)):
       spent = (
@@ -62,7 +65,9 @@ def ppo(t, *, kl=0.05, gamma=1.0, lam=0.95):
   return advantages
 
 
-def ppo_loss(t, advantages, fitted, *, kl_loss=0.0, clip=0.2, vf=0.1):
+def ppo_loss(
+  t, advantages, fitted, *, kl_loss=0.0, clip=0.2, vf=0.1, value_clip=np.inf
+):
   mask = t["token_mask"]
   out = np.zeros(len(mask))
   for b, k in np.ndindex(mask.shape[:2]):
@@ -74,7 +79,10 @@ def ppo_loss(t, advantages, fitted, *, kl_loss=0.0, clip=0.2, vf=0.1):
       u = t["ref_token_logps"][b, k, i] - logp
       value = t["token_values"][b, k, i]
       out[b] += -min(w * a, held * a) + kl_loss * (np.exp(u) - u - 1)
-      out[b] += vf * 0.5 * (value - fitted[b, k, i]) ** 2
+      before = t["old_token_values"][b, k, i]
+      near = min(max(value, before - value_clip), before + value_clip)
+      errors = [(v - fitted[b, k, i]) ** 2 for v in (value, near)]
+      out[b] += vf * 0.5 * max(errors)
   k = mask.shape[1]
   return out / k / (mask.sum() / (len(mask) * k))
 
@@ -104,12 +112,17 @@ def slope(fn, t, name, index, step=1e-6):
       {"kl_loss": 0.2, "clip": 0.1, "vf": 0.5},
     ),
     ("ppo(whiten=True)", {}, {}),
+    (
+      "ppo(cliprange_value=0.3)",
+      {"values": "old_token_values"},
+      {"value_clip": 0.3},
+    ),
   ],
 )
 def test_ppo_is_its_formulas(spec, reward, rest):
   t = table(k=1)
   advantages = ppo(t, **reward)
-  fitted = advantages + t["token_values"]
+  fitted = advantages + t[reward.get("values", "token_values")]
   if "whiten" in spec:
     seen = advantages[t["token_mask"]]
     advantages = (advantages - seen.mean()) / np.sqrt(seen.var() + 1e-8)
@@ -242,9 +255,53 @@ def test_where_policy_and_behaviour_agree_both_ratios_have_one_gradient():
     ("grpo(beta=0, kl=token)", "beta is above 0 alone"),
     ("ppo(lam=1.5)", "lam must be from 0 to 1"),
     ("ppo(cliprange=0)", "cliprange must be above 0"),
+    ("ppo(cliprange_value=0)", "cliprange_value must be above 0"),
     ("ppo(kl_coef=-1)", "kl_coef must not be negative"),
   ],
 )
 def test_what_would_do_nothing_is_refused(spec, said):
   with pytest.raises(UserError, match=said):
     losses.get(spec)
+
+
+@pytest.mark.parametrize("spec", ["weighted_dpo(beta=0.3)", "weighted_dro_v"])
+def test_weights_of_tokens_are_in_the_sum_of_log_ratios(spec):
+  k = 2 if "dpo" in spec else 1
+  t = {**table(k=k), "values": np.linspace(-1.0, 1.0, 4)[:, None]}
+
+  def ratios(t):
+    out = np.zeros(t["rewards"].shape)
+    for b, k, i in np.argwhere(t["token_mask"]):
+      ratio = t["token_logps"][b, k, i] - t["ref_token_logps"][b, k, i]
+      out[b, k] += t["token_weights"][b, k, i] * ratio
+    return out
+
+  def loss(t):
+    rho = ratios(t)
+    if k == 2:
+      return np.log1p(np.exp(-0.3 * (rho[:, 0] - rho[:, 1])))
+    return 0.5 * (t["rewards"] - t["values"] - rho)[:, 0] ** 2
+
+  got = evaluate(spec, **t)
+  np.testing.assert_allclose(got.values, loss(t), rtol=1e-9)
+  for index in [(0, 0, 0), (1, 0, 0), (1, 0, 5)]:
+    # tau is 1: the policy's gradient is the loss's own.
+    assert got.grads["token_logps"][index] == pytest.approx(
+      slope(loss, t, "token_logps", index), abs=1e-8
+    )
+
+
+@pytest.mark.parametrize("name", ["dpo", "dro_v"])
+def test_where_all_tokens_count_alike_it_is_the_loss_of_sequences(name):
+  k = 2 if name == "dpo" else 1
+  t = {**table(k=k), "values": np.linspace(-1.0, 1.0, 4)[:, None]}
+  t["token_weights"] = np.ones(t["token_mask"].shape)
+  t["ref_logps"] = np.where(t["token_mask"], t["ref_token_logps"], 0).sum(-1)
+  whole, weighted = evaluate(name, **t), evaluate(f"weighted_{name}", **t)
+  np.testing.assert_allclose(weighted.values, whole.values, rtol=1e-12)
+  np.testing.assert_allclose(
+    weighted.grads["token_logps"],
+    np.where(t["token_mask"], whole.grads["logps"][..., None], 0.0),
+    rtol=1e-9,
+    atol=1e-14,
+  )

@@ -78,6 +78,8 @@ def evaluate(
   behaviour_token_logps: Any = None,
   token_values: Any = None,
   token_rewards: Any = None,
+  token_weights: Any = None,
+  old_token_values: Any = None,
   state: Any = None,
   dtype: Any = np.float64,
 ) -> Evaluation:
@@ -115,6 +117,8 @@ def evaluate(
     behaviour_token_logps: [B, K, T].
     token_values: [B, K, T].
     token_rewards: [B, K, T].
+    token_weights: [B, K, T].
+    old_token_values: [B, K, T].
     state: the loss's state; default: its initial state.
     dtype: the precision to compute in; float64, or narrower.
 

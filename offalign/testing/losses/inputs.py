@@ -111,6 +111,10 @@ def _by_token(loss: Loss, columns: Columns) -> Columns:
     "behaviour_token_logps": (spread("behaviour_logps") * share).astype(dtype),
     "token_values": np.where(mask, spread("values") + wave, 0.0).astype(dtype),
     "token_rewards": (spread("rewards") * share).astype(dtype),
+    "token_weights": np.where(mask, 1.0 + 0.5 * np.cos(place), 0.0).astype(
+      dtype
+    ),
+    "old_token_values": np.where(mask, spread("values"), 0.0).astype(dtype),
   }
 
 

@@ -36,6 +36,16 @@ def test_every_loss_has_a_gradient_of_its_own():
     "values": rng.normal(size=(6, 2)),
     "kl": 0.3,
   }
+  mask = np.arange(90) < lengths[..., None]
+  table |= {
+    f"{name}token_logps": mask * (table[f"{name}logps"] / lengths)[..., None]
+    for name in ("", "ref_", "behaviour_")
+  }
+  table |= {
+    "token_mask": mask,
+    "token_values": mask * table["values"][..., None],
+    "token_weights": mask * (1.0 + 0.5 * np.cos(np.arange(90))),
+  }
   grads = {}
   for spec in specs():
     loss = losses.get(spec)
@@ -46,6 +56,8 @@ def test_every_loss_has_a_gradient_of_its_own():
     found = evaluate(spec, **table, state=state or None).grads
     trained = "values" if loss.trains_rewards else "logps"
     grads[spec] = found[trained]
+    if "token_logps" in found:
+      grads[spec] = grads[spec] + found["token_logps"].sum(axis=-1)
   for (one, a), (other, b) in itertools.combinations(grads.items(), 2):
     assert not np.allclose(a, b, rtol=1e-6, atol=0), f"{one} is {other}"
 
