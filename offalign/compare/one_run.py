@@ -33,6 +33,8 @@ _ACCURACIES = {
   "rewards/accuracies": "training",
   "eval_rewards/accuracies": "held out",
 }
+_SCORES = {"objective/scores": "samples", "eval_score": "held-out prompts"}
+_KL = {"objective/kl": "samples", "eval_objective/kl": "held-out prompts"}
 _PARENT = re.compile(r"(.+) at step (\d+), weights ([0-9a-f]+)")
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -186,6 +188,17 @@ def _figures(one: Contestant, found: Curves) -> Markup:
       mark=0.5,
     ),
     plots.curves(_nats(one), "nats", words.NATS, mark=0.0),
+    plots.curves(
+      _named(found, _SCORES),
+      "score",
+      "Scores of what the policy writes, in rounds.",
+    ),
+    plots.curves(
+      _named(found, _KL),
+      "nats",
+      "KL from the reference on what the policy writes.",
+      mark=0.0,
+    ),
     plots.curves(_named(found, lengths), "length", "Lengths, as logged."),
   ]
   made = Markup("\n").join(filter(None, figures))

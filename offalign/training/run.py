@@ -528,7 +528,7 @@ class Run:
     if begin == 0:
       return True
     config, select = self.config, self.config.select
-    held = self.inputs.held_out is not None
+    held = self.inputs.held_out is not None or self._scores_held
     due = held and is_due(begin, config.eval_every, config)
     if select is not None:
       due = due or is_due(begin, select.every, config)

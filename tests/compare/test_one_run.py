@@ -5,6 +5,7 @@ import shutil
 
 import html_checks
 import pytest
+import rounds
 import runs
 
 from offalign.compare.one_run import describe_run
@@ -74,6 +75,14 @@ def test_a_parent_that_changed_is_not_shown_as_before(world, tmp_path):
   page = show(folder, tmp_path / "out", prompts=world / "test.jsonl")
   assert "has been trained anew since" in page.text
   assert "Before and after" not in page.text
+
+
+def test_a_run_in_rounds_shows_its_scores_and_its_distance(tmp_path):
+  run = rounds.train(tmp_path / "run", "rebel(eta=1.0)", grow={"samples": 2})
+  page = show(run.folder, tmp_path / "out")
+  assert "Scores of what the policy writes, in rounds." in page.text
+  assert "KL from the reference on what the policy writes." in page.text
+  assert "held-out prompts" in page.text
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -75,6 +75,12 @@ def _check_samples(config: Config, loss: Loss) -> None:
       f"{option('grow.label')} is set, but loss {str(loss)!r} reads no labels; "
       "leave it out"
     )
+  for name in ("old_token_values", "token_rewards", "token_weights"):
+    if name in loss.needs:
+      raise UserError(
+        f"loss {str(loss)!r} reads {name}, which samples of a round do not "
+        "have; take its options without"
+      )
   reads = wants.rewards or wants.labels or loss.kind is not Kind.SINGLE
   if not (reads or grow.thresholds or _selects(config)):
     raise UserError(

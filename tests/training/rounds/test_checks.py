@@ -30,6 +30,7 @@ import rounds
       {"reference": "ema(0.5)", "lora": {"rank": 2}},
       r"averages all weights, and LoRA \(lora.rank\)",
     ),
+    ("ppo(cliprange_value=0.2)", {}, "reads old_token_values, which samples"),
     ("dro_v", {"data": {"normalize_by": "prompt"}}, "that of the first"),
     ("dro_v", {"data": {"pairs": "all"}}, "this loss does not take pairs"),
     ("dro_v", {"data": {"form": "traj"}}, "data.path is missing: there is"),

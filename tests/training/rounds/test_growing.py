@@ -332,5 +332,6 @@ def test_scores_that_are_all_alike_have_no_scale(tmp_path):
   with pytest.raises(UserError, match=r"all 32 samples score 2, which gives"):
     Run(**given).train(verbose=False)
   data = given["data"] | {"normalize_rewards": False}
-  Run(**(given | {"data": data})).train(verbose=False)
-  assert rounds.of_rounds(tmp_path / "run")[0]["frac_reward_zero_std"] == 1
+  out = tmp_path / "as-they-are"
+  Run(**(given | {"data": data, "out": str(out)})).train(verbose=False)
+  assert rounds.of_rounds(out)[0]["frac_reward_zero_std"] == 1
