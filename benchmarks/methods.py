@@ -132,7 +132,7 @@ def choose(
     Method(name)
     for name in losses.names()
     if name not in {losses.get(m.loss).name for m in listed}
-    and not losses.get(name).trains_rewards  # no policy to judge
+    and why_not(name) is None
   ]
   if wanted in ("", "all"):
     if not wanted and default:
@@ -168,16 +168,25 @@ def remarks(chosen: list[Method]) -> list[str]:
       "recorded draws."
     )
   for name in losses.names():
-    if losses.get(name).trains_rewards:
-      out.append(
-        f"{name} is not on the board: it trains a reward model, and there is "
-        "no policy of it to judge."
-      )
+    why = why_not(name)
+    if why is not None:
+      out.append(f"{name} is not on the board: {why}.")
   out.append(
     "sums of losses, such as 'dpo(beta=1) + 0.2*sft', are not on the board "
     "unless --methods names them: there is no end of them."
   )
   return out
+
+
+def why_not(name: str) -> str | None:
+  """Why a loss cannot stand on a board of policies; None where it can."""
+  loss = losses.get(name)
+  if loss.trains_rewards:
+    return "it trains a reward model, and there is no policy of it to judge"
+  by_token = {"token_weights", "token_rewards"} & set(loss.needs)
+  if by_token:
+    return "it takes feedback on single tokens, which the log does not have"
+  return None
 
 
 def related(chosen: list[Method]) -> list[str]:

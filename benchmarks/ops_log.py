@@ -33,6 +33,8 @@ class Feedback:
     rewards: float32 [n, K], offset included, mean 0 and variance 1.
     seed: of the prompts and samples.
     world: that the prompts are of.
+    token_logps: float32 [n, K, 11], `ref_logps` token by token; None where
+      another than the SFT policy wrote the completions.
   """
 
   prompts: np.ndarray
@@ -42,6 +44,7 @@ class Feedback:
   rewards: np.ndarray
   seed: int
   world: World
+  token_logps: np.ndarray | None = None
 
 
 def collect(base: Base, seed: int) -> Feedback:
@@ -68,6 +71,7 @@ def collect(base: Base, seed: int) -> Feedback:
     rewards=rewards.astype(np.float32),
     seed=seed,
     world=world,
+    token_logps=found.token_logps.reshape(shape),
   )
 
 
@@ -106,16 +110,30 @@ def view(
   """
   f = feedback
   n, k = f.rewards.shape
+  if f.token_logps is None and "behaviour_token_logps" in loss.needs:
+    raise UserError(
+      f"{loss} takes the log-probs of whoever wrote the completions, and of "
+      f"the world {f.world.name} they are not known"
+    )
   if k == 1 and (loss.kind is not Kind.SINGLE or "prompt" in str(loss)):
     raise UserError(
       f"{loss} compares completions of a prompt, and with --k=1 the log has one"
     )
   if loss.kind is Kind.GROUP:
-    rows = as_batch(f.prompts, f.tokens, f.mask, f.rewards, f.ref_logps)
+    table = (f.tokens, f.mask, f.rewards, f.ref_logps, f.token_logps)
+    rows = as_batch(f.prompts, *table)
     return f"groups of {k}, rewards", rows, 0
   if loss.kind is Kind.SINGLE:
-    table = (f.tokens, f.mask, f.rewards, f.ref_logps)
-    flat = [x.reshape(n * k, 1, *x.shape[2:]) for x in table]
+    table: tuple[Any, ...] = (
+      f.tokens,
+      f.mask,
+      f.rewards,
+      f.ref_logps,
+      f.token_logps,
+    )
+    flat: list[Any] = [
+      None if x is None else x.reshape(n * k, 1, *x.shape[2:]) for x in table
+    ]
     rows = as_batch(np.repeat(f.prompts, k, axis=0), *flat)
     name = "above dataset mean" if "labels" in loss.needs else "reward"
     if "reward_mean" in loss.needs:

@@ -215,8 +215,13 @@ def as_batch(
   mask: np.ndarray,
   rewards: np.ndarray | None = None,
   ref_logps: np.ndarray | None = None,
+  token_logps: np.ndarray | None = None,
 ) -> Batch:
-  """All rows as one batch; labels are above the dataset's mean reward."""
+  """All rows as one batch; labels are above the dataset's mean reward.
+
+  `token_logps` [n, K, T] are of the SFT policy, which is the reference and
+  wrote the completions.
+  """
   # The PADs inside a prompt are tokens of it, so its mask is all True.
   return Batch(
     prompts=prompts,
@@ -227,6 +232,8 @@ def as_batch(
     rewards=rewards,
     labels=None if rewards is None else rewards > 0,
     ref_logps=ref_logps,
+    ref_token_logps=token_logps,
+    behaviour_token_logps=token_logps,
   )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from benchmarks import methods
 from benchmarks.methods import Method
 from offalign import losses
 from offalign.errors import UserError, suggest
@@ -89,6 +90,7 @@ OPTIONS: Mapping[str, Mapping[str, Range]] = {
   "exo_pair": {"beta": STRENGTH, "label_smoothing": Log(1e-4, 0.1)},
   "grpo": {"beta": Log(1e-3, 1.0)},
   "ld_dpo": {"beta": STRENGTH, "alpha": Uniform(0.0, 1.0)},
+  "ppo": {"kl_coef": Log(1e-3, 1.0)},
   "rebel": {"eta": Log(0.1, 100.0)},  # 1 / tau
   "rloo": {"beta": Log(1e-3, 1.0)},
   "robust_dpo": {"beta": STRENGTH, "label_smoothing": Uniform(0.0, 0.3)},
@@ -177,7 +179,7 @@ def lines() -> list[Line]:
   """A line for every registered loss that trains a policy."""
   found: list[Line] = []
   for name in losses.names():
-    if not losses.get(name).trains_rewards:
+    if methods.why_not(name) is None:
       found += _SEVERAL.get(name, (Line(name, name),))
   return found
 

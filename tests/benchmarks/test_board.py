@@ -154,7 +154,7 @@ def test_every_registered_loss_of_a_policy_is_on_the_ops_board():
     losses.get(m.loss).name for m in methods.choose(methods.OPS, "all")
   }
   of_policies = {
-    name for name in losses.names() if not losses.get(name).trains_rewards
+    name for name in losses.names() if methods.why_not(name) is None
   }
   assert on_board == of_policies
   assert on_board != set(losses.names())
