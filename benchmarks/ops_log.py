@@ -120,8 +120,9 @@ def view(
       f"{loss} compares completions of a prompt, and with --k=1 the log has one"
     )
   if loss.kind is Kind.GROUP:
-    table = (f.tokens, f.mask, f.rewards, f.ref_logps, f.token_logps)
-    rows = as_batch(f.prompts, *table)
+    rows = as_batch(
+      f.prompts, f.tokens, f.mask, f.rewards, f.ref_logps, f.token_logps
+    )
     return f"groups of {k}, rewards", rows, 0
   if loss.kind is Kind.SINGLE:
     table: tuple[Any, ...] = (
