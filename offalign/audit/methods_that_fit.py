@@ -96,6 +96,8 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
     return "no", "no column 'behaviour_logps'"
   if "behaviour_token_logps" in loss.needs and not facts.logged_tokens:
     return "no", "no columns 'completion_ids' and 'logprobs'"
+  if {"token_weights", "token_rewards"} & set(loss.needs):
+    return "no", "no form of data has weights or rewards of tokens"
   alike = facts.ranked and not facts.pairs
   rated = facts.rewards and rewards and kind != "group"
   if alike and not rated and (columns or kind != "single"):

@@ -41,6 +41,7 @@ def batch(loss, size=24, padding=3, seed=0):
     labels=rng.random((size, k)) > 0.5,
     ref_logps=ref.astype(np.float32),
     behaviour_token_logps=ref[..., None].astype(np.float32),
+    token_weights=rng.uniform(0.5, 1.5, (size, k, 1)).astype(np.float32),
   )
 
 

@@ -127,6 +127,12 @@ def view(
       "the completions, and the data has no columns 'completion_ids' and "
       "'logprobs', which generate --tokens and serving engines write"
     )
+  by_token = sorted({"token_weights", "token_rewards"} & set(needs))
+  if by_token:
+    raise UserError(
+      f"this loss reads {by_token[0]}, which no form of data has yet; give it "
+      "batches of your own through offalign.learner"
+    )
   options.check(kind, wants, margins.typical(records))
   notes = Notes()
   rows, threshold = _make_rows(records, kind, wants, options, notes, seed)
