@@ -109,8 +109,16 @@ def rloo(table, *, beta=0.03, clip=None, behaviour="reference"):
 
 
 def grpo(
-  table, *, beta=0.04, clip=0.2, behaviour="reference", scale_rewards=True
+  table,
+  *,
+  beta=0.04,
+  clip=0.2,
+  behaviour="reference",
+  scale_rewards=True,
+  **by_token,
 ):
+  # The forms by token have an oracle of their own, in test_by_token.
+  assert set(by_token.values()) <= {"sequence", "grpo", None}
   old = {"reference": "ref_logps", "logged": "behaviour_logps"}[behaviour]
 
   def row(r):

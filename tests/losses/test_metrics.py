@@ -24,6 +24,21 @@ TABLE = {
   "values": np.zeros((3, 2)),
   "kl": 0.0,
 }
+LENGTHS = TABLE["lengths"][..., None]
+MASK = np.arange(5) < LENGTHS
+TABLE |= {
+  "token_mask": MASK,
+  "token_values": np.zeros(MASK.shape),
+  "old_token_values": np.zeros(MASK.shape),
+  "token_rewards": np.ones(MASK.shape),
+  "token_weights": np.ones(MASK.shape),
+  **{
+    f"{policy}token_logps": np.where(
+      MASK, TABLE[f"{policy}logps"][..., None] / LENGTHS, 0.0
+    )
+    for policy in ("", "ref_", "behaviour_")
+  },
+}
 PAIR = {
   "rewards/chosen",
   "rewards/rejected",
