@@ -55,6 +55,10 @@ def train(spec, *, rate=0.1, steps=2000, preference=None):
       "rewards": rewards[arms],
       "labels": rewards[arms] > 0.0,
       "lengths": lengths,
+      "ref_token_logps": log_ref[arms][..., None],
+      "behaviour_token_logps": log_ref[arms][..., None],
+      "token_mask": jnp.ones((*arms.shape, 1), bool),
+      "token_weights": jnp.ones((*arms.shape, 1)),
     }
     data |= batch_statistics(
       loss.needs,
@@ -73,6 +77,8 @@ def train(spec, *, rate=0.1, steps=2000, preference=None):
         "prefix_logps": log_pi[arms],  # completions of one token
         "log_collisions": jnp.full(arms.shape, jax.nn.logsumexp(2 * log_pi)),
         "values": jnp.broadcast_to(params["value"], (len(arms), 1)),
+        "token_logps": log_pi[arms][..., None],
+        "token_values": jnp.broadcast_to(params["value"], (*arms.shape, 1)),
         "kl": jax.lax.stop_gradient(kl),
       }
       return weight @ loss(Scores(scores)).values
