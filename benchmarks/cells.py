@@ -131,7 +131,13 @@ def run_ops(
   base = prepare(recorder, name, setting)
   track = base.setting.world.name
   recorder.notes += [f"{track}, {name}: {s}" for s in methods.remarks(chosen)]
-  board = Board(base.setting.scenario, name, suite, more=base.setting.words)
+  board = Board(
+    base.setting.scenario,
+    name,
+    suite,
+    more=base.setting.words,
+    shared=suite == "paper",  # whose variants differ in numbers alone
+  )
   run_methods(recorder, base, chosen, range(seeds), board)
 
 
