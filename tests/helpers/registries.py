@@ -57,10 +57,13 @@ def own_models(monkeypatch):
 
 
 @pytest.fixture
-def modules(tmp_path, monkeypatch, own_registry, own_models):
+def modules(tmp_path, tmp_path_factory, monkeypatch, own_registry, own_models):
   """Writes modules into the current folder; none is left imported."""
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+  # Files that other tests have run left their folders on the path.
+  others = str(tmp_path_factory.getbasetemp())
+  found = [p for p in sys.path if p and not p.startswith(others)]
+  monkeypatch.setattr(sys, "path", found)
   before = set(sys.modules)
   here = str(tmp_path)
 
