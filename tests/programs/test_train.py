@@ -10,6 +10,7 @@ import runs
 
 from offalign.config import Config
 from offalign.config.config import flat
+from offalign.config.grow import GrowConfig
 from offalign.config.select import SelectConfig
 from offalign.data import Tokenizer
 from offalign.distributed.hosts import HostsConfig
@@ -140,6 +141,7 @@ def test_help_lists_every_flag(tmp_path):
         value=ValueConfig(),
         lora=LoraConfig(),
         select=SelectConfig(judge="gold"),
+        grow=GrowConfig(),
       )
     )
   ) + len(dataclasses.fields(HostsConfig))
