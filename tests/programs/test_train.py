@@ -141,7 +141,7 @@ def test_help_lists_every_flag(tmp_path):
         value=ValueConfig(),
         lora=LoraConfig(),
         select=SelectConfig(judge="gold"),
-        grow=GrowConfig(),
+        grow=GrowConfig(every=1),
       )
     )
   ) + len(dataclasses.fields(HostsConfig))
