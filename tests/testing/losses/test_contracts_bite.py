@@ -144,6 +144,11 @@ def divides_by_no_tokens(scores):
   return jax.nn.softplus(-(mean[:, 0] - mean[:, 1]))
 
 
+def sums_behind_the_end(scores):
+  rho = (scores.token_logps - scores.ref_token_logps).sum(axis=-1)
+  return jax.nn.softplus(-(rho[:, 0] - rho[:, 1]))
+
+
 def cancels(scores):
   """DRO's surrogate with the constant taken off last."""
   delta = jax.lax.stop_gradient(margin(scores) - 1.0)
@@ -159,6 +164,7 @@ def branches_on_a_value(scores):
 REWARDED = {"kind": Kind.SINGLE, "needs": ("ref_logps", "rewards")}
 VALUED = {"kind": Kind.SINGLE, "needs": ("ref_logps", "rewards", "values")}
 LENGTHS = {"needs": ("lengths",)}
+TOKENS = {"needs": ("token_logps", "ref_token_logps")}
 
 BROKEN = [
   (reduced, "shape", {}),
@@ -184,6 +190,7 @@ BROKEN = [
   (naive_log1mexp, "extremes", LENGTHS),
   (nan_gradient_at_zero, "extremes", {}),
   (divides_by_no_tokens, "padding", LENGTHS),
+  (sums_behind_the_end, "behind", TOKENS),
   (cancels, "precision", {}),
   (branches_on_a_value, "jit", {}),
   (sound, "spec", {"scale": lambda options: 0.0}),
