@@ -17,7 +17,7 @@ from sphinx.util import logging
 _log = logging.getLogger(__name__)
 
 _CITED = re.compile(
-  r"\]\(([^)\s#]*benchmarks/results/[^)\s#]+)#rows=([^)\s]+)\)"
+  r"\[([^\]]*)\]\(([^)\s#]*benchmarks/results/[^)\s#]+)#rows=([^)\s]+)\)"
 )
 
 
@@ -25,7 +25,7 @@ def cited(text: str) -> list[tuple[str, list[str]]]:
   """The reports that a page cites, each with the labels of its lines."""
   return [
     (path, [urllib.parse.unquote(part) for part in lines.split(";")])
-    for path, lines in _CITED.findall(text)
+    for _, path, lines in _CITED.findall(text)
   ]
 
 
@@ -57,7 +57,7 @@ def _check(app: Sphinx, name: str, source: list[str]) -> None:
   page = pathlib.Path(app.env.doc2path(name))
   for sentence in missing(page, source[0]):
     _log.warning("%s: %s", name, sentence, location=name)
-  source[0] = _CITED.sub(r"](\1)", source[0])
+  source[0] = _CITED.sub(r"{download}`\1 <\2>`", source[0])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -45,7 +45,7 @@ class TokenRows:
     ref_logps: float32 [N, K] or None; see `unique`.
     behaviour_logps: float32 [N, K] or None, as logged.
     behaviour_token_logps: float32, of each token of N * K completions, as
-      logged; or None. Row n has those at `behaviour_index`[n].
+      logged; or None. Row n has those that `behaviour_index` names.
     behaviour_index: int [N, K] or None.
     margins: float32 [N] or None; see `Scores.margins`.
     ref_prefix_logps: float32 [N, K] or None; see
