@@ -22,7 +22,7 @@ from offalign.learner.optim import OptimizerConfig
 from offalign.losses import registry
 from offalign.losses.base import Definition
 from offalign.training.metrics import finish
-from offalign.types import Kind
+from offalign.types import BY_TOKEN, Kind
 
 pytestmark = pytest.mark.slow
 
@@ -46,14 +46,18 @@ def _all_split():
 def of_kind(kind):
   """One loss of each set of needs.
 
-  Those that remember something and those that train rewards are not: they
-  make other programs, and `test_loss_state` has them on several devices.
+  Those that remember something, that train rewards and that read tokens are
+  not: they make other programs, and `test_loss_state` and
+  `test_token_columns` have them on several devices.
   """
   cases = [losses.get(spec) for spec in worlds.one_of_each_kind_and_needs()]
   return [
     loss
     for loss in cases
-    if loss.kind is kind and not loss.has_state and not loss.trains_rewards
+    if loss.kind is kind
+    and not loss.has_state
+    and not loss.trains_rewards
+    and not set(BY_TOKEN) & set(loss.needs)
   ]
 
 
