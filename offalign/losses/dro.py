@@ -58,20 +58,24 @@ def dro_v(scores: Scores, *, tau: float = 1.0) -> LossOutput:
   return regressed(scores, delta)
 
 
-def regressed(scores: Scores, delta: Array) -> LossOutput:
+def regressed(
+  scores: Scores, delta: Array, logps: Array | None = None
+) -> LossOutput:
   """1/2 delta^2, whose gradient is -delta to logps and to values alike.
 
   Args:
     scores: needs `values`.
     delta: [B, K], the residual; its own gradient is not taken.
+    logps: [B, K], what the policy's gradient goes to; default `scores.logps`.
 
   Returns:
     [B] losses (means over K), and the metrics `values/mean` (V) and
     `values/residual` (delta).
   """
   delta = jax.lax.stop_gradient(delta)
+  logps = scores.logps if logps is None else logps
   # Linear in what is learned: d/d logps = d/d values = -delta.
-  linear = -delta * (scores.logps + scores.values)
+  linear = -delta * (logps + scores.values)
   # The difference is an exact zero, so nothing is rounded away from delta.
   loss = 0.5 * jnp.square(delta) + (linear - jax.lax.stop_gradient(linear))
   values = jax.lax.stop_gradient(scores.values)

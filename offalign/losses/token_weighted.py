@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from offalign.losses.dro import regressed
 from offalign.losses.registry import register
 from offalign.types import Array, Kind, LossOutput, Scores
 
@@ -82,12 +83,6 @@ def weighted_dro_v(scores: Scores, *, tau: float = 1.0) -> LossOutput:
     [B] losses (means over K), and the metrics `values/mean` (V) and
     `values/residual` (delta).
   """
-  fixed = jax.lax.stop_gradient
   rho = log_ratios(scores)
-  delta = fixed(scores.rewards - scores.values - tau * rho)
-  linear = -delta * (rho + scores.values)
-  loss = 0.5 * jnp.square(delta) + (linear - fixed(linear))
-  values = jnp.broadcast_to(fixed(scores.values), delta.shape)
-  return LossOutput(
-    loss.mean(axis=1), {"values/mean": values, "values/residual": delta}
-  )
+  delta = scores.rewards - scores.values - tau * rho
+  return regressed(scores, delta, rho)

@@ -53,20 +53,16 @@ def attach(
   taken = store.take_over(dict.fromkeys(keys[u] for u in used))
   if taken:
     hosts.say(f"{title}: {taken:,} of {len(used):,} sequences from the cache")
-  # Of sequences with equal keys, score the first.
-  unknown = {keys[u]: u for u in used[::-1] if keys[u] not in store.known}
-  missing = np.sort(np.array(list(unknown.values()), int))
-  if len(missing):
-    hosts.say(f"{title}: {len(missing):,} of {len(used):,} sequences to score")
-    try:
-      for which, found in scored(
-        rows, missing, learner, params, batch_size=batch_size, title=title
-      ):
-        store.add([keys[u] for u in which], found)
-        if stop is not None:
-          stop.check()
-    finally:
-      store.flush()
+  _complete(
+    rows,
+    used,
+    store,
+    learner,
+    params,
+    batch_size=batch_size,
+    title=title,
+    stop=stop,
+  )
   logps = np.full(len(keys), np.nan, np.float32)
   logps[used] = [store.known[keys[u]] for u in used]
   return dataclasses.replace(rows, ref_logps=logps[rows.completion_index])
@@ -149,29 +145,68 @@ def attach_tokens(
   """
   keys = rows.keys()
   used = np.unique(rows.completion_index[wanted])
-  unknown = {keys[u]: u for u in used[::-1] if keys[u] not in store.known}
-  missing = np.sort(np.array(list(unknown.values()), int))
-  if len(missing):
-    hosts.say(f"{title}: {len(missing):,} of {len(used):,} sequences to score")
-    mine = sharding.local_rows(learner.mesh, batch_size)
-    batches = eval_batches(rows.unique().take(missing), batch_size, mine)
-    try:
-      for i, batch in enumerate(batches):
-        part = missing[i * batch_size :][:batch_size]
-        placed = sharding.put_batch(learner.mesh, batch)
-        found = jax.device_get(learner.score_tokens(params, placed))[:, 0]
-        lengths = rows.completions.lengths[part]
-        each = [found[j, :n].copy() for j, n in enumerate(lengths)]
-        store.add([keys[u] for u in part], each)
-        if stop is not None:
-          stop.check()
-    finally:
-      store.flush()
+  _complete(
+    rows,
+    used,
+    store,
+    learner,
+    params,
+    batch_size=batch_size,
+    title=title,
+    stop=stop,
+    by_token=True,
+  )
   lengths = rows.completions.lengths
   each = [np.full(n, np.nan, np.float32) for n in lengths]
   for u in used:
     each[u] = store.known[keys[u]]
   return dataclasses.replace(rows, ref_token_logps=Ragged.of(each, np.float32))
+
+
+def _complete(
+  rows: TokenRows,
+  used: np.ndarray,
+  store: Store,
+  learner: Learner,
+  params: Params,
+  *,
+  batch_size: int,
+  title: str,
+  stop: Stop | None,
+  by_token: bool = False,
+) -> None:
+  """Computes what the store lacks of some distinct sequences, and adds it.
+
+  What is new is kept where `stop` ends the pass, too.
+  """
+  keys, lengths = rows.keys(), rows.completions.lengths
+  # Of sequences with equal keys, score the first.
+  unknown = {keys[u]: u for u in used[::-1] if keys[u] not in store.known}
+  missing = np.sort(np.array(list(unknown.values()), int))
+  if not len(missing):
+    return
+  hosts.say(f"{title}: {len(missing):,} of {len(used):,} sequences to score")
+  parts = scored(
+    rows,
+    missing,
+    learner,
+    params,
+    batch_size=batch_size,
+    title=title,
+    by_token=by_token,
+  )
+  try:
+    for which, found in parts:
+      each: np.ndarray | list[np.ndarray] = found
+      if by_token:
+        each = [
+          row[: lengths[u]].copy() for u, row in zip(which, found, strict=True)
+        ]
+      store.add([keys[u] for u in which], each)
+      if stop is not None:
+        stop.check()
+  finally:
+    store.flush()
 
 
 def distinct_logps(
@@ -210,6 +245,7 @@ def scored(
   *,
   batch_size: int,
   title: str | None = None,
+  by_token: bool = False,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """Computes log-probs of distinct sequences, batch by batch.
 
@@ -220,10 +256,12 @@ def scored(
     params: the policy's weights.
     batch_size: sequences scored at a time.
     title: of the progress bar; None = no bar.
+    by_token: log-probs of tokens, [M, T], in place of their sums [M].
 
   Yields:
     At most `batch_size` entries of `which`, and their log-probs.
   """
+  score = learner.score_tokens if by_token else learner.score
   mine = sharding.local_rows(learner.mesh, batch_size)
   batches = eval_batches(rows.unique().take(which), batch_size, mine)
   with Progress(
@@ -236,6 +274,6 @@ def scored(
     for i, batch in enumerate(batches):
       part = which[i * batch_size :][:batch_size]
       placed = sharding.put_batch(learner.mesh, batch)
-      logps = jax.device_get(learner.score(params, placed))[:, 0]
+      logps = jax.device_get(score(params, placed))[:, 0]
       yield part, logps[: len(part)]
       bar.update(len(part))
