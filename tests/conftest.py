@@ -1,6 +1,7 @@
 """Eight virtual devices for every test, and the optional real data."""
 
 import contextlib
+import gc
 import os
 import pathlib
 
@@ -38,6 +39,21 @@ def _strict(request):
     if room in STRICT_DTYPES:
       strict.enter_context(jax.numpy_dtype_promotion("strict"))
     yield
+
+
+# Linux gives a process 65,530 maps of memory and a compiled program takes two
+# or three: without this, the process dies after some five thousand tests.
+FEW_MAPS = 20_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _maps_of_memory():
+  """Compiled programs are let go of where a process holds many."""
+  yield
+  maps = pathlib.Path("/proc/self/maps")
+  if maps.is_file() and maps.read_bytes().count(b"\n") > FEW_MAPS:
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
