@@ -6,10 +6,11 @@ steps since the last logged line, so that a run may stop anywhere and still
 log the same means.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -79,10 +80,8 @@ class Checkpoints:
     Raises:
       Unwritten: where it cannot be written.
     """
-    try:
+    with self._written():
       self._manager.wait_until_finished()
-    except Exception as error:
-      raise Unwritten(unwritten(self._path, error)) from error
 
   @property
   def latest(self) -> int | None:
@@ -116,7 +115,7 @@ class Checkpoints:
     items = {
       name: ocp.args.StandardSave(tree) for name, tree in _items(state).items()
     }
-    try:
+    with self._written():
       self._manager.save(
         int(state.step),
         args=ocp.args.Composite(
@@ -125,6 +124,14 @@ class Checkpoints:
           window=ocp.args.JsonSave(list(window)),
         ),
       )
+
+  @contextlib.contextmanager
+  def _written(self) -> Iterator[None]:
+    """Says what cannot be written, in place of any library's error."""
+    try:
+      yield
+    except jax.errors.JaxRuntimeError:
+      raise  # no fault of the disk: another process has gone, say
     except Exception as error:
       raise Unwritten(unwritten(self._path, error)) from error
 

@@ -4,11 +4,14 @@ import shutil
 
 import chex
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import runs
+from jax.errors import JaxRuntimeError
 from states import state
 
 from offalign.errors import UserError
+from offalign.files import Unwritten
 from offalign.learner import TrainState
 from offalign.policy.checkpoint import Checkpoints
 
@@ -49,6 +52,24 @@ def test_a_step_is_saved_once(saved):
   with Checkpoints(saved, keep=3) as checkpoints:
     checkpoints.save(state(4), {"step": "again"})
   assert runs.contents(saved) == before
+
+
+@pytest.mark.parametrize("call", ["save", "wait_until_finished"])
+@pytest.mark.parametrize(
+  ("error", "raised"),
+  [(ValueError("No space left"), Unwritten), (JaxRuntimeError("gone"), None)],
+)
+def test_a_process_that_has_gone_is_no_fault_of_the_disk(
+  tmp_path, monkeypatch, call, error, raised
+):
+  def fails(*_, **__):
+    raise error
+
+  kept = Checkpoints(tmp_path, keep=1)
+  with kept as checkpoints, monkeypatch.context() as broken:
+    broken.setattr(ocp.CheckpointManager, call, fails)
+    with pytest.raises(raised or JaxRuntimeError):
+      checkpoints.save(state(2), {})
 
 
 def test_the_oldest_make_room(tmp_path):
