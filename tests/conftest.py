@@ -5,7 +5,9 @@ import gc
 import os
 import pathlib
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+import xla_flags
+
+os.environ.setdefault("XLA_FLAGS", xla_flags.devices(8))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # To compile is nine tenths of the time: `optimized` is for the tests that look

@@ -1,7 +1,6 @@
 """Several processes on this machine, each with devices of its own."""
 
 import contextlib
-import os
 import pathlib
 import re
 import shutil
@@ -14,6 +13,7 @@ import time
 import numpy as np
 import pytest
 import runs
+import xla_flags
 
 from offalign.distributed import hosts, lost_peer
 from offalign.distributed.hosts import HostsConfig
@@ -34,9 +34,7 @@ def launched(log, out, processes, cwd=lambda i: None, **changes):
   """Children that train together, with 4 devices between them."""
   given = runs.flags(log, str(out), **changes)
   port, children = free_port(), []
-  env = os.environ | {
-    "XLA_FLAGS": "--xla_force_host_platform_device_count="
-    f"{DEVICES // processes}",
+  env = xla_flags.environment(DEVICES // processes) | {
     "PYTHONPATH": str(pathlib.Path(__file__).parents[2]),
   }
   for i in range(processes):

@@ -11,6 +11,7 @@ import sys
 import doc_pages
 import doc_samples
 import pytest
+import xla_flags
 from absl import flags as absl_flags
 
 from offalign.config import Config, presets
@@ -28,10 +29,10 @@ RUNNER = pathlib.Path(doc_pages.__file__).with_name("doc_runner.py")
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
   """This environment, with one device and one cache of programs."""
-  env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+  given = xla_flags.environment()
   here = pathlib.Path(sys.executable).parent
-  return env | {
-    "PATH": f"{here}{os.pathsep}{env['PATH']}",
+  return given | {
+    "PATH": f"{here}{os.pathsep}{given['PATH']}",
     "PYTHONPATH": str(doc_pages.ROOT),
     "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -7,6 +7,7 @@ import sys
 
 import nbformat
 import pytest
+import xla_flags
 from nbclient import NotebookClient
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def test_it_is_stored_without_outputs():
 @pytest.mark.slow
 def test_it_runs(tmp_path, monkeypatch):
   # One device, and this interpreter whatever kernels there are.
-  monkeypatch.delenv("XLA_FLAGS", raising=False)
+  monkeypatch.setenv("XLA_FLAGS", xla_flags.devices(1))
   monkeypatch.setenv(
     "PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
   )

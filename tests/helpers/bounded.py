@@ -15,6 +15,8 @@ import tempfile
 import time
 import traceback
 
+import xla_flags
+
 SECONDS = 60
 """The child is killed after as long, and what it read counts as a hang."""
 
@@ -80,8 +82,8 @@ class Child:
     child_in, to = os.pipe()
     come, child_out = os.pipe()
     path = os.pathsep.join(filter(None, sys.path))
-    env = os.environ | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
-    env.pop("XLA_FLAGS", None)  # one device
+    env = xla_flags.environment()
+    env |= {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
     self._process = subprocess.Popen(
       [
         sys.executable,

@@ -2,13 +2,13 @@
 
 import functools
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
 import jax
 import pytest
+import xla_flags
 from absl import flags as absl_flags
 
 from offalign.config import Config
@@ -76,13 +76,12 @@ def train(log, out, **changes):
 
 def command(*args):
   """A child process of the binary, with one device."""
-  env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   return subprocess.Popen(
     [sys.executable, "-m", "offalign.train", *args],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    env=env,
+    env=xla_flags.environment(),
   )
 
 

@@ -1,12 +1,12 @@
 """Runs with a loss and a model of the user's: trained, opened, gone on with."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 import runs
+import xla_flags
 from registries import BAG, HUBER
 
 from offalign import losses, models, user_code
@@ -139,12 +139,10 @@ def test_what_is_registered_in_this_process_needs_no_module(modules, tmp_path):
 
 @pytest.mark.slow
 def test_the_commands_import_what_they_are_told(log, prompts, tmp_path):
-  env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-
   def run(module, *args):
     child = subprocess.run(
       [sys.executable, "-m", f"offalign.{module}", *args],
-      env=env,
+      env=xla_flags.environment(),
       capture_output=True,
       text=True,
     )

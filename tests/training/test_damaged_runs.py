@@ -1,6 +1,5 @@
 """Damaged checkpoints, full disks and Ctrl-C: a run ends as if without."""
 
-import os
 import pathlib
 import shutil
 import signal
@@ -10,6 +9,7 @@ import sys
 import chex
 import pytest
 import runs
+import xla_flags
 
 from offalign.errors import UserError
 from offalign.policy.checkpoint import DAMAGED, Checkpoints
@@ -140,7 +140,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(
   monkeypatch.setenv("PLACE", str(place))
   monkeypatch.setenv("KEPT", str(tmp_path / "kept"))
   monkeypatch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parents[2]))
-  monkeypatch.delenv("XLA_FLAGS")
+  monkeypatch.setenv("XLA_FLAGS", xla_flags.devices(1))
   given = runs.flags(log, place / "out", steps=8, **STEPS)
   command = [sys.executable, "-m", "offalign.train", *runs.as_args(given)]
   done = subprocess.run(
@@ -188,7 +188,7 @@ def test_ctrl_c_in_any_phase_keeps_what_there_is(
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+    env=xla_flags.environment(),
   )
   for said in process.stdout:
     if said.startswith(line):

@@ -1,7 +1,6 @@
 """A run that was cut off goes on as if it had not been."""
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import chex
 import killing
 import pytest
 import runs
+import xla_flags
 
 from offalign.errors import UserError
 from offalign.reference import store as reference
@@ -128,7 +128,6 @@ def test_a_run_killed_at_any_moment_is_the_same_to_the_bit(tmp_path):
   given = runs.flags(
     log, None, steps=60, log_every=3, eval_every=10, save_every=4
   )
-  env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   done = subprocess.run(
     [
       sys.executable,
@@ -136,7 +135,8 @@ def test_a_run_killed_at_any_moment_is_the_same_to_the_bit(tmp_path):
       *(str(tmp_path), "1", str(KILLS)),
       *runs.as_args(given),
     ],
-    env=env | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+    env=xla_flags.environment()
+    | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
     capture_output=True,
     text=True,
     check=False,

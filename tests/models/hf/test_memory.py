@@ -1,13 +1,13 @@
 """Reading a checkpoint of more than a gigabyte holds it in memory once."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import xla_flags
 
 from offalign.models import hf
 from offalign.models.hf import t5_family
@@ -66,10 +66,9 @@ def folder(tmp_path_factory):
 def test_peak_memory(folder, devices):
   size = (folder / "model.safetensors").stat().st_size
   assert size > 1e9
-  flags = f"--xla_force_host_platform_device_count={devices}"
   out = subprocess.run(
     [sys.executable, "-c", READ, str(folder), str(devices)],
-    env=os.environ | {"XLA_FLAGS": flags},
+    env=xla_flags.environment(devices),
     cwd=pathlib.Path(__file__).parents[3],
     capture_output=True,
     text=True,

@@ -9,6 +9,7 @@ import chex
 import dying
 import pytest
 import runs
+import xla_flags
 
 from offalign import Run
 from offalign.config import Config
@@ -49,11 +50,11 @@ def test_killed_at_every_instant_of_a_border_it_is_the_same_to_the_bit(
   tmp_path,
 ):
   flags = given(tmp_path)
-  env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
   helpers = pathlib.Path(dying.__file__).parent
   done = subprocess.run(
     [sys.executable, dying.__file__, str(tmp_path), *runs.as_args(flags)],
-    env=env | {"PYTHONPATH": f"{helpers.parents[1]}{os.pathsep}{helpers}"},
+    env=xla_flags.environment()
+    | {"PYTHONPATH": f"{helpers.parents[1]}{os.pathsep}{helpers}"},
     capture_output=True,
     text=True,
     check=False,
