@@ -22,7 +22,7 @@ from offalign.generation.completions import Completions, Prompt
 from offalign.judges.base import as_text
 from offalign.pages import Section
 from offalign.policy import pretrained
-from offalign.policy.folder import curves, read_metrics
+from offalign.policy.folder import curves, read_metrics, read_warnings
 from offalign.policy.log_ratios import nats
 from offalign.policy.start import digest
 
@@ -33,7 +33,11 @@ _ACCURACIES = {
   "rewards/accuracies": "training",
   "eval_rewards/accuracies": "held out",
 }
-_SCORES = {"objective/scores": "samples", "eval_score": "held-out prompts"}
+_SCORES = {
+  "objective/scores": "samples",
+  "eval_score": "held-out prompts",
+  "eval_judge/score": "held-out prompts, by the judge beside",
+}
 _KL = {"objective/kl": "samples", "eval_objective/kl": "held-out prompts"}
 _PARENT = re.compile(r"(.+) at step (\d+), weights ([0-9a-f]+)")
 Curves = dict[str, list[tuple[int, float]]]
@@ -155,13 +159,17 @@ def page(
   """
   found = _upto(curves(pathlib.Path(one.path)), one.policy.step)
   sections = [Section("Curves", _figures(one, found))]
+  warned = read_warnings(pathlib.Path(one.path), one.policy.step)
+  bullets = pages.template("pages/parts.html").bullets
+  if warned:
+    told = [render(Sentence(sentence)) for sentence in warned]
+    sections.insert(0, Section("Warnings", bullets(told)))
   if texts:
     html = pages.template("compare/page.html")
     shown = [_prompt(texts, asked, i) for i in range(len(asked))]
     title = "Before and after" if len(texts) > 1 else "Completions"
     sections.append(Section(title, html.articles(shown)))
   if said:
-    bullets = pages.template("pages/parts.html").bullets
     notes = [render(Sentence(sentence)) for sentence in said]
     sections.append(Section("Notes", bullets(notes)))
   lead = (

@@ -102,8 +102,9 @@ def _data(value: Any) -> DataConfig:
 def _grow(fields: Mapping[str, Any]) -> dict[str, Any]:
   """Functions and lists of prompts, as texts that stand for them."""
   out = dict(fields)
-  if callable(out.get("score")):
-    out["score"] = Function(out["score"])
+  for name in ("score", "judge"):
+    if callable(out.get(name)):
+      out[name] = Function(out[name])
   if "prompts" in out:
     out["prompts"] = as_prompts(out["prompts"])
   return out

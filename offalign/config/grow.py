@@ -22,6 +22,7 @@ _SAMPLING = (
   "batch",
   "thresholds",
   "label",
+  "judge",
   "other",
   "max_new_tokens",
   "top_k",
@@ -83,6 +84,9 @@ class GrowConfig:
     top_p: draw from the likeliest tokens with this share of the odds.
     eval_prompts: held-out prompts that are completed and scored at each
       evaluation, as eval_score; 0 for none.
+    judge: a second scorer, spelled as `score`, that nothing is trained on: it
+      scores the same completions, as eval_judge/score, and the run warns where
+      the score rises and the judge falls.
   """
 
   prompts: str | None = None
@@ -100,6 +104,7 @@ class GrowConfig:
   top_k: int | None = None
   top_p: float | None = None
   eval_prompts: int = 64
+  judge: str | None = None
 
   def __post_init__(self) -> None:
     """Checks the options as far as that needs no data.
@@ -122,6 +127,7 @@ class GrowConfig:
       )
     if self.score is None:
       self._refuse_unread()
+    self._check_judge()
     if self.other is not None and self.each < 2:
       raise UserError(
         f"{option('grow.other')} is set, and writes half of a prompt's "
@@ -138,6 +144,22 @@ class GrowConfig:
       raise UserError(
         f"{option('grow.label')} and {option('grow.thresholds')} both say "
         "which samples are good; give one"
+      )
+
+  def _check_judge(self) -> None:
+    if self.judge is None:
+      return
+    if self.judge == self.score:
+      raise UserError(
+        f"{option('grow.judge', self.judge)} is {option('grow.score')} too, "
+        "and what is trained on cannot say whether it is over-optimised: name "
+        "another, or leave it out"
+      )
+    if not self.eval_prompts:
+      raise UserError(
+        f"{option('grow.judge', self.judge)} scores held-out prompts, and "
+        f"{option('grow.eval_prompts', 0)} completes none: leave one of them "
+        "out"
       )
 
   def _refuse_unread(self) -> None:

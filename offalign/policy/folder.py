@@ -1,5 +1,6 @@
 """The files of a run folder: run.json, metrics.jsonl, cost.json, ..."""
 
+import json
 import pathlib
 from typing import Any
 
@@ -9,6 +10,7 @@ from offalign.policy import recorded
 
 ABOUT, TOKENIZER, METRICS = "run.json", "tokenizer", "metrics.jsonl"
 COST = "cost.json"
+HEALTH = "health.json"
 PREFIX = "eval_"
 """What the names of held-out metrics begin with, as in TRL."""
 _CURE = "; put the file back, or remove that line"
@@ -117,3 +119,18 @@ def curves(folder: pathlib.Path) -> dict[str, list[tuple[int, float]]]:
       if name != "step":
         found.setdefault(name, []).append((line["step"], value))
   return found
+
+
+def read_warnings(folder: pathlib.Path, upto: int) -> list[str]:
+  """What a run warned of up to a step, in order; [] where it cannot be read.
+
+  Args:
+    folder: the run folder.
+    upto: the step.
+  """
+  try:
+    text = (folder / HEALTH).read_text(encoding="utf-8")
+    found = json.loads(text)["warnings"]
+    return [str(x["sentence"]) for x in found if x["step"] <= upto]
+  except (OSError, ValueError, KeyError, TypeError):
+    return []  # the run writes it again

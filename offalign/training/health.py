@@ -41,11 +41,12 @@ from offalign.data.reading.records import count
 from offalign.errors import Sentence, option
 from offalign.files import write_atomically
 from offalign.losses import Loss
+from offalign.policy.folder import HEALTH as FILE
 from offalign.policy.log_ratios import nats
+from offalign.training import over_optimised
 from offalign.training.metrics import NonFinite
 from offalign.training.own_samples import ERROR, KL, PER_TOKEN, UNFINISHED
 
-FILE = "health.json"
 FAR = 30.0
 FAR_A_TOKEN = 1.0
 FALLEN = 5.0
@@ -346,6 +347,7 @@ class Health:
       self._warn(step, "far_samples", far_samples(_last(lines, KL)))
     self._warn(step, "both_falling", both_falling(found))
     self._warn(step, "misled", misled(lines, self.pairs))
+    self._warn(step, "over_optimised", over_optimised.warning(lines))
     if "values" in loss.needs:
       self._warn(step, "idle", idle(lines, loss.scale, found))
 

@@ -184,6 +184,7 @@ def describe(held: dict[str, float], pairs: int | None = None) -> str:
       ("eval_rewards/margins", "reward margin"),
       ("eval_win_rate/sft", "win rate against the start"),
       ("eval_score", "held-out score"),
+      ("eval_judge/score", "by the judge beside"),
       ("eval_win_rate/unfinished", "completions unfinished"),
     )
     if name in held

@@ -73,7 +73,7 @@ from offalign.training.rounds.base import Once, Rounds
 from offalign.training.rounds.drawing import Drawer
 from offalign.training.rounds.growing import Growing
 from offalign.training.rounds.kept import Kept
-from offalign.training.rounds.making import HELD_SCORE, Maker
+from offalign.training.rounds.making import HELD_JUDGE, HELD_SCORE, Maker
 from offalign.training.rounds.prompts import Asked
 from offalign.training.selection import Selection, keeping
 from offalign.training.split import Split
@@ -200,11 +200,14 @@ class Run:
       )
       if self._scores_held:
         logged.add(HELD_SCORE)
+        if config.grow is not None and config.grow.judge is not None:
+          logged.add(HELD_JUDGE)
       check_best(config.keep_best, logged)
-    self._score = self._other = None
+    self._score = self._other = self._judge = None
     if config.grow is not None and config.grow.score is not None:
       self._score = making.scorer(config.grow.score)
       self._other = making.other(config, self.inputs.tokenizer)
+      self._judge = making.judge(config.grow, self.inputs.held_prompts)
     self._own = own_samples.count(
       config,
       loss,
@@ -636,6 +639,7 @@ class Run:
       score=self._score,
       tokenizer=self.inputs.tokenizer,
       other=self._other,
+      judge=self._judge,
       held=making.drawn(self.inputs.held_prompts, grow, config.seed),
     )
 

@@ -67,6 +67,9 @@ def test_labels_are_a_rule_or_a_threshold():
     ({"score": "a", "label": "0", "thresholds": "1"}, "give one"),
     ({"score": "a", "keep": "some"}, "keep"),
     ({"score": "a", "eval_prompts": -1}, "at least 0"),
+    ({"every": 1, "judge": "a"}, "grow.judge is set, but nothing scores"),
+    ({"score": "a", "judge": "a"}, "judge=a is grow.score too"),
+    ({"score": "a", "judge": "b", "eval_prompts": 0}, "completes none"),
   ],
 )
 def test_what_cannot_be_is_refused(fields, why):

@@ -18,29 +18,53 @@ from offalign.judges.gold import Gold
 from offalign.judges.scorers import Score
 from offalign.models.base import Model
 from offalign.policy.policy import Policy
+from offalign.training import over_optimised
 from offalign.training.rounds.drawing import Drawer, Drawn
 from offalign.training.rounds.kept import Samples
 from offalign.training.rounds.prompts import Asked
 from offalign.training.rounds.schedule import RoundSampler
 from offalign.types import Params
 
-HELD_SCORE = "eval_score"
-"""The mean score of what the policy writes for held-out prompts."""
+HELD_SCORE, HELD_JUDGE = over_optimised.SCORE, over_optimised.JUDGE
+"""The mean score of what the policy writes for held-out prompts, and of the
+judge beside."""
 
 
-def scorer(spec: str) -> Score:
+def scorer(spec: str, name: str = "grow.score") -> Score:
   """The function that scores completions.
 
   Args:
     spec: the option `grow.score`; or, from Python, a `Function`.
+    name: of the option that the spec is of.
 
   Raises:
     UserError: where it names none.
   """
   if isinstance(spec, Function):
     return Gold.of(spec.call).scores
-  with concerning(option("grow.score", spec)):
+  with concerning(option(name, spec)):
     return scorers.make(spec)
+
+
+def judge(grow: GrowConfig, held: Sequence[Prompt]) -> Score | None:
+  """The function that judges beside the score, or None.
+
+  Args:
+    grow: the options.
+    held: the held-out prompts of the run.
+
+  Raises:
+    UserError: where the option names none, or no prompts are held out.
+  """
+  if grow.judge is None:
+    return None
+  if not held:
+    raise UserError(
+      f"{option('grow.judge', grow.judge)} scores completions of held-out "
+      f"prompts, and none are held out: give {option('data.eval_fraction')} "
+      "above 0"
+    )
+  return scorer(grow.judge, "grow.judge")
 
 
 def drawn(
@@ -101,6 +125,7 @@ class Maker:
     tokenizer: turns tokens into the texts that are scored.
     other: writes half of the samples, where it is given.
     held: held-out prompts, whose completions are scored at evaluations.
+    judge: scores those too, where it is given.
   """
 
   config: Config
@@ -111,6 +136,7 @@ class Maker:
   tokenizer: Tokenizer
   other: Other | None
   held: tuple[Prompt, ...]
+  judge: Score | None = None
 
   def prompts(self, number: int) -> np.ndarray:
     """The prompts of a round, int [n]; each comes once before any again."""
@@ -158,7 +184,9 @@ class Maker:
       at[~place] = np.arange(place.sum(), len(prompts))
       drawn = Drawn.joined([first, second], at)
     texts = [self.tokenizer.decode(row) for row in drawn.tokens]
-    scores = self._scored([self.asked.prompts[i] for i in prompts], texts)
+    scores = self._scored(
+      self.score, "score", [self.asked.prompts[i] for i in prompts], texts
+    )
     return Samples(which, drawn, scores.reshape(len(which), each)), texts
 
   def _draw(
@@ -166,12 +194,15 @@ class Maker:
   ) -> Drawn:
     return self.drawer.draw(model, params, self.asked.tokens, which, seeds)
 
-  def _scored(self, prompts: list[Any], texts: list[str]) -> np.ndarray:
+  def _scored(
+    self, score: Score, name: str, prompts: list[Any], texts: list[str]
+  ) -> np.ndarray:
+    """Scores by `grow.score` or `grow.judge`, which `name` says."""
     grow = self.config.grow
     assert grow is not None
     pairs = list(zip(prompts, texts, strict=True))
-    with concerning(option("grow.score", grow.score)):
-      found = np.asarray(self.score(pairs), np.float64)
+    with concerning(option(f"grow.{name}", getattr(grow, name))):
+      found = np.asarray(score(pairs), np.float64)
       if found.shape != (len(pairs),) or not np.isfinite(found).all():
         raise UserError("it gave no finite number for each completion")
     return found
@@ -186,7 +217,7 @@ class Maker:
       policy: the weights.
 
     Returns:
-      `HELD_SCORE`, and its standard error.
+      `HELD_SCORE`, and its standard error; `HELD_JUDGE` likewise.
     """
     if not self.held:
       return {}
@@ -195,11 +226,16 @@ class Maker:
     which = np.arange(len(tokens))
     drawn = self.drawer.draw(self.model, policy, tokens, which, seeds)
     texts = [self.tokenizer.decode(row) for row in drawn.tokens]
-    scores = self._scored(list(self.held), texts)
-    found = {HELD_SCORE: float(scores.mean())}
-    if len(scores) > 1:
-      error = scores.std(ddof=1) / np.sqrt(len(scores))
-      found[f"{HELD_SCORE}_error"] = float(error)
+    held, found = list(self.held), {}
+    by = [(self.score, "score", HELD_SCORE), (self.judge, "judge", HELD_JUDGE)]
+    for score, name, metric in by:
+      if score is None:
+        continue
+      scores = self._scored(score, name, held, texts)
+      found[metric] = float(scores.mean())
+      if len(scores) > 1:
+        error = scores.std(ddof=1) / np.sqrt(len(scores))
+        found[f"{metric}_error"] = float(error)
     return found
 
   def _held_tokens(self) -> Ragged:

@@ -11,7 +11,12 @@ from offalign.data.text.ragged import Ragged
 from offalign.errors import UserError
 from offalign.training.rounds import making
 from offalign.training.rounds.drawing import Drawn
-from offalign.training.rounds.making import HELD_SCORE, Maker, Other
+from offalign.training.rounds.making import (
+  HELD_JUDGE,
+  HELD_SCORE,
+  Maker,
+  Other,
+)
 from offalign.training.rounds.prompts import Asked
 
 
@@ -40,7 +45,7 @@ class Tokens:
     return "/".join(map(str, row.tolist()))
 
 
-def maker(other=None, score=None, seed=0, held=(), **grow):
+def maker(other=None, score=None, seed=0, held=(), judge=None, **grow):
   config = Config(
     seed=seed, grow=GrowConfig(score="f", every=1, rounds=9, **grow)
   )
@@ -55,6 +60,7 @@ def maker(other=None, score=None, seed=0, held=(), **grow):
     tokenizer=Tokens(),
     other=other,
     held=held,
+    judge=judge,
   )
 
 
@@ -121,6 +127,29 @@ def test_held_out_prompts_get_the_same_random_numbers_each_time(monkeypatch):
   calls = made.drawer.calls
   assert calls[0][2:] == calls[1][2:]
   assert maker().held_score(0) == {}
+  seen = []
+  judged = dataclasses.replace(
+    made, judge=lambda pairs: [len(seen.append(p) or seen) for p in pairs]
+  )
+  found = judged.held_score(3)
+  assert found.items() > one.items()
+  assert (found[HELD_JUDGE], found[f"{HELD_JUDGE}_error"]) == (
+    2,
+    pytest.approx(np.sqrt(1 / 3)),
+  )
+  assert [prompt for prompt, _ in seen] == ["a", "b", "c"]
+  bad = dataclasses.replace(made, judge=lambda pairs: [np.nan] * len(pairs))
+  with pytest.raises(UserError, match=r"grow\.judge=None: it gave no finite"):
+    bad.held_score(3)
+
+
+def test_a_judge_needs_held_out_prompts():
+  grow = GrowConfig(score="f", judge="offalign.py:g")
+  with pytest.raises(UserError, match="none are held out"):
+    making.judge(grow, ())
+  with pytest.raises(UserError, match=r"grow\.judge=offalign\.py:g"):
+    making.judge(grow, ("a",))
+  assert making.judge(GrowConfig(score="f"), ()) is None
 
 
 def test_held_out_prompts_are_drawn_by_the_seed():
