@@ -107,7 +107,10 @@ def mesh() -> Any:
 
 
 def prepare(
-  name: str, progress: Any = None, setting: Setting | None = None
+  name: str,
+  progress: Any = None,
+  setting: Setting | None = None,
+  samples_each: int = sizes.ORACLE_SAMPLES,
 ) -> Base:
   """Fine-tunes the base policy and computes its oracle lines.
 
@@ -115,6 +118,8 @@ def prepare(
     name: of the model, "decoder" or "t5".
     progress: called with (step, steps, loss) now and then.
     setting: default: the world ops with four scored completions a prompt.
+    samples_each: of each test prompt for the frontier, which is as rough as
+      they are few.
   """
   setting = setting or Setting()
   world = setting.world
@@ -131,12 +136,10 @@ def prepare(
     gold = world.gold_reward(each, found.tokens, found.mask)
     return prompts, gold.reshape(len(prompts), k)
 
-  prompts, gold = rewards(
-    "test", sizes.TEST, 2 * sizes.ORACLE_SAMPLES, "sft oracle"
-  )
+  prompts, gold = rewards("test", sizes.TEST, 2 * samples_each, "sft oracle")
   samples, fresh = (
-    gold[:, : sizes.ORACLE_SAMPLES],
-    gold[:, sizes.ORACLE_SAMPLES :],
+    gold[:, :samples_each],
+    gold[:, samples_each:],
   )
   scale = float((gold + world.offset(prompts, sizes.LEVEL)[:, None]).std())
   judged = {}
@@ -151,7 +154,9 @@ def prepare(
       samples, fresh, scale=scale, taus=(*ops_metrics.TAUS, *sizes.ORACLE_TAUS)
     ),
     best_of=tuple(
-      ops_metrics.best_of_n(samples, fresh, n) for n in (2, 4, 8, 16)
+      ops_metrics.best_of_n(samples, fresh, n)
+      for n in (2, 4, 8, 16)
+      if n <= samples_each
     ),
     means=samples.mean(axis=1),
     **judged,

@@ -4,8 +4,9 @@ Suites: `theory` (a bandit with a closed-form optimum), `ops` (a small
 language model and a programmatic judge), `all`, and `quick`, a few methods
 of both in a few minutes; `paper`, the DRO paper's tables on the ops track;
 `kl`, methods at equal KL there; `rlhf`, a reward model and on-policy training
-beside the offline losses; `throughput`, steps beside the peers'; and
-`sentiment`, an alignment of a published model. `quick` uses the decoder: it is
+beside the offline losses; `overoptimisation`, gold reward against reward
+models; `throughput`, steps beside the peers'; and `sentiment`, an alignment of
+a published model. `quick` uses the decoder: it is
 the benchmark's specified model, and compiles and trains in half the time of
 the T5.
 """
@@ -28,6 +29,7 @@ from benchmarks import (
 )
 from benchmarks.matched_kl import report as matched_kl
 from benchmarks.matched_kl import suite as kl_suite
+from benchmarks.overoptimisation import cli as overoptimisation
 from benchmarks.recorder import Recorder
 from benchmarks.rlhf import suite as rlhf
 from benchmarks.sentiment import cli as sentiment
@@ -52,6 +54,7 @@ SUITE = flags.DEFINE_enum(
     "paper",
     "kl",
     "rlhf",
+    "overoptimisation",
     "throughput",
     "sentiment",
   ],
@@ -286,6 +289,9 @@ def main(argv: Sequence[str]) -> int:
     if SUITE.value == "throughput":
       commands.refuse((*own, *sentiment.NAMES), "throughput")
       return throughput.run(out)
+    if SUITE.value == "overoptimisation":
+      commands.refuse((*own[2:], *_FOREIGN), "overoptimisation")
+      return overoptimisation.run(out, METHODS.value, SEEDS.value)
     if SUITE.value == "sentiment":
       commands.refuse((*own, *throughput.NAMES), "sentiment")
       return sentiment.run(out)

@@ -1,0 +1,1 @@
+"""Over-optimisation of a reward model, after Gao et al. (arXiv:2210.10760)."""
