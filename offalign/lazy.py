@@ -6,9 +6,10 @@
 same imports stand under TYPE_CHECKING, for type checkers.
 """
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 
@@ -47,3 +48,23 @@ def names(
     return sorted({*vars(sys.modules[package]), *owner, *submodules})
 
   return get, listed
+
+
+@contextlib.contextmanager
+def without(module: str) -> Iterator[None]:
+  """Imports within find no such module, unless it is imported already.
+
+  For a library that takes seconds to import, and that another one imports
+  without need where it finds it.
+
+  Args:
+    module: its name.
+  """
+  if module in sys.modules:
+    yield
+    return
+  sys.modules[module] = None  # type: ignore[assignment]
+  try:
+    yield
+  finally:
+    del sys.modules[module]

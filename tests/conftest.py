@@ -43,6 +43,12 @@ def _strict(request):
     yield
 
 
+def pytest_collection_finish():
+  """Thousands of tests are not looked through at every collection."""
+  gc.collect()
+  gc.freeze()
+
+
 # Linux gives a process 65,530 maps of memory and a compiled program takes two
 # or three: without this, the process dies after some five thousand tests.
 FEW_MAPS = 20_000

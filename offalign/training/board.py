@@ -7,11 +7,13 @@ thread dies with a traceback, and the run waits for it without end.
 import pathlib
 import time
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
-
+from offalign import lazy
 from offalign.files import writing
+
+with lazy.without("torch"):  # which tensorboardX imports for a type hint
+  from tensorboardX.event_file_writer import EventsWriter
+  from tensorboardX.proto.event_pb2 import Event, SessionLog
+  from tensorboardX.summary import scalar
 
 SECONDS = 30.0  # between two writes to the disk
 

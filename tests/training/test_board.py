@@ -1,6 +1,8 @@
 """TensorBoard's files: every scalar, and a word where the disk is full."""
 
 import errno
+import subprocess
+import sys
 
 import pytest
 from tensorboardX.event_file_writer import EventsWriter
@@ -45,3 +47,13 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
   monkeypatch.setattr(EventsWriter, "write_event", full)
   with pytest.raises(Unwritten, match="room on its disk, then start again"):
     board.write(1, {"loss": 1.0})
+
+
+def test_it_brings_no_torch():
+  code = (
+    "import sys, offalign.training.board as b; print('torch' in sys.modules)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert done.stdout == "False\n"
