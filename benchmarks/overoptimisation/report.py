@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks.overoptimisation import best_of, fits, plots, proxies, suite
 from benchmarks.overoptimisation.fits import Curve, Fit, Peak
 from benchmarks.overoptimisation.points import Point
-from benchmarks.overoptimisation.proxies import MEMBERS, OWN
+from benchmarks.overoptimisation.proxies import MEMBERS
 
 PAGE = "report.md"
 _COMPARED = (16, 64, 256)
@@ -126,6 +126,8 @@ def _verdict(own: Sequence[Line]) -> list[str]:
       f"No peak of the gold reward was seen within the range of any of "
       f"{len(proxies_only)} proxies ({count})."
     ]
+  if len(seen) == len(proxies_only):
+    return [f"A peak of the gold reward was seen for every proxy ({count})."]
   named = "; ".join(line.proxy for line in seen)
   return [
     f"A peak of the gold reward was seen for {len(seen)} of "
@@ -170,9 +172,12 @@ def _ties(points: Sequence[Point]) -> list[str]:
     point
     for point in points
     if point.method == suite.BEST_OF
+    and point.proxy != suite.GOLD
     and point.strength == last
     and point.kl_ties is not None
   ]
+  if not found:
+    return []
   low = min(point.kl_ties or 0.0 for point in found)
   high = max(point.kl_ties or 0.0 for point in found)
   return [
@@ -202,7 +207,7 @@ def _families(own: Sequence[Line]) -> list[str]:
   count = stars = 0
   for size, data in proxies.cells():
     names = proxies.names(size, data)
-    if size != OWN or any(name not in known for name in names):
+    if len(names) == 1 or any(name not in known for name in names):
       continue
     one, longer, warm, mean, worst = names
     for other in (one, longer, mean, worst):
