@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from absl import flags
 
+from benchmarks import ops_sizes
 from benchmarks.ops_policy import as_batch
 from benchmarks.overoptimisation import (
   best_of,
@@ -133,3 +135,33 @@ def test_the_page_says_what_was_seen_and_what_was_not_run(
   assert "12 differences bear a star" in page
   assert page.count("not run") == len(trained.NAMES)
   assert (tmp_path / "best-of-n.png").stat().st_size > 1000
+
+
+def test_methods_that_train_add_whole_curves(tmp_path, monkeypatch, small):
+  for module, name, value in (
+    (best_of, "PROMPTS", 20),
+    (best_of, "POOL", 8),
+    (best_of, "NS", (1, 4)),
+    (best_of.draw, "__defaults__", (20, 8)),
+    (proxies, "STEPS", 2),
+    (proxies, "MEMBERS", 2),
+    (trained, "ROUNDS", (1, 2)),
+    (trained, "_STRENGTHS", {"DPO": (1.0,), "DRO-V": (0.3,)}),
+    (proxies, "cells", lambda: [(OWN, DATA[0])]),
+    (ops_sizes, "PROMPTS", 64),
+    (ops_sizes, "MODELS", {"decoder": proxies._SPEC.replace("{width}", "16")}),
+  ):
+    monkeypatch.setattr(module, name, value)
+  name = proxies.names(OWN, DATA[0])[0]
+  every = proxies.names
+  monkeypatch.setattr(proxies, "names", lambda *of: every(*of)[:1])
+  flags.FLAGS(["benchmarks.run"])
+  suite.run(tmp_path, suite.choose(""), 1)
+  found = read(tmp_path / "rows.jsonl")
+  of = {m: [p for p in found if p.method == m] for m in suite.METHODS}
+  assert [len(of[m]) for m in suite.METHODS] == [4, 2, 1, 1]
+  assert [p.strength for p in of["RLOO"]] == [1, 2]
+  assert all(p.kl >= 0 and len(p.folds) == FOLDS for p in found)
+  assert {p.proxy for p in found} == {suite.GOLD, name}
+  suite.run(tmp_path, suite.choose(""), 1)
+  assert len(read(tmp_path / "rows.jsonl")) == len(found)
