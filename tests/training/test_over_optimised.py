@@ -1,8 +1,11 @@
 """The warning that a score rises while what judges beside it falls."""
 
+import json
+
 import pytest
 
 from offalign import losses
+from offalign.policy import folder
 from offalign.training import health, over_optimised
 from offalign.training.over_optimised import ACCURACY, JUDGE, SCORE
 
@@ -70,3 +73,14 @@ def test_a_run_says_it_once_and_keeps_it(tmp_path):
   assert said[0].startswith("warning: the score of held-out prompts rises")
   (kept,) = health.read(tmp_path)
   assert (kept.step, kept.kind) == (8, "over_optimised")
+
+
+def test_warnings_are_those_up_to_a_step(tmp_path):
+  assert folder.read_warnings(tmp_path, 9) == []
+  told = [{"step": s, "kind": "far", "sentence": f"at {s}"} for s in (2, 8)]
+  path = tmp_path / folder.HEALTH
+  path.write_text(json.dumps({"warnings": told}))
+  assert folder.read_warnings(tmp_path, 7) == ["at 2"]
+  assert folder.read_warnings(tmp_path, 8) == ["at 2", "at 8"]
+  path.write_text('{"warnings": [{}]}')
+  assert folder.read_warnings(tmp_path, 8) == []
