@@ -9,16 +9,9 @@ devices that leave most of their memory to activations.
 import dataclasses
 from collections.abc import Callable, Iterator
 
-import jax
-from jax.sharding import AbstractMesh
-
-from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
-from offalign.learner import Learner, LearnerConfig
-from offalign.models.base import Model
 from offalign.planning import meshes
-from offalign.planning.program import bytes_per_device, weights
 
 SHARE = 0.25
 """The part of a device's memory that the state may take.
@@ -115,37 +108,3 @@ def hierarchical(devices: int, tensor: int) -> Iterator[MeshConfig]:
   for fsdp in range(1, rest + 1):
     if rest % fsdp == 0:
       yield MeshConfig(rest // fsdp, fsdp, tensor)
-
-
-def state_bytes(
-  loss: str, model: Model, config: LearnerConfig
-) -> Callable[[MeshConfig], int]:
-  """Counts the state of a step on each device of a mesh, without devices.
-
-  Args:
-    loss: a loss by spec.
-    model: the model to train.
-    config: how it is trained.
-
-  Returns:
-    mesh -> bytes of trained and frozen weights, gradients and moments.
-  """
-  learner = Learner(loss, model, config, sharding.one_device())
-  policy = weights(model, config)
-  state = jax.eval_shape(learner.fresh, policy)
-  frozen = policy if learner.has_frozen_weights else {}
-
-  def held(mesh: MeshConfig) -> int:
-    sizes = (mesh.data, mesh.fsdp, mesh.tensor)
-    abstract = AbstractMesh(sizes, sharding.AXES)
-
-    def count(tree: object) -> int:
-      placed = sharding.state_shardings(abstract, tree, model.splits)
-      return bytes_per_device(sharding.placed(tree, placed))
-
-    gradients = count(state.params)
-    return (
-      gradients + count(state.params) + count(state.opt_state) + count(frozen)
-    )
-
-  return held

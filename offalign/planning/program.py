@@ -48,6 +48,10 @@ class PlanConfig:
     value: network of the value function, for losses that need one; default
       separate.
     lora: adapters that train instead of the weights.
+    fit: search for the mesh, the microbatches and the remat of the fastest
+      plan that fits, and print its offalign train command; what is given of
+      these is kept.
+    fit_compiles: most programs that the search compiles; default 12.
     out: a file to write all figures to, as JSON.
   """
 
@@ -65,6 +69,8 @@ class PlanConfig:
   optimizer: Literal["adam", "adafactor"] | None = None
   value: Literal["separate", "shared"] | None = None
   lora: LoraConfig | None = None
+  fit: bool = False
+  fit_compiles: int | None = None
   out: str | None = None
 
 

@@ -25,12 +25,13 @@ from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError, option, speaking, spoken
 from offalign.models.base import Model
-from offalign.planning import auto, chips, meshes, report
+from offalign.planning import auto, chips, fit, meshes, report
 from offalign.planning.analysis import Figures, figures
 from offalign.planning.chips import Slice
 from offalign.planning.program import PlanConfig, build
+from offalign.planning.state import State
 from offalign.programs import flags as flags_lib
-from offalign.programs import plan_model
+from offalign.programs import plan_fit, plan_model
 from offalign.programs.plan_options import (
   MESHES,
   TWINS,
@@ -61,14 +62,15 @@ def main(argv: Sequence[str]) -> int:
       raise UserError(f"what is {argv[1]!r}? Flags begin with --.")
     config = flags_lib.read(PlanConfig, "")
     planned = wanted(config, *_given())
-    place, best, rows = run_plan(config, planned)
+    place, rows = run_plan(config, planned)
   except UserError as error:
     flags_lib.complain("offalign.plan", error)
     return 2
-  flags_lib.say(report.text(best, place))
+  if rows:
+    flags_lib.say(report.text(rows[0][1], place))
   if config.out is not None:
     write(pathlib.Path(config.out), planned, place, rows)
-  return 0 if best.fits else 1
+  return 0 if rows and rows[0][1].fits else 1
 
 
 def _given() -> tuple[Config | None, set[str], set[str]]:
@@ -95,7 +97,10 @@ def plan(
   Raises:
     UserError: for a flag that cannot be.
   """
-  return run_plan(config, wanted(config, run))
+  place, rows = run_plan(config, wanted(config, run))
+  if not rows:
+    raise UserError(f"{option('fit')}: nothing fits, nothing was compiled")
+  return place, rows[0][1], rows
 
 
 def wanted(
@@ -114,6 +119,10 @@ def wanted(
       f"{option('topology')} is missing; give one such as "
       f"{option('topology', 'v5e:4x4')}"
     )
+  most = config.fit_compiles
+  if most is not None and (most < 1 or not config.fit):
+    why = "must be at least 1" if config.fit else f"is for {option('fit')}"
+    raise UserError(f"{option('fit_compiles', most)} {why}")
   if not config.model and run is None:
     raise UserError(
       f"{option('model')} is missing; give one such as "
@@ -124,14 +133,24 @@ def wanted(
 
 def run_plan(
   config: PlanConfig, planned: Planned
-) -> tuple[Slice, Figures, list[tuple[str, Figures]]]:
-  """As `plan`, of what `wanted` has joined."""
+) -> tuple[Slice, list[tuple[str, Figures]]]:
+  """Compiles, and says which plan is best.
+
+  Args:
+    config: the short flags.
+    planned: what `wanted` has joined.
+
+  Returns:
+    The chips, and the figures of all plans that were compiled, best first.
+  """
   chips.find(config.topology)
   if planned.idle:
     named = ", ".join(option(name) for name in planned.idle)
     _aside(f"these change nothing of what a step takes: {named}")
   model = plan_model.model_of(planned.run)
   place = chips.slice_of(config.topology)
+  if config.fit:
+    return place, _fit(config, planned, model, place)
   chosen, left_out = _meshes(planned, model, place)
   rows = [
     (meshes.spell(mesh), _one(planned, model, place, mesh)) for mesh in chosen
@@ -142,7 +161,33 @@ def run_plan(
   if planned.mesh is None:
     flags_lib.say(report.ranking(rows, left_out))
   flags_lib.say(f"\n{planned}, {place.name} as {rows[0][0]}")
-  return place, rows[0][1], rows
+  return place, rows
+
+
+def _fit(
+  config: PlanConfig, planned: Planned, model: Model, place: Slice
+) -> list[tuple[str, Figures]]:
+  """Searches, and says what was found and how to train it."""
+  fixed = plan_fit.is_fixed(planned)
+  most = config.fit_compiles or plan_fit.COMPILES
+  found = plan_fit.search(
+    planned,
+    _meshes(planned, model, place)[0] if fixed else None,
+    model,
+    place,
+    most,
+    _aside,
+  )
+  flags_lib.say(fit.table(found, most))
+  best = found[0]
+  if best.figures is not None and best.figures.fits:
+    flags_lib.say(f"\n{plan_fit.command(planned, best.candidate)}")
+    flags_lib.say(f"\n{planned}, {place.name} as {fit.spell(best.candidate)}")
+  return [
+    (fit.spell(tried.candidate), tried.figures)
+    for tried in found
+    if tried.figures is not None
+  ]
 
 
 def _meshes(
@@ -158,11 +203,13 @@ def _meshes(
         raise two_meshes(planned.mesh, name, size)
     return [mesh], {}
   if planned.mesh is not None and not planned.mesh.auto:
-    return [planned.mesh], {}
+    sharding.make_mesh(planned.mesh, place.devices)
+    fsdp, tensor = planned.mesh.fsdp, planned.mesh.tensor
+    return [MeshConfig(n // (fsdp * tensor), fsdp, tensor)], {}
   if planned.mesh is not None:
     step = planned.step
     choice = auto.choose(
-      auto.state_bytes(step.loss, model, step.learner),
+      State(step.loss, model, step.learner).held,
       n,
       place.chip.hbm / place.per_chip,
       lambda mesh: objection(mesh, planned, model, place),

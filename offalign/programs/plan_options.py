@@ -138,13 +138,13 @@ def together(
   """
   own = _short(config, short)
   if run is None:
-    theirs, options = {}, dict(ALONE)
+    theirs, changes = {}, dict(ALONE)
   else:
-    known = _options(run)
+    known = options(run)
     if given is None:
-      usual = _options(Config())
+      usual = options(Config())
       given = [name for name in known if known[name] != usual.get(name)]
-    theirs, options = {name: known[name] for name in given}, {}
+    theirs, changes = {name: known[name] for name in given}, {}
   for name, value in own.items():
     twin = TWINS[name]
     if twin in theirs and theirs[twin] != value:
@@ -153,12 +153,12 @@ def together(
         f"{option(f'cfg.{twin}', theirs[twin])}, and both are one option; give "
         "one of them"
       )
-    options[twin] = value
+    changes[twin] = value
   mesh = _mesh(config, run, theirs)
   found = run or Config()
   if config.lora is not None and found.lora is None:
     found = dataclasses.replace(found, lora=config.lora)
-  for name, value in options.items():
+  for name, value in changes.items():
     found = _set(found, name, value)
   found = _checked(found)
   step = Step(
@@ -225,9 +225,8 @@ def _checked(run: Config) -> Config:
   user_code.load_all(run.imports)
   with concerning(option("loss")):
     loss = losses.get(run.loss)
-  # A plan needs no folder, and says nothing of how many steps there are.
-  run = keeping(dataclasses.replace(run, out=run.out or "."))
-  check(run)
+  run = keeping(run)
+  check(dataclasses.replace(run, out=run.out or "."))  # a plan needs none
   choice = reference_config.parse(run.reference)
   other_reference.check(run, choice, loss)
   if run.grow is not None:
@@ -249,7 +248,7 @@ def _checked(run: Config) -> Config:
   return run
 
 
-def _options(run: Config) -> dict[str, Any]:
+def options(run: Config) -> dict[str, Any]:
   """Dotted option -> value, those of `hosts` too; groups that are None not."""
   found = {k: v for k, v in flat(run).items() if not _is_group(k)}
   if run.hosts is not None:

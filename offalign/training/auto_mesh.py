@@ -15,6 +15,7 @@ from offalign.learner import LearnerConfig
 from offalign.models.base import Model
 from offalign.models.hf import hub
 from offalign.planning import auto, from_config, meshes
+from offalign.planning.state import State
 from offalign.policy import origin, start
 from offalign.policy.start import Parent
 
@@ -51,7 +52,7 @@ def choose(
       return kept, f"mesh: {meshes.spell(kept)}, as this run chose before"
   try:
     choice = auto.choose(
-      auto.state_bytes(config.loss, model, learner),
+      State(config.loss, model, learner).held,
       len(devices),
       memory(),
       lambda mesh: _objection(mesh, model, config),

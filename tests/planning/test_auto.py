@@ -1,18 +1,10 @@
 """The mesh that is chosen by bytes."""
 
-import json
-
 import pytest
-from plans import TINY
 
-from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
-from offalign.learner import LearnerConfig
-from offalign.learner.optim import OptimizerConfig
-from offalign.models.lora import LoraConfig
-from offalign.planning import auto, from_config, meshes
-from offalign.planning.program import Step, build, bytes_per_device
+from offalign.planning import auto, meshes
 
 GB = 1e9
 
@@ -64,26 +56,3 @@ def test_what_has_no_room_or_no_mesh_is_refused():
     choose(200 * GB, 8)
   with pytest.raises(UserError, match=r"no mesh of 8 .*: the batch"):
     choose(1 * GB, 8, batch=3, heads=2)
-
-
-@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2)])
-@pytest.mark.parametrize("sizes", [(8, 1, 1), (2, 2, 2)])
-def test_the_state_is_counted_as_training_places_it(
-  tmp_path, monkeypatch, sizes, lora
-):
-  monkeypatch.setattr(sharding, "SMALL", 1)
-  (tmp_path / "config.json").write_text(json.dumps(TINY))
-  model = from_config.model_of(str(tmp_path))
-  config = LearnerConfig(
-    lora=lora,
-    optimizer=OptimizerConfig(name="adafactor"),
-    compute_dtype="bfloat16",
-  )
-  step = Step("dro_v", config, batch=8, prompt=4, completion=4, k=1)
-  mesh = MeshConfig(*sizes)
-  program = build(step, model, sharding.make_mesh(mesh))
-  params = bytes_per_device(program.state.params)
-  expected = 2 * params + bytes_per_device(program.state.opt_state)
-  if lora is not None:
-    expected += bytes_per_device(program.ref_params)
-  assert auto.state_bytes("dro_v", model, config)(mesh) == expected
