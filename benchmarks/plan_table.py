@@ -47,6 +47,24 @@ _ROWS: dict[str, PlanConfig] = {
   "t5-large-256-copies": PlanConfig(
     **_LARGE, topology="v5e:16x16", batch=512, mesh="data=16,fsdp=16"
   ),
+  "t5-large-1024-copies": PlanConfig(
+    **_LARGE, topology="v5p:8x8x16", batch=2048, mesh="data=64,fsdp=16"
+  ),
+  # One row a chip, as --cfg.mesh.auto arranges them.
+  **{
+    f"llama3-8b-sft-{chips}": PlanConfig(
+      model="meta-llama/Meta-Llama-3-8B",
+      loss="sft",
+      topology=topology,
+      batch=chips,
+      mesh=f"data={chips // 8},fsdp=8",
+    )
+    for chips, topology in (
+      (16, "v5p:2x2x4"),
+      (256, "v5p:4x8x8"),
+      (1024, "v5p:8x8x16"),
+    )
+  },
 }
 _LONG: dict[str, Any] = {
   "loss": "dpo",

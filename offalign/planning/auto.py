@@ -17,8 +17,8 @@ SHARE = 0.25
 """The part of a device's memory that the state may take.
 
 Weights, gradients, moments and frozen weights together; the rest is for
-activations. The DRO paper's T5s and decoders of 8B and 70B params, as planned
-in docs/plan.md, fit with it.
+activations, which with temporaries take up to three quarters of a chip in the
+plans of docs/plan.md.
 """
 
 TENSORS = (1, 2, 4, 8)

@@ -5,6 +5,7 @@ cannot fit or cannot be faster is left out before, and the search is limited.
 """
 
 import dataclasses
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import get_args
 
@@ -203,22 +204,37 @@ def table(found: Sequence[Tried], most: int) -> str:
     )
   if len(lines) == 2:
     lines = ["nothing fits"]
-  grouped: dict[tuple[str, str], list[Candidate]] = {}
-  for tried in found:
-    if tried.why:
-      mesh = meshes.spell(tried.candidate.mesh)
-      grouped.setdefault((mesh, tried.why), []).append(tried.candidate)
-  lines.append("\nrejected")
-  for (mesh, why), several in grouped.items():
-    if len(several) == 1:
-      lines.append(f"  {spell(several[0])}: {why}")
-      continue
-    cuts = _words({str(each.microbatches) for each in several})
-    remats = _words({each.remat for each in several})
-    lines.append(f"  {mesh}, microbatches {cuts}, remat {remats}: {why}")
+  lines += ["", "rejected", *_rejected(found)]
   compiles = sum(tried.figures is not None for tried in found)
   lines.append(f"\n{compiles} compiled. {LIMITS.format(most=most)}")
   return "\n".join(lines)
+
+
+def _rejected(found: Sequence[Tried]) -> list[str]:
+  """Each reason, with the candidates that it rejects, by mesh."""
+  reasons: dict[str, dict[str, list[Candidate]]] = {}
+  for tried in found:
+    if tried.why:
+      mesh = meshes.spell(tried.candidate.mesh)
+      of_mesh = reasons.setdefault(tried.why, {})
+      of_mesh.setdefault(mesh, []).append(tried.candidate)
+  lines = []
+  for why, rejected in reasons.items():
+    lines.append(f"  {why}:")
+    named = "; ".join(_several(mesh, each) for mesh, each in rejected.items())
+    indent = "    "
+    lines += textwrap.wrap(
+      named, 78, initial_indent=indent, subsequent_indent=indent
+    )
+  return lines
+
+
+def _several(mesh: str, candidates: list[Candidate]) -> str:
+  if len(candidates) == 1:
+    return spell(candidates[0])
+  cuts = _words({str(each.microbatches) for each in candidates})
+  remats = _words({each.remat for each in candidates})
+  return f"{mesh} (microbatches {cuts}, remat {remats})"
 
 
 def _words(names: set[str]) -> str:

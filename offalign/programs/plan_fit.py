@@ -106,7 +106,7 @@ def _candidates(
   for mesh in shapes:
     linked = _linked(mesh, place)
     for cut in cuts:
-      why = linked or meshes.objection(mesh, model, planned.step.batch, cut)
+      why = linked or _objection(mesh, model, planned.step.batch, cut)
       for remat in remats:
         each = Candidate(mesh, cut, remat)
         if why is None:
@@ -116,11 +116,19 @@ def _candidates(
   return able, unable
 
 
+def _objection(
+  mesh: MeshConfig, model: Model, batch: int, cut: int
+) -> str | None:
+  if batch % (mesh.data * mesh.fsdp * cut):
+    return f"data x fsdp x microbatches do not divide the batch of {batch}"
+  return meshes.objection(mesh, model, batch, cut)
+
+
 def _linked(mesh: MeshConfig, place: Slice) -> str | None:
   try:
     sharding.make_mesh(mesh, place.devices)
-  except UserError as error:
-    return str(error).partition(":")[0]
+  except UserError:
+    return "the links of these chips have no such mesh"
   return None
 
 

@@ -76,7 +76,9 @@ def test_the_best_plan_is_printed_with_its_command(place, tmp_path, capsys):
   printed = capsys.readouterr().out
   assert best.fits
   assert rows[0][0] == "data=8, microbatches=2"
-  assert "data=8, microbatches 1, remat none/dots/block: does not f" in printed
+  reason = "does not fit: 20G needed of 16G:\n    data=8 (microbatches 1, "
+  assert reason in printed
+  assert "fsdp x microbatches do not divide the batch of 16:" in printed
   command = printed[printed.index("offalign train") :].split("\n\n")[0]
   assert train_config(command) == Config(
     model=str(tmp_path),
