@@ -43,12 +43,19 @@ from offalign.programs.plan_options import (
 _CFG = "cfg"
 
 
-def of_plan(name: str) -> str:
-  """The flag that sets an option: the short one, or training's if given."""
+def of_plan(name: str, values: flags.FlagValues = flags.FLAGS) -> str:
+  """The flag that sets an option: of the short one and training's, the given.
+
+  Args:
+    name: the option.
+    values: the flags.
+  """
   twin = f"{_CFG}.{TWINS.get(name, name)}"
-  if twin in flags.FLAGS and flags.FLAGS[twin].present:
+  if name in values and values[name].present:
+    return f"--{name}"
+  if twin in values and values[twin].present:
     return f"--{twin}"
-  return flags_lib.of_program(name)
+  return f"--{name}" if name in values else f"--{twin}"
 
 
 @speaking(of_plan)

@@ -242,8 +242,8 @@ def _checked(run: Config) -> Config:
     raise UserError(
       f"{option('packing', 'true')} has no plan: the shape of packed rows "
       "follows from the lengths in the data, which a plan does not read. Leave "
-      "it out: a step that fits with rows that are all of the longest prompt "
-      "and completion has room for packed ones"
+      "it out: rows that are all of the longest prompt and completion, which "
+      "are then planned, have more tokens than packed ones"
     )
   return run
 

@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from absl import flags as absl_flags
 from plans import TINY
 
 from benchmarks import plan_table
@@ -18,6 +19,7 @@ from offalign.planning import analysis, chips, from_config, meshes, report
 from offalign.planning.chips import CHIPS, Slice
 from offalign.planning.program import PlanConfig, bytes_per_device
 from offalign.planning.program import build as build_step
+from offalign.programs import flags as flags_lib
 from offalign.programs import plan as plan_lib
 from offalign.programs.plan_options import together
 
@@ -264,6 +266,21 @@ def test_meshes_are_ranked_and_the_best_is_told(
 def test_flags_that_cannot_be_are_refused(config, here, flags, message):
   with pytest.raises(UserError, match=message):
     plan_lib.plan(dataclasses.replace(config, **flags))
+
+
+def test_a_sentence_names_the_flag_that_was_given():
+  values = absl_flags.FlagValues()
+  flags_lib.define(PlanConfig, "", values)
+  flags_lib.define(Config, "cfg", values)
+  values(["-", "--batch=4", "--cfg.batch_size=8", "--cfg.microbatches=0"])
+  names = ("batch", "cfg.batch_size", "microbatches", "loss", "remat")
+  assert [plan_lib.of_plan(name, values) for name in names] == [
+    "--batch",
+    "--cfg.batch_size",
+    "--cfg.microbatches",
+    "--loss",
+    "--cfg.remat",
+  ]
 
 
 def test_meshes_by_both_names_are_compared_on_the_devices(config, here):
