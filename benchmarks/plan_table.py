@@ -14,10 +14,14 @@ from typing import Any
 
 import jax
 
+from offalign.config import Config, DataConfig
+from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
+from offalign.models.lora import LoraConfig
 from offalign.planning import report
 from offalign.planning.program import PlanConfig
 from offalign.programs import plan
+from offalign.programs.plan_options import Planned, together
 
 _DRO: dict[str, Any] = {"loss": "dro_v", "optimizer": "adafactor"}
 _LARGE = {**_DRO, "model": "google/flan-t5-large"}
@@ -28,7 +32,7 @@ _LLAMA: dict[str, Any] = {
   "batch": 64,
 }
 
-ROWS: dict[str, PlanConfig] = {
+_ROWS: dict[str, PlanConfig] = {
   "t5-large-16": PlanConfig(**_LARGE, topology="v5e:4x4"),
   "t5-xl-32": PlanConfig(**_DRO, model="google/flan-t5-xl", topology="v5e:4x8"),
   "llama3-8b-64": PlanConfig(**_LLAMA, mesh="fsdp"),
@@ -43,8 +47,59 @@ ROWS: dict[str, PlanConfig] = {
   "t5-large-256-copies": PlanConfig(
     **_LARGE, topology="v5e:16x16", batch=512, mesh="data=16,fsdp=16"
   ),
+  "t5-large-1024-copies": PlanConfig(
+    **_LARGE, topology="v5p:8x8x16", batch=2048, mesh="data=64,fsdp=16"
+  ),
+  # One row a chip, as --cfg.mesh.auto arranges them.
+  **{
+    f"llama3-8b-sft-{chips}": PlanConfig(
+      model="meta-llama/Meta-Llama-3-8B",
+      loss="sft",
+      topology=topology,
+      batch=chips,
+      mesh=f"data={chips // 8},fsdp=8",
+    )
+    for chips, topology in (
+      (16, "v5p:2x2x4"),
+      (256, "v5p:4x8x8"),
+      (1024, "v5p:8x8x16"),
+    )
+  },
 }
-"""Name -> plan. The first two are the DRO paper's (arXiv:2405.19107)."""
+_LONG: dict[str, Any] = {
+  "loss": "dpo",
+  "compute_dtype": "bfloat16",
+  "data": DataConfig(max_prompt=512, max_completion=256),
+}
+
+ROWS: dict[str, tuple[PlanConfig, Config | None]] = {
+  **{name: (config, None) for name, config in _ROWS.items()},
+  "llama3-70b-512": (
+    PlanConfig(topology="v5p:8x8x8"),
+    Config(
+      **_LONG,
+      model="meta-llama/Meta-Llama-3-70B",
+      batch_size=512,
+      remat="block",
+      mesh=MeshConfig(data=8, fsdp=64),
+    ),
+  ),
+  "llama3-8b-lora-16": (
+    PlanConfig(topology="v5e:4x4"),
+    Config(
+      **_LONG,
+      model="meta-llama/Meta-Llama-3-8B",
+      batch_size=16,
+      remat="block",
+      lora=LoraConfig(rank=16),
+      mesh=MeshConfig(fsdp=16),
+    ),
+  ),
+}
+"""Name -> the flags of a plan, and those of training.
+
+The first two are the DRO paper's (arXiv:2405.19107).
+"""
 
 
 def main() -> int:
@@ -62,12 +117,12 @@ def main() -> int:
     if path.exists() or given.print:
       continue
     try:
-      place, figures, rows = plan.plan(ROWS[name])
+      place, figures, rows = plan.plan(*ROWS[name])
     except UserError as error:
       print(f"{name}: {error}", file=sys.stderr)
       return 2
     print(report.text(figures, place), flush=True)
-    plan.write(path, ROWS[name], place, rows)
+    plan.write(path, together(*ROWS[name]), place, rows)
   print(table(out))
   return 0
 
@@ -80,24 +135,24 @@ def table(folder: pathlib.Path) -> str:
     "| :--- | :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: "
     "| :--- |",
   ]
-  for name, config in ROWS.items():
+  for name, (config, run) in ROWS.items():
     path = folder / f"{name}.json"
     if path.exists():
-      lines.append(_line(config, json.loads(path.read_text(encoding="utf-8"))))
+      found = json.loads(path.read_text(encoding="utf-8"))
+      lines.append(_line(together(config, run), config.topology, found))
     else:
       lines.append(f"| {name}: not planned yet |")
   return "\n".join(lines)
 
 
-def _line(config: PlanConfig, found: dict[str, Any]) -> str:
+def _line(planned: Planned, topology: str, found: dict[str, Any]) -> str:
   best = found["plans"][0]
   memory, bound = best["memory"], best["bound"]
   state = sum(memory[x] for x in ("parameters", "frozen", "optimizer"))
   sizes = [memory["total"] or 0, state, memory["kept"], memory["temporaries"]]
   cells = [
-    f"{config.model.partition('/')[2]}, {config.loss}, {config.optimizer}, "
-    f"batch {config.batch} x ({config.prompt} + {config.completion})",
-    f"{config.topology}, {best['mesh']}",
+    str(planned).partition("/")[2].replace(", bfloat16", ""),
+    f"{topology}, {best['mesh']}",
     "yes" if best["fits"] else "no",
     *(f"{size / 1e9:.2f} GB" for size in sizes),
     f"{best['flops'] / 1e15:.2f}",

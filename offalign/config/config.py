@@ -35,6 +35,7 @@ CHANGEABLE = {
   "save_every",
   "out",
   "remat",
+  "logp_chunk",
   "compile_cache",
   "profile",
   "on_divergence",
@@ -42,6 +43,7 @@ CHANGEABLE = {
   "data.cache",
   "grow.rounds",
   *(f"mesh.{axis}" for axis in AXES),
+  "mesh.auto",
 }
 """Fields that may differ when a run is resumed."""
 
@@ -91,6 +93,9 @@ class Config:
     remat: rematerialisation (gradient checkpointing): what the backward pass
       recomputes to save memory: "block" everything inside a layer, "dots"
       everything but its matrix products.
+    logp_chunk: tokens of the vocabulary whose logits exist at one time on each
+      device, to save memory; default: as many as fit a few dozen megabytes.
+      Changes nothing else.
     seed: seed of the weights and of the order of the data.
     compute_dtype: precision of the activations; params stay in float32, but
       for weights that LoRA freezes.
@@ -137,6 +142,7 @@ class Config:
   microbatches: int = 1
   packing: bool = False
   remat: Remat = "none"
+  logp_chunk: int | None = None
   seed: int = 0
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   router_aux_loss_coef: float | None = None
@@ -198,7 +204,8 @@ def check(config: Config) -> None:
   """
   if not config.out:
     raise UserError(f"{option('out')} is missing: name the folder of the run")
-  for name in ("steps", "batch_size", "microbatches", "log_every", "keep"):
+  counts = ("steps", "batch_size", "microbatches", "logp_chunk")
+  for name in (*counts, "log_every", "keep"):
     value = getattr(config, name)
     if value is not None and value < 1:
       raise UserError(f"{option(name)} must be at least 1, not {value}")

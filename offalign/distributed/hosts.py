@@ -199,6 +199,13 @@ def anywhere(flag: bool) -> bool:
   return bool(_gather(np.array([flag])).any()) if several() else flag
 
 
+def least(number: float) -> float:
+  """The least of the numbers of all processes; every process calls this."""
+  if not several():
+    return number
+  return float(_gather(np.array([number], np.float32)).min())
+
+
 def check_shared(folder: pathlib.Path) -> None:
   """Checks that all processes share a folder: each finds the first's file.
 

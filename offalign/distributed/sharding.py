@@ -16,10 +16,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  AbstractMesh,
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+)
 
 from offalign import spec
-from offalign.errors import UserError
+from offalign.errors import UserError, option
 from offalign.types import Batch
 
 AXES = ("data", "fsdp", "tensor")
@@ -36,19 +42,29 @@ class MeshConfig:
     fsdp: devices that share each copy of the state between them.
     tensor: devices that share the heads, the MLP and the vocabulary, and so
       the work on each row.
+    auto: choose the other three by the size of the state, the memory of a
+      device and the batch; the choice is kept in run.json.
   """
 
   data: int = -1
   fsdp: int = 1
   tensor: int = 1
+  auto: bool = False
 
   def __post_init__(self) -> None:
     """Checks the types of the fields.
 
     Raises:
-      UserError: naming the field.
+      UserError: naming the field, or a size beside `auto`.
     """
     spec.check_fields("mesh", self)
+    for axis, usual in zip(AXES, (-1, 1, 1), strict=True):
+      size = getattr(self, axis)
+      if self.auto and size != usual:
+        raise UserError(
+          f"{option(f'mesh.{axis}', size)} is set beside "
+          f"{option('mesh.auto', 'true')}, which chooses it; leave one out"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +100,8 @@ def make_mesh(
     UserError: where the axes do not multiply to the number of devices.
   """
   config = config or MeshConfig()
+  if config.auto:
+    raise ValueError("a mesh that is still to be chosen")
   devices = jax.devices() if devices is None else devices
   n, inner = len(devices), config.fsdp * config.tensor
   data = n // max(inner, 1) if config.data == -1 else config.data
@@ -123,7 +141,9 @@ def one_device() -> Mesh:
 
 
 def state_shardings(
-  mesh: Mesh, tree: Any, splits: Mapping[str, Split] | None = None
+  mesh: Mesh | AbstractMesh,
+  tree: Any,
+  splits: Mapping[str, Split] | None = None,
 ) -> Any:
   """The sharding of each leaf of params, gradients or optimiser state.
 
@@ -139,7 +159,7 @@ def state_shardings(
   recognised by the size that the table gives for it.
 
   Args:
-    mesh: from `make_mesh`.
+    mesh: from `make_mesh`; or an abstract one, where shapes are enough.
     tree: arrays or `ShapeDtypeStruct`s.
     splits: the model's table, `Model.splits`; default: empty.
 

@@ -139,7 +139,7 @@ def figures(program: Program, place: Slice) -> Figures:
 def read(
   compiled: Any, known: Memory, place: Slice, written: float, seconds: float
 ) -> Figures:
-  """Reads the figures of a compiled step, which fits."""
+  """Reads the figures of a compiled step."""
   module = hlo.parse(compiled.as_text())
   stats = compiled.memory_analysis()
   temporary = stats.temp_size_in_bytes
@@ -166,9 +166,11 @@ def read(
   sent = sum(entry.sent for entry in collectives.values())
   own = traffic.flops(module)
   chip, n = place.chip, place.per_chip
+  # The TPU's compiler has refused what does not fit; others do not.
+  fits = total <= chip.hbm / n
   return Figures(
-    fits=True,
-    reason="",
+    fits=fits,
+    reason="" if fits else f"{total / 1e9:.3g} of {chip.hbm / n / 1e9:.3g} GB",
     memory=memory,
     hbm=chip.hbm / n,
     flops=written,

@@ -6,21 +6,24 @@ from typing import Any
 from offalign.errors import UserError, option
 from offalign.models import hf
 from offalign.models.base import Model
+from offalign.models.hf.config_json import ignoring
 from offalign.models.hf.folder import CONFIG, read_config
 from offalign.planning.shapes import SHAPES
 
 
-def model_of(name: str) -> Model:
+def model_of(name: str, ignore: str | None = None) -> Model:
   """Builds a model without weights.
 
   Args:
     name: a folder, a config.json, a name in `SHAPES`, or a name on the hub.
+    ignore: keys of its config.json to leave out of account, with commas.
 
   Raises:
     UserError: where `name` is none of these, or the architecture is not
       implemented.
   """
   config, where = _config(name)
+  config = ignoring(config, ignore, where)
   tied = bool(config.get("tie_word_embeddings", True))
   return hf.describe(config, spec=f"hf:{name}", tied=tied, where=where)
 

@@ -45,7 +45,7 @@ def parse(text: str, devices: int) -> MeshConfig:
       f"{option('mesh', text)} does not fit {devices} devices: make the "
       f"product {devices}, or one of the sizes -1"
     )
-  return MeshConfig(**sizes)
+  return MeshConfig(sizes["data"], sizes["fsdp"], sizes["tensor"])
 
 
 def candidates(devices: int) -> list[MeshConfig]:

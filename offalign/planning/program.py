@@ -12,8 +12,6 @@ from offalign.data.views.rows import Needs
 from offalign.distributed import sharding
 from offalign.errors import UserError, option
 from offalign.learner import Learner, LearnerConfig
-from offalign.learner.optim import OptimizerConfig
-from offalign.learner.value import ValueConfig
 from offalign.models.base import Model
 from offalign.models.hf.checkpoint import shapes_of
 from offalign.models.lora import LoraConfig
@@ -24,82 +22,99 @@ from offalign.types import Batch, Kind, Params
 class PlanConfig:
   """Options of a plan; every field is a flag.
 
+  Most are short names of a training run's options, which a plan takes too.
+
   Attributes:
-    model: required; a name on the Hugging Face hub (of which config.json
-      alone is read), a folder, or a config.json. No weights are needed.
+    model: a name on the Hugging Face hub (of which config.json alone is
+      read), a folder, a config.json, or a new model by spec. No weights are
+      needed.
     topology: required; TPU chips, e.g. v5e:4x4 or v5p:4x4x4.
-    loss: a loss by spec.
+    loss: a loss by spec; default dro_v.
     imports: modules of yours, with commas, that register losses.
-    batch: prompts in an update (the global batch).
-    prompt: tokens of every prompt.
-    completion: tokens of every completion.
+    batch: prompts in an update (the global batch); default 32.
+    prompt: tokens of every prompt; default 512, or, beside flags of training,
+      the most that those allow.
+    completion: tokens of every completion; default 256, or likewise.
     group_size: completions a prompt (K), for losses on groups; default 4.
     mesh: e.g. data=2,fsdp=8,tensor=1, where an axis left out is 1 and -1
       takes all devices left; "fsdp" for all devices along fsdp; or "auto" to
-      try several meshes and rank them.
-    microbatches: pieces that the batch is cut into to save memory.
+      try several meshes and rank them. Default fsdp, or, beside flags of
+      training, theirs.
+    microbatches: pieces that the batch is cut into to save memory; default 1.
     compute_dtype: precision of the activations; params stay in float32, but
-      for weights that LoRA freezes.
-    optimizer: adam, or adafactor as in the DRO paper.
+      for weights that LoRA freezes. Default bfloat16, or, beside flags of
+      training, theirs.
+    optimizer: adam, the default, or adafactor as in the DRO paper.
     value: network of the value function, for losses that need one; default
       separate.
     lora: adapters that train instead of the weights.
+    fit: search for the mesh, the microbatches and the remat of the fastest
+      plan that fits, and print its offalign train command; what is given of
+      these is kept.
+    fit_compiles: most programs that the search compiles; default 12.
     out: a file to write all figures to, as JSON.
   """
 
-  model: str = ""
+  model: str | None = None
   topology: str = ""
-  loss: str = "dro_v"
+  loss: str | None = None
   imports: str | None = None
-  batch: int = 32
-  prompt: int = 512
-  completion: int = 256
+  batch: int | None = None
+  prompt: int | None = None
+  completion: int | None = None
   group_size: int | None = None
-  mesh: str = "fsdp"
-  microbatches: int = 1
-  compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
-  optimizer: Literal["adam", "adafactor"] = "adam"
+  mesh: str | None = None
+  microbatches: int | None = None
+  compute_dtype: Literal["float32", "bfloat16"] | None = None
+  optimizer: Literal["adam", "adafactor"] | None = None
   value: Literal["separate", "shared"] | None = None
   lora: LoraConfig | None = None
+  fit: bool = False
+  fit_compiles: int | None = None
   out: str | None = None
 
 
-def check(config: PlanConfig) -> None:
-  """Checks the flags as far as that needs no model.
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """A train step to plan, apart from its model and its mesh.
 
-  Raises:
-    UserError: naming the flag.
+  Attributes:
+    loss: a loss by spec.
+    learner: how it is trained.
+    batch: B, prompts in an update.
+    prompt: P, tokens of every prompt.
+    completion: T, tokens of every completion.
+    k: K, completions a prompt.
   """
-  examples = {"model": "google/flan-t5-large", "topology": "v5e:4x4"}
-  for name, example in examples.items():
-    if not getattr(config, name):
-      raise UserError(
-        f"{option(name)} is missing; give one such as {option(name, example)}"
-      )
-  for name in ("batch", "prompt", "completion", "microbatches"):
-    if getattr(config, name) < 1:
-      raise UserError(
-        f"{option(name)} must be at least 1, not {getattr(config, name)}"
-      )
-  completions(config)
+
+  loss: str
+  learner: LearnerConfig
+  batch: int
+  prompt: int
+  completion: int
+  k: int
 
 
-def completions(config: PlanConfig) -> int:
+def completions(loss: str, group_size: int | None) -> int:
   """K, the completions a prompt, which the loss's kind of feedback decides.
+
+  Args:
+    loss: by spec.
+    group_size: of losses on groups; None = 4.
 
   Raises:
     UserError: for a group size that the loss would not use.
   """
-  kind = losses.get(config.loss).kind
+  kind = losses.get(loss).kind
   if kind is Kind.GROUP:
-    size = 4 if config.group_size is None else config.group_size
+    size = 4 if group_size is None else group_size
     if size < 2:
       raise UserError(f"{option('group_size')} must be at least 2, not {size}")
     return size
-  if config.group_size is not None:
+  if group_size is not None:
     raise UserError(
-      f"{option('group_size')} is set, but loss {config.loss!r} is not on "
-      "groups; leave it out"
+      f"{option('group_size')} is set, but loss {loss!r} is not on groups; "
+      "leave it out"
     )
   return 2 if kind is Kind.PAIR else 1
 
@@ -128,11 +143,11 @@ class Program:
     )
 
 
-def build(config: PlanConfig, model: Model, mesh: Mesh) -> Program:
+def build(step: Step, model: Model, mesh: Mesh) -> Program:
   """Builds the step that training would compile on these devices.
 
   Args:
-    config: the flags.
+    step: what to plan.
     model: the model to train.
     mesh: a mesh over real devices or over those of a `Slice`.
 
@@ -140,23 +155,10 @@ def build(config: PlanConfig, model: Model, mesh: Mesh) -> Program:
     UserError: for options that the loss or the model does not take, or a
       batch that the mesh does not divide.
   """
-  sharding.check_batch_size(mesh, config.batch, config.microbatches)
-  value = None if config.value is None else ValueConfig(network=config.value)
-  learner = Learner(
-    config.loss,
-    model,
-    LearnerConfig(
-      value=value,
-      lora=config.lora,
-      optimizer=OptimizerConfig(name=config.optimizer),
-      microbatches=config.microbatches,
-      compute_dtype=config.compute_dtype,
-    ),
-    mesh,
-  )
-  policy = shapes_of(model)
-  if config.lora is not None:
-    policy = _as(policy, jnp.dtype(config.compute_dtype))
+  config = step.learner
+  sharding.check_batch_size(mesh, step.batch, config.microbatches)
+  learner = Learner(step.loss, model, config, mesh)
+  policy = weights(model, config)
   frozen = None
   if learner.has_frozen_weights:
     splits = sharding.state_shardings(mesh, policy, model.splits)
@@ -164,7 +166,18 @@ def build(config: PlanConfig, model: Model, mesh: Mesh) -> Program:
   state = sharding.placed(
     jax.eval_shape(learner.fresh, policy), learner.shardings(policy)
   )
-  return Program(learner, state, _batch(config, learner, mesh), frozen)
+  return Program(learner, state, _batch(step, learner, mesh), frozen)
+
+
+def weights(model: Model, config: LearnerConfig) -> Params:
+  """The policy's weights as training reads them, as shapes.
+
+  In float32; under LoRA, which freezes them, in the compute dtype.
+  """
+  policy = shapes_of(model)
+  if config.lora is None or config.compute_dtype is None:
+    return policy
+  return _as(policy, jnp.dtype(config.compute_dtype))
 
 
 def _as(tree: Any, dtype: Any) -> Any:
@@ -189,8 +202,8 @@ _TOKENS = (
 """Columns of the batch by token, named as in `needs`."""
 
 
-def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
-  b, k = config.batch, completions(config)
+def _batch(step: Step, learner: Learner, mesh: Mesh) -> Batch:
+  b, k = step.batch, step.k
   rows = NamedSharding(mesh, PartitionSpec(sharding.BATCH_AXES))
 
   def column(dtype: str, *sizes: int) -> jax.ShapeDtypeStruct:
@@ -202,15 +215,15 @@ def _batch(config: PlanConfig, learner: Learner, mesh: Mesh) -> Batch:
     name: column("float32", k) for name, need in _SUMS.items() if need in needs
   }
   sums |= {
-    name: column("float32", k, config.completion)
+    name: column("float32", k, step.completion)
     for name in _TOKENS
     if name in needs
   }
   return Batch(
-    prompts=column("int32", config.prompt),
-    prompt_mask=column("bool", config.prompt),
-    completions=column("int32", k, config.completion),
-    completion_mask=column("bool", k, config.completion),
+    prompts=column("int32", step.prompt),
+    prompt_mask=column("bool", step.prompt),
+    completions=column("int32", k, step.completion),
+    completion_mask=column("bool", k, step.completion),
     weight=column("float32"),
     rewards=column("float32", k) if reads.rewards else None,
     margins=column("float32") if reads.margins else None,

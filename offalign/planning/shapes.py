@@ -25,18 +25,15 @@ def _t5(width: int, mlp: int, layers: int, heads: int) -> dict[str, Any]:
   }
 
 
-SHAPES: dict[str, dict[str, Any]] = {
-  "google/flan-t5-base": _t5(768, 2048, 12, 12),
-  "google/flan-t5-large": _t5(1024, 2816, 24, 16),
-  "google/flan-t5-xl": _t5(2048, 5120, 24, 32),
-  "meta-llama/Meta-Llama-3-8B": {
+def _llama3(width: int, mlp: int, layers: int, heads: int) -> dict[str, Any]:
+  return {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
     "vocab_size": 128_256,
-    "hidden_size": 4096,
-    "intermediate_size": 14_336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
+    "hidden_size": width,
+    "intermediate_size": mlp,
+    "num_hidden_layers": layers,
+    "num_attention_heads": heads,
     "num_key_value_heads": 8,
     "hidden_act": "silu",
     "max_position_embeddings": 8192,
@@ -45,7 +42,15 @@ SHAPES: dict[str, dict[str, Any]] = {
     "tie_word_embeddings": False,
     "bos_token_id": 128_000,
     "eos_token_id": 128_001,
-  },
+  }
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+  "google/flan-t5-base": _t5(768, 2048, 12, 12),
+  "google/flan-t5-large": _t5(1024, 2816, 24, 16),
+  "google/flan-t5-xl": _t5(2048, 5120, 24, 32),
+  "meta-llama/Meta-Llama-3-8B": _llama3(4096, 14_336, 32, 32),
+  "meta-llama/Meta-Llama-3-70B": _llama3(8192, 28_672, 80, 64),
   "Qwen/Qwen2.5-7B": {
     "model_type": "qwen2",
     "architectures": ["Qwen2ForCausalLM"],

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from offalign import losses, user_code
 from offalign.config import Config, arguments
@@ -48,6 +49,7 @@ from offalign.policy.policy import Policy
 from offalign.reference.scoring import Scorer
 from offalign.reference.store import Shared, Store
 from offalign.training import (
+  auto_mesh,
   compile_cache,
   epochs,
   evaluation,
@@ -143,10 +145,8 @@ class Run:
       trained_rewards.check_continued(
         parent.folder, parent.about, loss, config.value
       )
-    with concerning(option("mesh")):
-      mesh = sharding.make_mesh(config.mesh)
-    with concerning(option("batch_size", config.batch_size)):
-      sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
+    if not config.mesh.auto:
+      self._mesh(config)
     lock.check(self.folder)
     known = read_about(self.folder)
     refuse_training(self.folder, known)
@@ -160,8 +160,17 @@ class Run:
     refuse_changes(config, known, self.folder)
     self._known_prompts = split.known
     self.inputs = self._inputs(config, loss, split, known)
+    size = self.inputs.tokenizer.vocab_size
+    shape = config.mesh
+    if shape.auto:
+      described = auto_mesh.described(config, parent, size)
+      shape, said = auto_mesh.choose(
+        config, learner_config(config), described, known
+      )
+      self._said.append(said)
+    mesh = self._mesh(dataclasses.replace(config, mesh=shape))
     model, self._first, self._identity = start.policy(
-      config, parent, self.inputs.tokenizer.vocab_size, mesh
+      config, parent, size, mesh
     )
     self._reference = other_reference.load(
       config, choice, self.inputs.tokenizer, mesh, self._identity
@@ -184,7 +193,7 @@ class Run:
       )
     self.config = config
     refuse_changes(config, known, self.folder)  # now that its steps are known
-    self.learner = Learner(loss, model, _learner_config(config), mesh)
+    self.learner = Learner(loss, model, learner_config(config), mesh)
     with concerning(option("batch_size", config.batch_size)):
       first = batch(self.inputs.train, self.sampler.indices(0))
       ref = np.zeros(first.completions.shape[:2], np.float32)  # comes later
@@ -231,9 +240,20 @@ class Run:
       "reward_scale": self.inputs.scales and self.inputs.scales.summary(),
       "mixture": self.inputs.mixture and self.inputs.mixture.summary(),
     }
+    if config.mesh.auto:
+      self._about[auto_mesh.KEPT] = auto_mesh.record(shape)
     if known is not None:
       self._refuse_other_files(known)
     hosts.agree(self._about)
+
+  @staticmethod
+  def _mesh(config: Config) -> Mesh:
+    """The devices, arranged as the options say."""
+    with concerning(option("mesh")):
+      mesh = sharding.make_mesh(config.mesh)
+    with concerning(option("batch_size", config.batch_size)):
+      sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
+    return mesh
 
   def _inputs(
     self,
@@ -658,7 +678,8 @@ class Run:
     )
 
 
-def _learner_config(config: Config) -> LearnerConfig:
+def learner_config(config: Config) -> LearnerConfig:
+  """Collects the options of the learner, as a run and its plan have them."""
   return LearnerConfig(
     value=config.value,
     lora=config.lora,
@@ -666,6 +687,7 @@ def _learner_config(config: Config) -> LearnerConfig:
     steps=config.last_step,
     microbatches=config.microbatches,
     remat=config.remat,
+    logp_chunk=config.logp_chunk,
     router_aux_loss_coef=config.router_aux_loss_coef,
     compute_dtype=(
       None if config.compute_dtype == "float32" else config.compute_dtype

@@ -147,3 +147,21 @@ def test_a_batch_is_split_over_data_and_fsdp_alone():
   placed = sharding.put_batch(mesh, {"x": np.arange(8)})["x"]
   assert {s.data.shape for s in placed.addressable_shards} == {(2,)}
   assert sharding.describe(mesh) == "8 device(s) as data=2 x fsdp=2 x tensor=2"
+
+
+def test_a_host_holds_the_rows_of_its_devices_however_many_there_are(
+  monkeypatch,
+):
+  mine = set(jax.devices()[:2])  # of this host; the others' are elsewhere
+
+  def addressable(self, shape):
+    found = self.devices_indices_map(shape)
+    return {d: index for d, index in found.items() if d in mine}
+
+  monkeypatch.setattr(
+    jax.sharding.Sharding, "addressable_devices_indices_map", addressable
+  )
+  for devices in (2, 4, 8):
+    config = MeshConfig(devices // 2, 2, 1)
+    mesh = sharding.make_mesh(config, jax.devices()[:devices])
+    assert sharding.local_rows(mesh, 3 * devices).tolist() == list(range(6))

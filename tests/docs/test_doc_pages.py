@@ -22,7 +22,10 @@ PAGES = doc_pages.pages()
 BLOCKS = [block for page in PAGES for block in doc_pages.blocks(page)]
 CODE = [block for block in BLOCKS if block.is_code]
 LEFT = [block for block in CODE if block.not_run]
-CONFIGS = {"offalign.train": (Config, "cfg"), "offalign.plan": (PlanConfig, "")}
+CONFIGS = {
+  "offalign.train": {"cfg": Config},
+  "offalign.plan": {"": PlanConfig, "cfg": Config},
+}
 RUNNER = pathlib.Path(doc_pages.__file__).with_name("doc_runner.py")
 
 
@@ -94,11 +97,12 @@ def test_what_is_not_run_has_a_reason_and_flags_that_are_there(block):
     return
   for command in doc_pages.commands(block):
     words = shlex.split(command, comments=True)
-    for module, (config, prefix) in CONFIGS.items():
+    for module, configs in CONFIGS.items():
       rest = flags_of(module, words)
       if rest is not None:
         values = absl_flags.FlagValues()
-        flags.define(config, prefix, values)
+        for prefix, config in configs.items():
+          flags.define(config, prefix, values)
         given = [word for word in rest if word.startswith("--")]
         values(presets.expand(["-", *given]))
 

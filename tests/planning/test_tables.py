@@ -24,6 +24,7 @@ def test_published_shapes_have_the_sizes_that_are_published(name):
     "google/flan-t5-large": 0.783,
     "google/flan-t5-xl": 2.850,
     "meta-llama/Meta-Llama-3-8B": 8.030,
+    "meta-llama/Meta-Llama-3-70B": 70.554,
     "Qwen/Qwen2.5-7B": 7.616,
   }
   model = from_config.model_of(name)

@@ -6,17 +6,22 @@ import json
 import jax
 import numpy as np
 import pytest
+from absl import flags as absl_flags
 from plans import TINY
 
 from benchmarks import plan_table
+from offalign.config import Config
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
 from offalign.models.lora import LoraConfig
 from offalign.planning import analysis, chips, from_config, meshes, report
 from offalign.planning.chips import CHIPS, Slice
-from offalign.planning.program import PlanConfig, build, bytes_per_device
+from offalign.planning.program import PlanConfig, bytes_per_device
+from offalign.planning.program import build as build_step
+from offalign.programs import flags as flags_lib
 from offalign.programs import plan as plan_lib
+from offalign.programs.plan_options import together
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,10 @@ def config(folder):
     completion=4,
     optimizer="adafactor",
   )
+
+
+def build(config, model, mesh):
+  return build_step(together(config).step, model, mesh)
 
 
 @pytest.fixture
@@ -75,7 +84,7 @@ def test_a_plan_says_what_a_step_takes(config, here, tmp_path, capsys):
   # FSDP gathers the bfloat16 weights of the layers; to do so twice for the
   # policy alone moves more than the whole policy.
   assert figures.collectives["all-gather"].sent > memory.parameters
-  plan_lib.write(out, config, place, rows)
+  plan_lib.write(out, together(config), place, rows)
   kept = json.loads(out.read_text())
   assert kept["plans"][0]["mesh"] == "fsdp=8"
   assert kept["plans"][0]["memory"]["total"] == memory.total
@@ -257,6 +266,38 @@ def test_meshes_are_ranked_and_the_best_is_told(
 def test_flags_that_cannot_be_are_refused(config, here, flags, message):
   with pytest.raises(UserError, match=message):
     plan_lib.plan(dataclasses.replace(config, **flags))
+
+
+def test_a_sentence_names_the_flag_that_was_given():
+  values = absl_flags.FlagValues()
+  flags_lib.define(PlanConfig, "", values)
+  flags_lib.define(Config, "cfg", values)
+  values(["-", "--batch=4", "--cfg.batch_size=8", "--cfg.microbatches=0"])
+  names = ("batch", "cfg.batch_size", "microbatches", "loss", "remat")
+  assert [plan_lib.of_plan(name, values) for name in names] == [
+    "--batch",
+    "--cfg.batch_size",
+    "--cfg.microbatches",
+    "--loss",
+    "--cfg.remat",
+  ]
+
+
+def test_meshes_by_both_names_are_compared_on_the_devices(config, here):
+  run = Config(mesh=MeshConfig(fsdp=4))
+  same = together(dataclasses.replace(config, mesh="data=2,fsdp=4"), run)
+  model = from_config.model_of(config.model)
+  assert plan_lib._meshes(same, model, here)[0] == [MeshConfig(2, 4, 1)]
+  with pytest.raises(UserError, match=r"mesh=fsdp is set beside cfg\.mesh\.f"):
+    plan_lib.plan(dataclasses.replace(config, mesh="fsdp"), run)
+
+
+def test_the_mesh_that_training_would_choose_is_planned(config, here, capsys):
+  run = Config(mesh=MeshConfig(auto=True))
+  model = from_config.model_of(config.model)
+  chosen, _ = plan_lib._meshes(together(config, run), model, here)
+  assert chosen == [MeshConfig(8, 1, 1)]
+  assert "training would choose data=8 (its state" in capsys.readouterr().out
 
 
 def test_a_model_that_is_not_implemented_is_refused(config, here, tmp_path):
