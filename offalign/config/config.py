@@ -41,6 +41,7 @@ CHANGEABLE = {
   "packing",
   "data.cache",
   "grow.rounds",
+  "grow.stop",
   *(f"mesh.{axis}" for axis in AXES),
 }
 """Fields that may differ when a run is resumed."""

@@ -26,6 +26,7 @@ _SAMPLING = (
   "max_new_tokens",
   "top_k",
   "top_p",
+  "stop",
 )
 
 
@@ -83,6 +84,8 @@ class GrowConfig:
     top_p: draw from the likeliest tokens with this share of the odds.
     eval_prompts: held-out prompts that are completed and scored at each
       evaluation, as eval_score; 0 for none.
+    stop: so many evaluations in a row whose eval_score is below the best
+      before end the run, as ReST ends; default: all rounds are trained.
   """
 
   prompts: str | None = None
@@ -100,6 +103,7 @@ class GrowConfig:
   top_k: int | None = None
   top_p: float | None = None
   eval_prompts: int = 64
+  stop: int | None = None
 
   def __post_init__(self) -> None:
     """Checks the options as far as that needs no data.
@@ -108,7 +112,9 @@ class GrowConfig:
       UserError: naming the option.
     """
     spec.check_fields("grow", self)
-    least = {"rounds": 1, "every": 1, "batch": 1, "max_new_tokens": 1}
+    least = dict.fromkeys(
+      ("rounds", "every", "batch", "max_new_tokens", "stop"), 1
+    )
     for name, low in {**least, "samples": 1, "eval_prompts": 0}.items():
       value = getattr(self, name)
       if value is not None and value < low:
