@@ -16,6 +16,9 @@ from offalign.errors import OPTIONS, UserError, option
 SAMPLES = 4
 """Completions of each prompt, where nothing is said."""
 
+LOG = "log"
+"""What `other` is, where the data itself has the other samples."""
+
 _SAMPLING = (
   "prompts",
   "samples",
@@ -75,8 +78,9 @@ class GrowConfig:
     label: how scores become labels, for losses that need them: "global_mean"
       (the default) or "prompt_mean" of the round, or a number that a
       desirable completion's score is above.
-    other: a run folder, whose policy writes the second half of a prompt's
-      samples, as REBEL's mu.
+    other: who writes the second half of a prompt's samples, as REBEL's mu: a
+      run folder, or "log", whose completions of the prompt are taken and
+      scored.
     max_new_tokens: longest completion in tokens; default data.max_completion,
       or as many as the run was, or its parent was, trained on.
     temperature: of the samples; 0 is refused, since it makes them all alike.

@@ -18,6 +18,7 @@ from offalign import losses, user_code
 from offalign.config import Config, arguments
 from offalign.config import reference as reference_config
 from offalign.config.config import check, flat, refuse_changes
+from offalign.config.grow import LOG
 from offalign.data import Sampler, Tokenizer, batch, read_scales
 from offalign.data.batches import reward_scales, vocabulary
 from offalign.data.batches.packing.packing import Cut
@@ -70,6 +71,7 @@ from offalign.training.profile import Profile
 from offalign.training.rounds import checks as rounds_checks
 from offalign.training.rounds import (
   drawing,
+  logged,
   making,
   prompts,
   schedule,
@@ -212,7 +214,10 @@ class Run:
     self._score = self._other = None
     if config.grow is not None and config.grow.score is not None:
       self._score = making.scorer(config.grow.score)
-      self._other = making.other(config, self.inputs.tokenizer)
+      assert self._asked is not None
+      self._other = making.other(
+        config, self.inputs.tokenizer, self._asked, self._log
+      )
     self._own = own_samples.count(
       config,
       loss,
@@ -258,6 +263,8 @@ class Run:
     samples = config.grow is not None and config.grow.score is not None
     if samples and not config.data.path:
       found = prompts.read_alone(config, tokenizer, split)
+    elif samples and config.grow is not None and config.grow.other == LOG:
+      found = self._log = logged.read(config, tokenizer, split, self.folder)
     else:
       found = inputs.read(
         config.data,
@@ -278,7 +285,9 @@ class Run:
     """Of all rows that are known before the first step."""
     found = self.inputs.fingerprint
     grow = self.config.grow
-    if self._log is not None and grow is not None and grow.keep == "all":
+    if self._log is None or grow is None:
+      return found
+    if grow.keep == "all" or grow.other == LOG:
       found += f" {self._log.fingerprint}"
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from offalign.config import Config
-from offalign.config.grow import Function, GrowConfig
+from offalign.config.grow import LOG, Function, GrowConfig
 from offalign.data import Prompt, Tokenizer
 from offalign.data.batches import vocabulary
 from offalign.data.text.ragged import Ragged
@@ -18,8 +18,10 @@ from offalign.judges.gold import Gold
 from offalign.judges.scorers import Score
 from offalign.models.base import Model
 from offalign.policy.policy import Policy
+from offalign.training.batches import Batches
 from offalign.training.rounds.drawing import Drawer, Drawn
 from offalign.training.rounds.kept import Samples
+from offalign.training.rounds.logged import Logged
 from offalign.training.rounds.prompts import Asked
 from offalign.training.rounds.schedule import RoundSampler
 from offalign.types import Params
@@ -65,8 +67,16 @@ class Other:
   params: Params
 
 
-def other(config: Config, tokenizer: Tokenizer) -> Other | None:
-  """Opens the policy that `grow.other` names, or None.
+def other(
+  config: Config, tokenizer: Tokenizer, asked: Asked, log: Batches | None
+) -> Other | Logged | None:
+  """Opens the policy, or the log, that `grow.other` names; or None.
+
+  Args:
+    config: of the run.
+    tokenizer: of the run.
+    asked: the prompts.
+    log: what was read of the data.
 
   Raises:
     UserError: where it is no run, or has another tokenizer.
@@ -75,6 +85,9 @@ def other(config: Config, tokenizer: Tokenizer) -> Other | None:
   assert grow is not None
   if grow.other is None:
     return None
+  if grow.other == LOG:
+    assert log is not None
+    return Logged.of(log.train, asked, tokenizer.end_ids)
   with concerning(option("grow.other", grow.other)):
     policy = Policy.load(grow.other)
     if policy.tokenizer.fingerprint != tokenizer.fingerprint:
@@ -109,7 +122,7 @@ class Maker:
   model: Model
   score: Score
   tokenizer: Tokenizer
-  other: Other | None
+  other: Other | Logged | None
   held: tuple[Prompt, ...]
 
   def prompts(self, number: int) -> np.ndarray:
@@ -150,9 +163,12 @@ class Maker:
     first = self._draw(self.model, policy, prompts[place], seeds[place])
     drawn = first
     if self.other is not None:
-      second = self._draw(
-        self.other.model, self.other.params, prompts[~place], seeds[~place]
-      )
+      if isinstance(self.other, Logged):
+        second = self.other.take(which, seeds[~place])
+      else:
+        second = self._draw(
+          self.other.model, self.other.params, prompts[~place], seeds[~place]
+        )
       at = np.empty(len(prompts), int)
       at[place] = np.arange(place.sum())
       at[~place] = np.arange(place.sum(), len(prompts))
