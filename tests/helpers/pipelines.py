@@ -12,6 +12,13 @@ from offalign.training.pipelines import recipes, stages
 SHARED = {"data.path": "log.jsonl", "model": "decoder", "steps": 4}
 
 
+ROWS = [
+  {"prompt": f"p{i // 2}", "completion": "yes"[i % 2 :], "label": i % 2 == 0}
+  for i in range(8)
+]
+"""A log of thumbs, from which every stage can read."""
+
+
 def plan(name="rlhf", out="p", shared=None, **own):
   """The stages of a pipeline; options of one stage by its name."""
   given = SHARED | (shared or {})

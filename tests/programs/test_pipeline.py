@@ -16,7 +16,7 @@ GIVEN = ("rlhf", "--cfg.data.path=log.jsonl", "--cfg.out=p")
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
-  runs.write("log.jsonl", [{"prompt": "a", "completion": "b"}])
+  runs.write("log.jsonl", pipelines.ROWS)
   return pipelines.fake(monkeypatch)
 
 

@@ -5,6 +5,7 @@ same run. A pipeline that is stopped anywhere goes on with that stage.
 """
 
 import contextlib
+import dataclasses
 import gc
 import json
 import os
@@ -23,7 +24,7 @@ from offalign.files import Unwritten
 from offalign.generation import completions
 from offalign.policy import reference as other_reference
 from offalign.policy.folder import ABOUT, read_about
-from offalign.training import lock
+from offalign.training import lock, sources, views
 from offalign.training.logs import describe
 from offalign.training.metrics import NonFinite
 from offalign.training.pipelines import recipes, record, report
@@ -32,6 +33,7 @@ from offalign.training.pipelines.record import Known, Pipeline
 from offalign.training.pipelines.stages import Stage, flatten, plan
 from offalign.training.rounds import checks, making, schedule
 from offalign.training.run import Run
+from offalign.training.split import Split
 
 _AGAIN = ("steps", "epochs")
 """Options that make a stage that is done go on."""
@@ -144,6 +146,9 @@ def check_all(stages: Sequence[Stage]) -> None:
   for stage in stages:
     with stage.speaking():
       _check(stage)
+  for stage in stages[1:]:  # the first reads its data at once
+    with stage.speaking():
+      _check_data(stage)
 
 
 def _check(stage: Stage) -> None:
@@ -172,6 +177,29 @@ def _check(stage: Stage) -> None:
   score = config.grow.score
   if score is not None and not score.startswith("reward_model("):
     making.scorer(score)
+
+
+def _check_data(stage: Stage) -> None:
+  """Reads the data of a stage, which is to serve its loss."""
+  config, loss = stage.config, losses.get(stage.config.loss)
+  rounds = config.grow is not None and config.grow.score is not None
+  if not config.data.path:
+    if rounds and config.grow is not None and config.grow.prompts:
+      return
+    raise UserError(
+      f"{option('data.path')} is missing: name the feedback to train on"
+      + (f", or {option('grow.prompts')}" if rounds else "")
+    )
+  if rounds:  # which may read the completions alone
+    return
+  said: list[str] = []
+  whole = config.data  # which prompts are held out, the first stage decides
+  if whole.eval_path is None:
+    whole = dataclasses.replace(whole, eval_fraction=0.0)
+  found = sources.load(whole, Split(config.seed), said)
+  with sources.naming_unread(said):
+    seeds = (config.seed, config.seed)
+    views.make(found, whole, loss, seeds, lambda what, sentences: None)
 
 
 def _one(

@@ -19,7 +19,9 @@ from offalign.training.pipelines import run as run_lib
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
-  runs.write("log.jsonl", [{"prompt": "a", "completion": "b"}])
+  runs.write("log.jsonl", pipelines.ROWS)
+  demo = {"prompt": "a", "completion": "b"}
+  runs.write("demos.jsonl", [demo])
   return pipelines.fake(monkeypatch)
 
 
@@ -79,6 +81,10 @@ def test_a_stage_that_a_later_one_began_with_is_not_trained_further(fake):
     ({"ppo": {"grow.prompts": "no.jsonl"}}, "there is no such file"),
     ({"ppo": {"grow.label": "0.5"}}, "ppo.grow.label is set, but loss 'ppo"),
     ({"reward_model": {"loss": "dpo"}}, "trains a policy, and this stage"),
+    ({"reward_model": {"data.path": "no.jsonl"}}, "no file or folder 'no"),
+    ({"reward_model": {"data.path": ""}}, "reward_model.data.path is missing"),
+    ({"reward_model": {"data.path": "demos.jsonl"}}, "use data with rewards"),
+    ({"ppo": {"data.path": ""}}, "ppo.data.path is missing: name the feed"),
     ({"shared": {"grow.score": "no.py:f"}}, "there is no file no.py"),
     ({"shared": {"batch_size": 0}}, "stage sft: batch_size must be at least"),
   ],
