@@ -81,6 +81,7 @@ from offalign.training.rounds.base import Once, Rounds
 from offalign.training.rounds.drawing import Drawer
 from offalign.training.rounds.growing import Growing
 from offalign.training.rounds.kept import Kept
+from offalign.training.rounds.logged import Logged
 from offalign.training.rounds.making import HELD_SCORE, Maker
 from offalign.training.rounds.prompts import Asked
 from offalign.training.rounds.stopping import Stopping
@@ -214,10 +215,7 @@ class Run:
     self._score = self._other = None
     if config.grow is not None and config.grow.score is not None:
       self._score = making.scorer(config.grow.score)
-      assert self._asked is not None
-      self._other = making.other(
-        config, self.inputs.tokenizer, self._asked, self._log
-      )
+      self._other = self._writes_half(config)
     self._own = own_samples.count(
       config,
       loss,
@@ -244,6 +242,16 @@ class Run:
     if known is not None:
       resuming.refuse_other_files(self.folder, known, self._about)
     hosts.agree(self._about)
+
+  def _writes_half(self, config: Config) -> making.Other | Logged | None:
+    """What writes half of a prompt's samples, where something else does."""
+    assert config.grow is not None
+    if config.grow.other != LOG:
+      return making.other(config, self.inputs.tokenizer)
+    assert self._asked is not None
+    assert self._log is not None
+    ends = self.inputs.tokenizer.end_ids
+    return Logged.of(self._log.train, self._asked, ends)
 
   def _inputs(
     self,

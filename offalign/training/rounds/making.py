@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from offalign.config import Config
-from offalign.config.grow import LOG, Function, GrowConfig
+from offalign.config.grow import Function, GrowConfig
 from offalign.data import Prompt, Tokenizer
 from offalign.data.batches import vocabulary
 from offalign.data.text.ragged import Ragged
@@ -18,7 +18,6 @@ from offalign.judges.gold import Gold
 from offalign.judges.scorers import Score
 from offalign.models.base import Model
 from offalign.policy.policy import Policy
-from offalign.training.batches import Batches
 from offalign.training.rounds.drawing import Drawer, Drawn
 from offalign.training.rounds.kept import Samples
 from offalign.training.rounds.logged import Logged
@@ -67,16 +66,8 @@ class Other:
   params: Params
 
 
-def other(
-  config: Config, tokenizer: Tokenizer, asked: Asked, log: Batches | None
-) -> Other | Logged | None:
-  """Opens the policy, or the log, that `grow.other` names; or None.
-
-  Args:
-    config: of the run.
-    tokenizer: of the run.
-    asked: the prompts.
-    log: what was read of the data.
+def other(config: Config, tokenizer: Tokenizer) -> Other | None:
+  """Opens the policy that `grow.other` names, or None.
 
   Raises:
     UserError: where it is no run, or has another tokenizer.
@@ -85,9 +76,6 @@ def other(
   assert grow is not None
   if grow.other is None:
     return None
-  if grow.other == LOG:
-    assert log is not None
-    return Logged.of(log.train, asked, tokenizer.end_ids)
   with concerning(option("grow.other", grow.other)):
     policy = Policy.load(grow.other)
     if policy.tokenizer.fingerprint != tokenizer.fingerprint:
