@@ -47,6 +47,7 @@ if TYPE_CHECKING:
   from offalign.models.lora import LoraConfig
   from offalign.policy.merging.merge import merge_runs
   from offalign.policy.policy import Policy
+  from offalign.training.pipelines.run import run_pipeline
   from offalign.training.run import Run
   from offalign.training.sweep import run_sweep
   from offalign.types import Batch, Kind, LossOutput, Scores
@@ -70,6 +71,7 @@ else:
       "losses.base": ("Loss",),
       "models.base": ("Model",),
       "models.lora": ("LoraConfig",),
+      "training.pipelines.run": ("run_pipeline",),
       "policy.merging.merge": ("merge_runs",),
       "policy.policy": ("Policy",),
       "training.run": ("Run",),
@@ -121,6 +123,7 @@ __all__ = [
   "losses",
   "merge_runs",
   "models",
+  "run_pipeline",
   "run_sweep",
   "testing",
   "win_rates",

@@ -40,6 +40,7 @@ NAMES = [
   "losses",
   "merge_runs",
   "models",
+  "run_pipeline",
   "run_sweep",
   "testing",
   "win_rates",

@@ -14,6 +14,7 @@ from offalign.compare.text import NONE
 from offalign.errors import printable, render
 from offalign.leaderboard.rows import jsonable
 from offalign.pages import Cell, Column, Content, Section, Table
+from offalign.policy.log_ratios import NATS
 
 TITLE = "Sweep"
 UNJUDGED = (
@@ -72,7 +73,7 @@ def page(found: Grid) -> str:
   ]
   parts = sections(found)
   if trained:
-    table = html.noted(training(trained), [words.NATS])
+    table = html.noted(training(trained), [NATS])
     parts.append(Section("Training", table))
   if found.said:
     bullets = pages.template("pages/parts.html").bullets

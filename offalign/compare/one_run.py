@@ -6,13 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from offalign import pages
 from offalign.compare import page as side_by_side
-from offalign.compare import plots, written
 from offalign.compare import prompts as prompts_lib
-from offalign.compare import text as words
+from offalign.compare import written
 from offalign.compare.contestants import Contestant, open_one
 from offalign.compare.page import Card, Shown, passage
 from offalign.distributed import hosts
@@ -21,26 +18,13 @@ from offalign.files import write_atomically
 from offalign.generation.completions import Completions, Prompt
 from offalign.judges.base import as_text
 from offalign.pages import Section
-from offalign.policy import pretrained
-from offalign.policy.folder import curves, read_metrics, read_warnings
-from offalign.policy.log_ratios import nats
+from offalign.policy import pretrained, run_curves
+from offalign.policy.folder import read_warnings
 from offalign.policy.start import digest
 
 PAGE = "run.html"
 PROMPTS = 6
-_LOSSES = {"loss": "training", "eval_loss": "held out"}
-_ACCURACIES = {
-  "rewards/accuracies": "training",
-  "eval_rewards/accuracies": "held out",
-}
-_SCORES = {
-  "objective/scores": "samples",
-  "eval_score": "held-out prompts",
-  "eval_judge/score": "held-out prompts, by the judge beside",
-}
-_KL = {"objective/kl": "samples", "eval_objective/kl": "held-out prompts"}
 _PARENT = re.compile(r"(.+) at step (\d+), weights ([0-9a-f]+)")
-Curves = dict[str, list[tuple[int, float]]]
 
 
 def describe_run(
@@ -157,8 +141,9 @@ def page(
     asked: their prompts.
     said: notes.
   """
-  found = _upto(curves(pathlib.Path(one.path)), one.policy.step)
-  sections = [Section("Curves", _figures(one, found))]
+  assert one.loss is not None
+  drawn = run_curves.figures(pathlib.Path(one.path), one.loss, one.policy.step)
+  sections = [Section("Curves", drawn)]
   warned = read_warnings(pathlib.Path(one.path), one.policy.step)
   bullets = pages.template("pages/parts.html").bullets
   if warned:
@@ -177,64 +162,6 @@ def page(
     f"it started from {one.policy.about.get('start', 'what it does not say')}."
   )
   return pages.page(f"Run {one.name}", sections, lead=lead)
-
-
-def _figures(one: Contestant, found: Curves) -> Markup:
-  """The curves that the run has logged, a figure each."""
-  lengths = {
-    name: name.removeprefix("eval_")
-    for name in found
-    if "length" in name or name == "eval_win_rate/unfinished"
-  }
-  figures = [
-    plots.curves(_named(found, _LOSSES), "loss", "Loss by step."),
-    plots.curves(
-      _named(found, _ACCURACIES),
-      "accuracy",
-      "Reward accuracy: the share of pairs whose better completion has the "
-      "higher implicit reward.",
-      mark=0.5,
-    ),
-    plots.curves(_nats(one), "nats", words.NATS, mark=0.0),
-    plots.curves(
-      _named(found, _SCORES),
-      "score",
-      "Scores of what the policy writes, in rounds.",
-    ),
-    plots.curves(
-      _named(found, _KL),
-      "nats",
-      "KL from the reference on what the policy writes.",
-      mark=0.0,
-    ),
-    plots.curves(_named(found, lengths), "length", "Lengths, as logged."),
-  ]
-  made = Markup("\n").join(filter(None, figures))
-  return made or Markup("<p>Nothing was logged.</p>")
-
-
-def _named(found: Curves, names: dict[str, str]) -> Curves:
-  return {label: found[name] for name, label in names.items() if name in found}
-
-
-def _upto(found: Curves, step: int) -> Curves:
-  return {
-    name: [point for point in points if point[0] <= step]
-    for name, points in found.items()
-  }
-
-
-def _nats(one: Contestant) -> Curves:
-  """Log-ratios of logged held-out completions at each evaluation."""
-  out: Curves = {}
-  assert one.loss is not None
-  for line in read_metrics(pathlib.Path(one.path)):
-    if line["step"] > one.policy.step:
-      continue
-    judged = "eval_rewards/chosen" in line
-    for who, value in nats(one.loss, line, judged=judged).items():
-      out.setdefault(who, []).append((line["step"], value))
-  return out
 
 
 def _prompt(

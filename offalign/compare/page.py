@@ -13,6 +13,7 @@ from offalign.errors import render
 from offalign.generation.completions import Completions
 from offalign.judges.base import as_text
 from offalign.pages import Cell, Column, Content, Section, Table
+from offalign.policy.log_ratios import NATS
 
 AT_MOST = 300
 """Prompts whose completions the page shows; the files have them all."""
@@ -94,7 +95,7 @@ def page(
   sections = [
     Section("Results", results),
     Section("Lengths", html.noted(_lengths(found), [words.LENGTHS])),
-    Section("Training", html.noted(training(found.entries), [words.NATS])),
+    Section("Training", html.noted(training(found.entries), [NATS])),
     Section(
       "Completions side by side",
       html.side_by_side(names, _how_many(found, shown), prompts),

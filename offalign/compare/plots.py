@@ -1,12 +1,7 @@
-"""Plots: win rates with their intervals as a forest, and curves of a run."""
-
-import itertools
-import math
-from collections.abc import Mapping, Sequence
+"""Plots: win rates with their intervals as a forest."""
 
 import matplotlib
 from markupsafe import Markup
-from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from offalign import pages
@@ -18,9 +13,6 @@ _COLOUR, _CONTROLLED = "#0072B2", "#D55E00"
 _WIDE, _NARROW = 7.2, 4.6  # inches
 _LINE = 0.42  # inches a policy
 _LONGEST = {_WIDE: 40, _NARROW: 16}  # characters of a name
-_COLOURS = (_COLOUR, _CONTROLLED, "#009E73", "#CC79A7")
-_HEIGHT = 2.7  # inches
-_FEW = 40  # points that are drawn as dots too
 _APART = 0.16  # of a line, between the two rates of a policy
 
 
@@ -51,55 +43,6 @@ def forest(found: Comparison) -> Markup:
       key=key,
       always=True,
       label="Win rates against the baseline",
-    )
-
-
-def curves(
-  lines: Mapping[str, Sequence[tuple[int, float]]],
-  title: str,
-  caption: str,
-  *,
-  mark: float | None = None,
-) -> Markup:
-  """Draws what was logged against the step; "" where nothing finite was.
-
-  Args:
-    lines: name -> (step, value), steps rising.
-    title: of the axis.
-    caption: what the figure shows.
-    mark: a reference value, drawn as a dashed line; None for none.
-  """
-  kept = {
-    name: [(x, y) for x, y in points if math.isfinite(y)]
-    for name, points in lines.items()
-  }
-  kept = {name: points for name, points in kept.items() if points}
-  if not kept:
-    return Markup()
-  styles = list(zip(kept, itertools.cycle(_COLOURS), strict=False))
-  key = [(pages.swatch(c, dashes=()), name) for name, c in styles]
-  with matplotlib.rc_context({**STYLE, "text.parse_math": False}):
-    drawn = []
-    for width in (_WIDE, _NARROW):
-      figure = Figure(figsize=(width, _HEIGHT), layout="constrained")
-      axes = figure.add_subplot()
-      if mark is not None:
-        axes.axhline(mark, color="#666666", linestyle="--", linewidth=1)
-      for name, colour in styles:
-        x, y = zip(*kept[name], strict=True)
-        marker = "o" if len(x) < _FEW else ""
-        axes.plot(x, y, color=colour, marker=marker, markersize=3)
-      axes.set_xlabel("step")
-      axes.set_ylabel(title)
-      axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-      drawn.append(figure)
-    return pages.figure(
-      drawn[0],
-      caption,
-      narrow=drawn[1],
-      key=key,
-      always=True,
-      label=f"{title} by step",
     )
 
 

@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from offalign.compare.result import OUTCOMES, Comparison, Entry
 from offalign.compare.scores import MeanScore
 from offalign.errors import printable, render
+from offalign.policy.log_ratios import NATS
 
 NONE = "–"
-NATS = (
-  "Nats: the mean over held-out logged completions of log pi(y|x) - "
-  "log ref(y|x), where ref is what the run started from. It is a log-ratio on "
-  "logged texts, as metrics.jsonl has it, and not KL(pi || ref), which is a "
-  "mean over completions that the policy itself writes."
-)
 RATE = (
   "Win rate against the baseline on the same prompts, ties 1/2, with Wilson's "
   "95% interval over prompts, narrowed where there are ties; beside it the "

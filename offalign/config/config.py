@@ -42,6 +42,7 @@ CHANGEABLE = {
   "packing",
   "data.cache",
   "grow.rounds",
+  "grow.stop",
   *(f"mesh.{axis}" for axis in AXES),
   "mesh.auto",
 }

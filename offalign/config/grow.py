@@ -16,6 +16,9 @@ from offalign.errors import OPTIONS, UserError, option
 SAMPLES = 4
 """Completions of each prompt, where nothing is said."""
 
+LOG = "log"
+"""What `other` is, where the data itself has the other samples."""
+
 _SAMPLING = (
   "prompts",
   "samples",
@@ -27,6 +30,7 @@ _SAMPLING = (
   "max_new_tokens",
   "top_k",
   "top_p",
+  "stop",
 )
 
 
@@ -75,8 +79,9 @@ class GrowConfig:
     label: how scores become labels, for losses that need them: "global_mean"
       (the default) or "prompt_mean" of the round, or a number that a
       desirable completion's score is above.
-    other: a run folder, whose policy writes the second half of a prompt's
-      samples, as REBEL's mu.
+    other: who writes the second half of a prompt's samples, as REBEL's mu: a
+      run folder, or "log", whose completions of the prompt are taken and
+      scored.
     max_new_tokens: longest completion in tokens; default data.max_completion,
       or as many as the run was, or its parent was, trained on.
     temperature: of the samples; 0 is refused, since it makes them all alike.
@@ -87,6 +92,8 @@ class GrowConfig:
     judge: a second scorer, spelled as `score`, that nothing is trained on: it
       scores the same completions, as eval_judge/score, and the run warns where
       the score rises and the judge falls.
+    stop: so many evaluations in a row whose eval_score is below the best
+      before end the run, as ReST ends; default: all rounds are trained.
   """
 
   prompts: str | None = None
@@ -105,6 +112,7 @@ class GrowConfig:
   top_p: float | None = None
   eval_prompts: int = 64
   judge: str | None = None
+  stop: int | None = None
 
   def __post_init__(self) -> None:
     """Checks the options as far as that needs no data.
@@ -113,7 +121,9 @@ class GrowConfig:
       UserError: naming the option.
     """
     spec.check_fields("grow", self)
-    least = {"rounds": 1, "every": 1, "batch": 1, "max_new_tokens": 1}
+    least = dict.fromkeys(
+      ("rounds", "every", "batch", "max_new_tokens", "stop"), 1
+    )
     for name, low in {**least, "samples": 1, "eval_prompts": 0}.items():
       value = getattr(self, name)
       if value is not None and value < low:

@@ -5,6 +5,14 @@ from collections.abc import Mapping
 from offalign.losses import Loss
 from offalign.policy.folder import PREFIX
 
+NATS = (
+  "Nats: the mean over held-out logged completions of log pi(y|x) - "
+  "log ref(y|x), where ref is what the run started from. It is a log-ratio on "
+  "logged texts, as metrics.jsonl has it, and not KL(pi || ref), which is a "
+  "mean over completions that the policy itself writes."
+)
+"""What `nats` gives, for readers of a page."""
+
 
 def nats(
   loss: Loss, held: Mapping[str, float], *, judged: bool

@@ -23,6 +23,7 @@ PROGRAMS = {
   "compare": "says which of several runs is better, on a page of its own",
   "estimate": "says what a policy is worth, from a log of another's",
   "sweep": "trains a grid of options and seeds, and says which is best",
+  "pipeline": "trains runs that follow one another, as RLHF's three stages do",
   "merge": "merges the weights of several runs into one run folder",
   "export": "writes the policy of a run as a Hugging Face model folder",
   "plan": "says what a training step takes on TPUs, before paying for them",
@@ -45,6 +46,9 @@ _LOST = {
   ),
   "sweep": (
     "what is trained and written is kept, and the same command goes on"
+  ),
+  "pipeline": (
+    "what is trained is kept, and the same command goes on with the rest"
   ),
   "merge": (
     "no run was written; what there is of it is a folder beside --out whose "

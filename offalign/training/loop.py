@@ -23,6 +23,7 @@ from offalign.training.metrics import check_finite, finish
 from offalign.training.own_samples import OwnSamples
 from offalign.training.profile import Profile
 from offalign.training.rounds.base import Round, Rounds, Unscored
+from offalign.training.rounds.stopping import Stopping
 from offalign.training.selection import Selection, Unjudged
 from offalign.types import Params
 
@@ -51,6 +52,8 @@ class Loop:
     health: looks at what is logged; warns, and stops a run that is lost.
     own: has the policy write completions at evaluations, to measure its KL
       divergence from the reference; None = it is not measured.
+    stopping: ends a run in rounds whose held-out score falls; None = nothing
+      does.
     window: metrics of the steps since the last line.
     auc: of thumbs without pairs, at the last evaluation; see `thumbs`.
   """
@@ -69,11 +72,12 @@ class Loop:
   profile: Profile
   health: Health
   own: OwnSamples | None = None
+  stopping: Stopping | None = None
   window: list[dict[str, float]] = dataclasses.field(default_factory=list)
   auc: Auc | None = None
   _round: Round | None = dataclasses.field(default=None, init=False)
 
-  def run(self, state: TrainState, owed: bool) -> dict[str, float]:
+  def run(self, state: TrainState, owed: bool) -> int:
     """Trains through the steps that are left.
 
     Args:
@@ -81,7 +85,7 @@ class Loop:
       owed: whether the state is to be evaluated first.
 
     Returns:
-      The last held-out metrics.
+      The last step.
 
     Raises:
       Stopped: where the run was asked to stop; the state is saved.
@@ -90,13 +94,13 @@ class Loop:
       NonFinite: where the loss stops being a number, or will not come back.
     """
     config, learner = self.config, self.learner
-    held: dict[str, float] = {}
-    begin = int(state.step)
+    step = begin = int(state.step)
     try:
       if owed:
         with self.stop.saved():
-          held = self._evaluate(begin, state)
-      for step in range(begin + 1, config.last_step + 1):
+          self._evaluate(begin, state)
+      while step < config.last_step and not self._has_fallen:
+        step += 1
         # The first step compiles, and there is nothing yet to keep.
         first = step == begin + 1
         border = first or self.rounds.begins(step)
@@ -108,19 +112,26 @@ class Loop:
         if self._is_compared(step):
           self._save(state)  # a judge may be cut off
         found = self._evaluate(step, state)
-        held = found or held
         better = bool(found) and self._is_best(step)
-        if better or is_due(step, config.save_every, config):
+        due = better or is_due(step, config.save_every, config)
+        if due or self._has_fallen:
           self._save(state)
-        if step < config.last_step:
+        if step < config.last_step and not self._has_fallen:
           self.stop.check()
+      if self._has_fallen:
+        assert self.stopping is not None
+        self.logs.say(self.stopping.sentence)
       if self.cost is not None:
         self.cost.write()  # with the seconds of the last evaluation
     except (Stopped, Unjudged, Unscored):
       if int(state.step):
         self._save(state)
       raise
-    return held
+    return step
+
+  @property
+  def _has_fallen(self) -> bool:
+    return self.stopping is not None and self.stopping.has_fallen
 
   def _step(self, step: int, state: TrainState) -> TrainState:
     """One step, and its line if one is due."""
@@ -181,6 +192,8 @@ class Loop:
       self.health.see(step, held)
     if self.best is not None:
       self.best.note(step, held)
+    if self.stopping is not None:
+      self.stopping.note(step, held)
     return held
 
   def _distance(self, step: int, policy: Params) -> dict[str, float]:

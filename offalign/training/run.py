@@ -19,12 +19,13 @@ from offalign import losses, user_code
 from offalign.config import Config, arguments
 from offalign.config import reference as reference_config
 from offalign.config.config import check, flat, refuse_changes
+from offalign.config.grow import LOG
 from offalign.data import Sampler, Tokenizer, batch, read_scales
 from offalign.data.batches import reward_scales, vocabulary
 from offalign.data.batches.packing.packing import Cut
 from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop, Stopped
-from offalign.errors import OPTIONS, UserError, concerning, marked, option
+from offalign.errors import UserError, concerning, marked, option
 from offalign.files import write_atomically, write_json
 from offalign.leaderboard.provenance import Stopwatch
 from offalign.learner import Learner, LearnerConfig, TrainState
@@ -37,7 +38,6 @@ from offalign.policy.best import check as check_best
 from offalign.policy.checkpoint import Checkpoints
 from offalign.policy.folder import (
   ABOUT,
-  PREFIX,
   TOKENIZER,
   curves,
   held_out_metrics,
@@ -58,6 +58,7 @@ from offalign.training import (
   lock,
   own_samples,
   rates,
+  resuming,
 )
 from offalign.training import health as health_lib
 from offalign.training import split as split_lib
@@ -66,17 +67,26 @@ from offalign.training.batches import Batches
 from offalign.training.cost import Cost
 from offalign.training.health import Health
 from offalign.training.logs import Logs, NoLogs
-from offalign.training.loop import Loop, is_due
+from offalign.training.loop import Loop
 from offalign.training.own_samples import OwnSamples
 from offalign.training.profile import Profile
 from offalign.training.rounds import checks as rounds_checks
-from offalign.training.rounds import drawing, making, prompts, schedule
+from offalign.training.rounds import (
+  drawing,
+  logged,
+  making,
+  prompts,
+  schedule,
+  stopping,
+)
 from offalign.training.rounds.base import Once, Rounds
 from offalign.training.rounds.drawing import Drawer
 from offalign.training.rounds.growing import Growing
 from offalign.training.rounds.kept import Kept
+from offalign.training.rounds.logged import Logged
 from offalign.training.rounds.making import HELD_JUDGE, HELD_SCORE, Maker
 from offalign.training.rounds.prompts import Asked
+from offalign.training.rounds.stopping import Stopping
 from offalign.training.selection import Selection, keeping
 from offalign.training.split import Split
 from offalign.types import Params
@@ -212,10 +222,11 @@ class Run:
         if config.grow is not None and config.grow.judge is not None:
           logged.add(HELD_JUDGE)
       check_best(config.keep_best, logged)
+    stopping.check(config, scores=self._scores_held)
     self._score = self._other = self._judge = None
     if config.grow is not None and config.grow.score is not None:
       self._score = making.scorer(config.grow.score)
-      self._other = making.other(config, self.inputs.tokenizer)
+      self._other = self._writes_half(config)
       self._judge = making.judge(config.grow, self.inputs.held_prompts)
     self._own = own_samples.count(
       config,
@@ -243,7 +254,7 @@ class Run:
     if config.mesh.auto:
       self._about[auto_mesh.KEPT] = auto_mesh.record(shape)
     if known is not None:
-      self._refuse_other_files(known)
+      resuming.refuse_other_files(self.folder, known, self._about)
     hosts.agree(self._about)
 
   @staticmethod
@@ -254,6 +265,16 @@ class Run:
     with concerning(option("batch_size", config.batch_size)):
       sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
     return mesh
+
+  def _writes_half(self, config: Config) -> making.Other | Logged | None:
+    """What writes half of a prompt's samples, where something else does."""
+    assert config.grow is not None
+    if config.grow.other != LOG:
+      return making.other(config, self.inputs.tokenizer)
+    assert self._asked is not None
+    assert self._log is not None
+    ends = self.inputs.tokenizer.end_ids
+    return Logged.of(self._log.train, self._asked, ends)
 
   def _inputs(
     self,
@@ -273,6 +294,8 @@ class Run:
     samples = config.grow is not None and config.grow.score is not None
     if samples and not config.data.path:
       found = prompts.read_alone(config, tokenizer, split)
+    elif samples and config.grow is not None and config.grow.other == LOG:
+      found = self._log = logged.read(config, tokenizer, split, self.folder)
     else:
       found = inputs.read(
         config.data,
@@ -293,7 +316,9 @@ class Run:
     """Of all rows that are known before the first step."""
     found = self.inputs.fingerprint
     grow = self.config.grow
-    if self._log is not None and grow is not None and grow.keep == "all":
+    if self._log is None or grow is None:
+      return found
+    if grow.keep == "all" or grow.other == LOG:
       found += f" {self._log.fingerprint}"
     return found
 
@@ -309,24 +334,6 @@ class Run:
     vocabulary.check_tokenizer(tokenizer, model.vocab_size, model.spec)
     for rows in self.inputs.rows.values():
       vocabulary.check_rows(rows, tokenizer, model.vocab_size, model.spec)
-
-  def _refuse_other_files(self, known: dict[str, Any]) -> None:
-    for key, what in (
-      ("model", "another model"),
-      ("vocab_size", "another vocabulary"),
-      ("tokenizer", "another tokenizer"),
-      ("start", "another starting policy"),
-      ("reference", "another reference"),
-      ("data", "other data"),
-    ):
-      # A version without another reference had the start for it.
-      before = known.get(key, known["start"])
-      if before != self._about[key]:
-        raise UserError(
-          f"{self.folder} was begun with {what} ({before}, now "
-          f"{self._about[key]}): the files behind its {OPTIONS} have "
-          f"changed; put them back, or name another {option('out')}"
-        )
 
   def train(self, stop: Stop | None = None, *, verbose: bool = True) -> Policy:
     """Trains to the last step.
@@ -392,8 +399,11 @@ class Run:
     config, learner = self.config, self.learner
     begin = checkpoints.latest or 0
     owed = self._owes_evaluation(begin)
-    if begin >= config.last_step and not owed:
-      self._report_finished(begin)
+    logged = read_metrics(self.folder)
+    follows = Stopping.of(config, logged, begin)
+    finished = resuming.finished(self.folder, config, begin, follows)
+    if finished and not owed:
+      hosts.say(finished)
       return begin
     stop.check()
     state = learner.init(self._first, config.seed)
@@ -408,6 +418,7 @@ class Run:
         )
       if moved:
         owed = self._owes_evaluation(begin)
+        follows = Stopping.of(config, logged, begin)
     else:
       state = self._from_reward_model(state)
     if hosts.is_first():
@@ -466,12 +477,13 @@ class Run:
       profile=profile,
       health=health,
       own=own,
+      stopping=follows,
       window=window,
     )
     with logs, profile:
-      loop.run(state, owed)
+      last = loop.run(state, owed)
     self.auc = loop.auc
-    return config.last_step
+    return last
 
   def _own_samples(self, ref: Params | None) -> OwnSamples | None:
     """What measures the policy's distance, where that is to be measured.
@@ -548,21 +560,9 @@ class Run:
 
   def _owes_evaluation(self, begin: int) -> bool:
     """Whether the state after `begin` was to be evaluated, and was not."""
-    if begin == 0:
-      return True
-    config, select = self.config, self.config.select
     held = self.inputs.held_out is not None or self._scores_held
-    due = held and is_due(begin, config.eval_every, config)
-    if select is not None:
-      due = due or is_due(begin, select.every, config)
-    if not due or begin > config.last_step:
-      return False
-    return hosts.anywhere(not _was_evaluated(self.folder, begin))
-
-  def _report_finished(self, begin: int) -> None:
-    hosts.say(
-      f"nothing to do: {self.folder} is at step {begin} of "
-      f"{self.config.last_step}; a larger {option('steps')} goes on from there"
+    return resuming.owes_evaluation(
+      self.folder, self.config, begin, is_held=held
     )
 
   @property
@@ -692,14 +692,4 @@ def learner_config(config: Config) -> LearnerConfig:
     compute_dtype=(
       None if config.compute_dtype == "float32" else config.compute_dtype
     ),
-  )
-
-
-def _was_evaluated(folder: pathlib.Path, step: int) -> bool:
-  """Whether held-out metrics of a step were logged."""
-  return any(
-    name.startswith(PREFIX)
-    for line in read_metrics(folder)
-    if line["step"] == step
-    for name in line
   )

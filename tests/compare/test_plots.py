@@ -1,5 +1,4 @@
 import dataclasses
-import math
 
 import comparisons
 
@@ -20,13 +19,3 @@ def test_without_a_verdict_there_is_no_plot():
   found = comparisons.comparison()
   entries = tuple(dataclasses.replace(e, duel=None) for e in found.entries)
   assert plots.forest(dataclasses.replace(found, entries=entries)) == ""
-
-
-def test_curves_leave_out_what_is_not_finite():
-  lines = {"a": [(0, 1.0), (1, math.nan), (2, 0.5)], "b": [(0, math.inf)]}
-  drawn = plots.curves(lines, "loss", "A caption.", mark=0.5)
-  assert "A caption." in drawn
-  assert "</svg>a</li>" in drawn
-  assert "</svg>b</li>" not in drawn
-  assert plots.curves({"b": [(0, math.inf)]}, "loss", "x") == ""
-  assert plots.curves({}, "loss", "x") == ""

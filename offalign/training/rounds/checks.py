@@ -2,10 +2,12 @@
 
 from offalign.config import Config
 from offalign.config import reference as reference_config
+from offalign.config.grow import LOG
 from offalign.data.batches import mixture
 from offalign.data.views.rows import Needs
 from offalign.errors import OPTIONS, UserError, option
 from offalign.losses import Loss
+from offalign.training.rounds import logged
 from offalign.types import Kind
 
 
@@ -75,6 +77,8 @@ def _check_samples(config: Config, loss: Loss) -> None:
       f"{option('grow.label')} is set, but loss {str(loss)!r} reads no labels; "
       "leave it out"
     )
+  if grow.other == LOG:
+    logged.check(config, loss)
   for name in ("old_token_values", "token_rewards", "token_weights"):
     if name in loss.needs:
       raise UserError(

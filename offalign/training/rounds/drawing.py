@@ -25,7 +25,7 @@ class Drawn:
   Attributes:
     tokens: of each, the token that ends it included.
     logps: float32 [M], summed log-probs under the policy that wrote them, at
-      temperature 1 and over all tokens; nats.
+      temperature 1 and over all tokens; nats. NaN where a log has it.
     token_logps: float32, of each of `tokens` under the distribution that it
       was drawn from, with its temperature, top_k and top_p, which is what
       ratios divide by; nats.

@@ -267,15 +267,20 @@ class Growing:
       return found
     samples = self._samples(number)
     scores, drawn = samples.scores, samples.drawn
-    lengths = drawn.tokens.lengths
+    lengths, finished = drawn.tokens.lengths, drawn.finished
+    every = scores
+    own = np.isfinite(drawn.logps)
+    if not own.all():  # the others are of the log
+      scores = scores.reshape(-1)[own]
+      lengths, finished = lengths[own], finished[own]
     found |= {
       "episode": float(number * scores.size),
       "objective/scores": float(scores.mean()),
       "objective/scores_std": float(scores.std()),
-      "frac_reward_zero_std": float((np.ptp(scores, axis=1) == 0).mean()),
+      "frac_reward_zero_std": float((np.ptp(every, axis=1) == 0).mean()),
       "completions/mean_length": float(lengths.mean()),
       "completions/max_length": float(lengths.max()),
-      "completions/clipped_ratio": float(1 - drawn.finished.mean()),
+      "completions/clipped_ratio": float(1 - finished.mean()),
     }
     rows = parts[0].data.train
     if self._normalises:
@@ -322,7 +327,7 @@ def _kl(rows: TokenRows, logps: np.ndarray) -> dict[str, float]:
   assert rows.ref_logps is not None
   which, first = np.unique(rows.completion_index, return_index=True)
   ref = rows.ref_logps.reshape(-1)[first]
-  known = np.isfinite(ref)
+  known = np.isfinite(ref) & np.isfinite(logps[which])
   if not known.any():
     return {}
   gaps = logps[which[known]].astype(np.float64) - ref[known]

@@ -163,13 +163,19 @@ def write_samples(
     },
   )
   each = samples.scores.shape[1]
+  # A log has no log-probs, and all lines of a file have the same columns.
+  known = bool(np.isfinite(drawn.logps).all())
+
+  def logprobs(i: int) -> dict[str, list[float]]:
+    return {"logprobs": [float(x) for x in drawn.token_logps[i]]}
+
   lines = [
     completions.line(
       prompts[i // each],
       text,
       reward=float(samples.scores.flat[i]),
       completion_ids=drawn.tokens[i].tolist(),
-      logprobs=[float(x) for x in drawn.token_logps[i]],
+      **(logprobs(i) if known else {}),
       tokens=len(drawn.tokens[i]),
       finished=bool(drawn.finished[i]),
     )

@@ -21,6 +21,7 @@ from offalign.policy.policy import Policy
 from offalign.training import over_optimised
 from offalign.training.rounds.drawing import Drawer, Drawn
 from offalign.training.rounds.kept import Samples
+from offalign.training.rounds.logged import Logged
 from offalign.training.rounds.prompts import Asked
 from offalign.training.rounds.schedule import RoundSampler
 from offalign.types import Params
@@ -134,7 +135,7 @@ class Maker:
   model: Model
   score: Score
   tokenizer: Tokenizer
-  other: Other | None
+  other: Other | Logged | None
   held: tuple[Prompt, ...]
   judge: Score | None = None
 
@@ -176,9 +177,12 @@ class Maker:
     first = self._draw(self.model, policy, prompts[place], seeds[place])
     drawn = first
     if self.other is not None:
-      second = self._draw(
-        self.other.model, self.other.params, prompts[~place], seeds[~place]
-      )
+      if isinstance(self.other, Logged):
+        second = self.other.take(which, seeds[~place])
+      else:
+        second = self._draw(
+          self.other.model, self.other.params, prompts[~place], seeds[~place]
+        )
       at = np.empty(len(prompts), int)
       at[place] = np.arange(place.sum())
       at[~place] = np.arange(place.sum(), len(prompts))

@@ -1,0 +1,1 @@
+"""Pipelines: runs that follow one another, as RLHF's three stages do."""
