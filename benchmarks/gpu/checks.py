@@ -121,6 +121,8 @@ def _logits(check: Check, tiny: bool) -> None:
       found = jax.jit(_token_logps, static_argnums=0)(model, params, rows)
     error = float(np.abs(np.asarray(found, np.float64) - exact).max())
     check(f"log-probs of tokens, {family}, float32", error, EXACT)
+    if tiny and family == "T5":
+      continue  # to compile is most of the time
     thin = jax.tree.map(lambda x: x.astype("bfloat16"), params)
     found = jax.jit(_token_logps, static_argnums=0)(model, thin, rows)
     error = float(np.abs(np.asarray(found, np.float64) - exact).mean())
@@ -188,6 +190,8 @@ def _steps_alike(check: Check, tiny: bool) -> None:
       task = _task(config, loss, tiny)
       exact, _, _ = _trained(task, cpu, "float32")
       for dtype, limit in (("float32", EXACT), ("bfloat16", COARSE)):
+        if tiny and dtype == "float32" and device == cpu:
+          continue  # the same program once more
         found, _, _ = _trained(task, device, dtype)
         name = f"{_STEPS} steps of {losses.get(loss)}, {family}, {dtype}"
         check(

@@ -112,7 +112,7 @@ _SMALL = Tokens(2, 1, 8, 4)
 def t5(tiny: bool) -> tuple[Task, ...]:
   """DRO-V on the T5s of the paper."""
   if tiny:
-    ways = (Way("block", 2),)
+    ways = (Way("none"),)
     return (Task("tiny T5", "dro_v", TINY_T5, _SMALL, ways, "adafactor"),)
   return (
     Task(
