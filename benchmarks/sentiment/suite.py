@@ -1,6 +1,7 @@
 """--suite=sentiment: every run in its order, each once."""
 
 import time
+from collections.abc import Sequence
 
 import tqdm
 
@@ -10,12 +11,16 @@ from benchmarks.sentiment.training import Task
 from offalign.leaderboard import Row
 
 
-def run(task: Task) -> None:
+def run(task: Task, cells: Sequence[Cell] | None = None) -> None:
   """Runs what the folder lacks: samples, sweep, and the chosen runs.
 
   A cell is finished before the next begins, so that a suite that is stopped
   leaves whole cells. Rows are written one by one; the run that was cut off is
   made again, or goes on from its checkpoint.
+
+  Args:
+    task: what every run shares.
+    cells: which to run; default: all.
   """
   sizes = task.sizes
   count = sum(len(sizes.rates(c)) + sizes.seeds for c in CELLS)
@@ -25,7 +30,7 @@ def run(task: Task) -> None:
   ) as bar:
     bar.set_description_str("samples of the base model")
     sampling.log(task.folder, task.base, sizes, task.score)
-    for cell in CELLS:
+    for cell in CELLS if cells is None else cells:
       _cell(task, cell, bar)
 
 

@@ -162,9 +162,13 @@ class Learner:
     )
 
   def learning_rate(self, step: int) -> float:
-    """The policy's learning rate for the update that follows `step`."""
+    """The policy's learning rate for the update that follows `step`.
+
+    Computed on a CPU where jax has one, so as not to wait for the devices.
+    """
     peak = optim.peak(self._optimizer)
-    return float(optim.schedule(self._optimizer, peak, self._steps)(step))
+    with jax.default_device(_cpu()):
+      return float(optim.schedule(self._optimizer, peak, self._steps)(step))
 
   def fresh(self, policy: Params, seed: int = 0) -> TrainState:
     """Builds the initial state; pure, so `jax.eval_shape` works on it."""
@@ -357,6 +361,14 @@ class Learner:
     sharding.check_batch_size(
       self.mesh, len(batch.completions), self._objective.microbatches
     )
+
+
+def _cpu() -> jax.Device | None:
+  """A CPU to compute small things on; None = the default device."""
+  try:
+    return jax.local_devices(backend="cpu")[0]
+  except RuntimeError:  # jax was told to start without
+    return None
 
 
 def _balance(given: float | None, model: Model, loss: Loss) -> float:

@@ -124,6 +124,8 @@ def check_cost(cost: Mapping[str, Any], where: str, cure: str = "") -> None:
     if key not in cost:
       raise UserError(f"{where} has no {key!r}{cure}")
     _check(cost, key, kind, where, cure)
+  if "compile_seconds" in cost:  # an earlier version did not count them
+    _check(cost, "compile_seconds", float, where, cure)
   if cost["seconds"].keys() != {"wall", "cpu"}:
     raise UserError(
       f"{where}: 'seconds' has not exactly 'wall' and 'cpu'{cure}"

@@ -64,7 +64,8 @@ def _train(config: Config, stop: Stop) -> tuple[int, bool]:
     )
     return interrupts.STATUS, False
   hosts.say(
-    f"done: {describe(run.held_out, run.pairs)}; run folder {run.folder}"
+    f"done: {describe(run.held_out, run.pairs)}; {run.compiling}; "
+    f"run folder {run.folder}"
   )
   if stop.interrupted:
     _complain("interrupted when all was done and kept")

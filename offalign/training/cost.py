@@ -17,6 +17,7 @@ from offalign.data import TokenRows
 from offalign.files import write_json
 from offalign.leaderboard.provenance import Stopwatch, environment, revision
 from offalign.policy.folder import COST, read_cost
+from offalign.training.compiling import Compiling
 
 
 class Cost:
@@ -28,6 +29,7 @@ class Cost:
     rows: TokenRows,
     batch_size: int,
     watch: Stopwatch,
+    compiling: Compiling,
     begin: int,
     recount: Callable[[int], int],
   ):
@@ -38,16 +40,18 @@ class Cost:
       rows: the training rows, which are as long as those of all rounds.
       batch_size: rows of a step.
       watch: runs since this launch began.
+      compiling: counts since then.
       begin: the step that the run goes on after, or 0.
       recount: the tokens that the first steps trained on.
     """
     self._path, self._rows = folder / COST, rows
-    self._watch, self._step = watch, begin
+    self._watch, self._compiling, self._step = watch, compiling, begin
     self._batch = batch_size
     known = (read_cost(folder) if begin else None) or {}
     # What a run took before it kept count is not known.
     before = math.nan if begin else 0.0
     self._before = known.get("seconds", {"wall": before, "cpu": before})
+    self._compiled = known.get("compile_seconds", before)
     self._peak = known.get("peak_memory_mb", 0.0)
     self._tokens = known.get("tokens", 0)
     if begin and known.get("step") != begin:
@@ -75,6 +79,7 @@ class Cost:
         name: self._before[name] + seconds
         for name, seconds in self._watch.seconds.items()
       },
+      "compile_seconds": self._compiled + self._compiling.seconds,
       "peak_memory_mb": peak,
       **self._where,
     }

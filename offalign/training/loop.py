@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
+import numpy as np
 
 from offalign.config import Config
 from offalign.data import TokenRows
@@ -21,11 +23,35 @@ from offalign.training.health import Health
 from offalign.training.logs import Logs, describe, mean_of
 from offalign.training.metrics import check_finite, finish
 from offalign.training.own_samples import OwnSamples
+from offalign.training.prefetch import Prefetch
 from offalign.training.profile import Profile
 from offalign.training.rounds.base import Round, Rounds, Unscored
 from offalign.training.rounds.stopping import Stopping
 from offalign.training.selection import Selection, Unjudged
-from offalign.types import Params
+from offalign.types import Batch, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+  """A step's batch, on the devices; `picked` and `tokens` are of its rows."""
+
+  picked: np.ndarray
+  tokens: int
+  batch: Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+  """A step that was begun, whose metrics are not looked at yet.
+
+  `rate` is the learning rate where the step has a line of metrics, else None.
+  """
+
+  step: int
+  of: Round
+  drawn: _Drawn
+  rate: float | None
+  metrics: Any
 
 
 @dataclasses.dataclass
@@ -35,6 +61,10 @@ class Loop:
   A step depends on the state, its number and `window` alone, so that a loop
   that resumes from a checkpoint computes and logs, to the bit, what one that
   was never stopped does.
+
+  The devices do not wait for the host: a thread makes the next batches, and
+  the metrics of a step are looked at when the next one is under way, or before
+  anything that is to come after them: an evaluation, a checkpoint, a round.
 
   Attributes:
     config: the flags.
@@ -76,6 +106,10 @@ class Loop:
   window: list[dict[str, float]] = dataclasses.field(default_factory=list)
   auc: Auc | None = None
   _round: Round | None = dataclasses.field(default=None, init=False)
+  _batches: Prefetch[_Drawn] | None = dataclasses.field(
+    default=None, init=False
+  )
+  _made: _Made | None = dataclasses.field(default=None, init=False)
 
   def run(self, state: TrainState, owed: bool) -> int:
     """Trains through the steps that are left.
@@ -106,9 +140,12 @@ class Loop:
         border = first or self.rounds.begins(step)
         with self.stop.saved() if border else contextlib.nullcontext():
           if border:
+            self._settle()
             policy = learner.policy(state.params, self.ref)
-            self._round = self.rounds.enter(step, policy)
+            self._enter(step, self.rounds.enter(step, policy))
           state = self._step(step, state)
+          if first:
+            self._settle()
         if self._is_compared(step):
           self._save(state)  # a judge may be cut off
         found = self._evaluate(step, state)
@@ -127,43 +164,76 @@ class Loop:
       if int(state.step):
         self._save(state)
       raise
+    finally:
+      if self._batches is not None:
+        self._batches.close()
     return step
 
   @property
   def _has_fallen(self) -> bool:
     return self.stopping is not None and self.stopping.has_fallen
 
+  def _enter(self, step: int, now: Round) -> None:
+    """Begins with the batches of a round, from a step on."""
+    if self._batches is not None:
+      self._batches.close()
+    mine = sharding.local_rows(self.learner.mesh, self.config.batch_size)
+
+    def draw(step: int) -> _Drawn:
+      rows = now.data.train
+      picked = now.sampler.indices(step - 1)
+      host = now.data.batch("train", picked, rows.weight[picked], mine)
+      placed = sharding.put_batch(self.learner.mesh, host)
+      return _Drawn(picked, rows.count_tokens(picked), placed)
+
+    left = range(step + 1, self.config.last_step + 1)
+    steps = itertools.takewhile(lambda s: not self.rounds.begins(s), left)
+    self._round = now
+    self._batches = Prefetch(draw, itertools.chain([step], steps))
+
   def _step(self, step: int, state: TrainState) -> TrainState:
-    """One step, and its line if one is due."""
+    """Begins one step, and looks at the metrics of the one before."""
     learner, now = self.learner, self._round
     assert now is not None
-    rows = now.data.train
-    mine = sharding.local_rows(learner.mesh, self.config.batch_size)
-    picked = now.sampler.indices(step - 1)
+    assert self._batches is not None
+    rate = None
+    if is_due(step, self.config.log_every, self.config):
+      rate = learner.learning_rate(step - 1)
     with self.profile.step(step):
-      host = now.data.batch("train", picked, rows.weight[picked], mine)
-      placed = sharding.put_batch(learner.mesh, host)
-      state, metrics = learner.train_step(state, placed, self.ref)
-      metrics = jax.device_get(metrics)
+      drawn = self._batches.take()
+      state, metrics = learner.train_step(state, drawn.batch, self.ref)
+      for metric in jax.tree.leaves(metrics):
+        metric.copy_to_host_async()
+      self._settle()
+      self._made = _Made(step, now, drawn, rate, metrics)
+      if self.profile.ends_with(step):
+        self._settle()
+    return state
+
+  def _settle(self) -> None:
+    """Waits for the step that was begun last, and writes the line it has."""
+    if self._made is None:
+      return
+    made, self._made = self._made, None
+    step, now, picked = made.step, made.of, made.drawn.picked
+    metrics, rows = jax.device_get(made.metrics), now.data.train
     check_finite(step, metrics, [_where(rows, i) for i in picked])
     self.window.append(finish(metrics, now.sampler.parts(picked)))
     self.health.first(step, self.window[-1]["loss"])
-    tokens = rows.count_tokens(picked)
-    self.logs.count(tokens)
+    self.logs.count(made.drawn.tokens)
     if self.cost is not None:
-      self.cost.count(tokens)
+      self.cost.count(made.drawn.tokens)
     if step == now.first and now.metrics:
       self.logs.write(step, now.metrics)
-    if is_due(step, self.config.log_every, self.config):
+    if made.rate is not None:
       line = mean_of(self.window)
-      line["learning_rate"] = learner.learning_rate(step - 1)
+      line["learning_rate"] = made.rate
       line["epoch"] = now.sampler.epoch(step)
       line["tokens_per_second"] = self.logs.rate
       self.logs.write(step, line)
       self.logs.show(step, line)
       self.health.see(step, line)
       self.window = []
-    return state
 
   def _evaluate(self, step: int, state: TrainState) -> dict[str, float]:
     """Logs the held-out metrics that are due, if any, and returns them."""
@@ -171,6 +241,7 @@ class Loop:
     held: dict[str, float] = {}
     said = ""
     if step == 0 or is_due(step, config.eval_every, config):
+      self._settle()
       size, data = config.batch_size, self.rounds.held
       held |= evaluate(learner, state, data, self.ref, size, self.stop)
       policy = learner.policy(state.params, self.ref)
@@ -181,6 +252,7 @@ class Loop:
       said = f", AUC of thumbs {parted}" if parted else ""
       self.auc = parted
     if self.selection is not None and self._is_compared(step):
+      self._settle()
       policy = learner.policy(state.params, self.ref)
       self.checkpoints.wait()
       with self.stop.saved():  # a judge may take long
@@ -226,6 +298,7 @@ class Loop:
     return self.best is not None and self.best.is_best(step, saved)
 
   def _save(self, state: TrainState) -> None:
+    self._settle()
     self.checkpoints.save(state, self.about, self.window)
     if self.cost is not None:
       self.cost.write()

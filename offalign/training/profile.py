@@ -35,7 +35,7 @@ class Profile:
 
   @contextlib.contextmanager
   def step(self, step: int) -> Iterator[None]:
-    """A context to run a step in, and to wait for its end."""
+    """A context to begin a step in; in the last one, to wait for all."""
     if step not in self._steps:
       yield
       return
@@ -44,8 +44,12 @@ class Profile:
       self._on = True
     with jax.profiler.StepTraceAnnotation("train", step_num=step):
       yield
-    if step == self._steps[-1]:
+    if self.ends_with(step):
       self._end()
+
+  def ends_with(self, step: int) -> bool:
+    """Whether a step is the last one of the trace, to be waited for in it."""
+    return bool(self._steps) and step == self._steps[-1]
 
   def _end(self) -> None:
     if self._on:

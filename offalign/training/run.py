@@ -64,6 +64,7 @@ from offalign.training import health as health_lib
 from offalign.training import split as split_lib
 from offalign.training.auc import Auc
 from offalign.training.batches import Batches
+from offalign.training.compiling import Compiling
 from offalign.training.cost import Cost
 from offalign.training.health import Health
 from offalign.training.logs import Logs, NoLogs
@@ -103,6 +104,7 @@ class Run:
     sampler: which rows each step has.
     auc: of thumbs without pairs, at the last evaluation of this process; None
       where there was none.
+    compiling: what this process compiled for the run.
   """
 
   auc: Auc | None = None
@@ -121,8 +123,8 @@ class Run:
     Raises:
       UserError: for any mistake that can be known before the first step.
     """
-    self._watch = Stopwatch()
-    with self._watch:
+    self._watch, self.compiling = Stopwatch(), Compiling()
+    with self._watch, self.compiling:
       self._read(self._config(config, options))
 
   @staticmethod
@@ -359,7 +361,7 @@ class Run:
         "another, which goes on from the newest checkpoint"
       )
     stop = stop or Stop()
-    with hosts.silent(not verbose), self._watch, stop.keeping():
+    with hosts.silent(not verbose), self._watch, self.compiling, stop.keeping():
       return Policy(self.folder, self._about, self._whole(stop))
 
   def _whole(self, stop: Stop) -> int:
@@ -446,6 +448,7 @@ class Run:
         data.train,
         config.batch_size,
         self._watch,
+        self.compiling,
         begin,
         rounds.count_tokens,
       )

@@ -22,6 +22,7 @@ REASONS = (
   "needs several hosts",
   "needs the network",
   "needs TPUs or their compiler",
+  "needs a GPU",
   "takes minutes",
   "a part of a program",
 )

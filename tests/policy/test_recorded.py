@@ -167,6 +167,7 @@ def test_costs_are_read_or_named(tmp_path):
     ({"step": "x"}, "'step' is 'x', where a whole number belongs; delete it"),
     ({"seconds": {"wall": 1.0}}, "'seconds' has not exactly 'wall' and 'cpu'"),
     ({"seconds": {"wall": [], "cpu": 1}}, "'wall' is \\[\\], where a number"),
+    ({"compile_seconds": None}, "'compile_seconds' is None, where a number"),
     ({"versions": []}, "'versions' is \\[\\], where a JSON object belongs"),
   ):
     path.write_text(json.dumps(COST | changes))

@@ -63,7 +63,7 @@ def test_rows_in_memory_train_as_a_file_does(log, rows, tmp_path, capsys):
   cost = read_cost(run.folder)
   assert cost == {
     **read_cost(whole.folder),
-    **{k: cost[k] for k in ("seconds", "peak_memory_mb")},
+    **{k: cost[k] for k in ("seconds", "compile_seconds", "peak_memory_mb")},
   }
   assert (cost["step"], cost["completions"], cost["positions"]) == (
     4,

@@ -7,7 +7,9 @@ import jax
 import pytest
 import runs
 
+from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError
+from offalign.policy.folder import read_cost
 from offalign.training import loop
 from offalign.training.run import Run
 
@@ -46,24 +48,53 @@ def test_a_trace_ends_with_a_run_that_has_fewer_steps_left(log, tmp_path):
 
 
 def test_compiled_programs_are_kept_and_found(log, tmp_path):
-  kept, found = tmp_path / "compiled", []
+  """A second run, and a run that goes on, compile nothing."""
+  kept, events = tmp_path / "compiled", []
 
   def listen(event, **_):
-    if event.endswith("cache_hits"):
-      found.append(event)
+    events.append(event.rpartition("/")[2])
 
   def programs():
     return {path.name for path in kept.iterdir() if "-cache" in path.name}
 
+  def count():
+    asked = events.count("compile_requests_use_cache")
+    found = events.count("cache_hits")
+    events.clear()
+    return asked, found
+
+  class Soon(Stop):
+    def check(self):
+      path = folder / "metrics.jsonl"
+      self._asked = path.exists() and '"loss"' in path.read_text()
+      super().check()
+
+  def stopped():
+    run = Run(runs.config(log, folder, compile_cache=str(kept)))
+    with pytest.raises(Stopped):
+      run.train(Soon())
+    return run
+
+  jax.monitoring.register_event_listener(listen)
+  folder = tmp_path / "a"
+  run = stopped()
+  asked, found = count()
+  assert found < asked == run.compiling.programs
   runs.train(log, tmp_path / "a", compile_cache=str(kept))
+  count()
   before = programs()
   assert any("stays" in name for name in before)  # the train step
-  jax.monitoring.register_event_listener(listen)
-  runs.train(log, tmp_path / "b", compile_cache=str(kept))
+  folder = tmp_path / "b"
+  cost = read_cost(stopped().folder)
+  assert cost["compile_seconds"] > 0
+  again = runs.train(log, tmp_path / "b", compile_cache=str(kept))
   jax.monitoring.unregister_event_listener(listen)
-  assert len(found) >= 3
+  asked, found = count()
+  assert found == asked >= 10
   assert programs() == before
   assert runs.metrics(tmp_path / "a") == runs.metrics(tmp_path / "b")
+  total = read_cost(again.folder)["compile_seconds"]
+  assert total == cost["compile_seconds"] + again.compiling.seconds
 
 
 def test_a_folder_for_programs_that_cannot_be_one_is_refused(log, tmp_path):
@@ -103,6 +134,42 @@ def test_a_run_compiles_in_its_first_steps_and_never_again(
   assert 0 < at[0] < at[1]
   # The first line of metrics, at step 2, computes the rate.
   assert len(set(at[2:])) == 1, at
+
+
+def test_the_next_step_is_under_way_when_metrics_are_looked_at(
+  log, tmp_path, monkeypatch
+):
+  """But for those before something that is written or computed of a state."""
+  order = []
+  step, settle = loop.Loop._step, loop.check_finite
+  evaluate, save = loop.evaluate, loop.Loop._save
+
+  def noted(name, function, number):
+    def call(*args, **kwargs):
+      order.append(f"{name} {number(args)}".strip())
+      return function(*args, **kwargs)
+
+    return call
+
+  monkeypatch.setattr(loop.Loop, "_step", noted("step", step, lambda a: a[1]))
+  monkeypatch.setattr(
+    loop, "check_finite", noted("seen", settle, lambda a: a[0])
+  )
+  monkeypatch.setattr(
+    loop, "evaluate", noted("evaluate", evaluate, lambda a: "")
+  )
+  monkeypatch.setattr(
+    loop.Loop, "_save", noted("save", save, lambda a: int(a[1].step))
+  )
+  runs.train(
+    log, tmp_path / "out", steps=7, log_every=1, eval_every=4, save_every=5
+  )
+  assert order == [
+    *("evaluate", "step 1", "seen 1"),  # the first one compiles
+    *("step 2", "step 3", "seen 2", "step 4", "seen 3", "seen 4", "evaluate"),
+    *("step 5", "save 5", "seen 5"),
+    *("step 6", "step 7", "seen 6", "seen 7", "evaluate", "save 7"),
+  ]
 
 
 def test_a_new_model_aligned_against_itself_is_warned_of(tmp_path):
