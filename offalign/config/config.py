@@ -15,6 +15,7 @@ from offalign.distributed.sharding import AXES, MeshConfig
 from offalign.errors import OPTIONS, UserError, option
 from offalign.learner.optim import OptimizerConfig, check_warmup
 from offalign.learner.value import ValueConfig
+from offalign.models.attending import AttentionPath
 from offalign.models.base import Remat
 from offalign.models.lora import LoraConfig
 
@@ -35,6 +36,7 @@ CHANGEABLE = {
   "save_every",
   "out",
   "remat",
+  "attention",
   "compile_cache",
   "profile",
   "on_divergence",
@@ -91,6 +93,9 @@ class Config:
     remat: rematerialisation (gradient checkpointing): what the backward pass
       recomputes to save memory: "block" everything inside a layer, "dots"
       everything but its matrix products.
+    attention: how attention is computed: "dense" all scores at once,
+      "blockwise" a block of them at a time, in memory linear in length; auto
+      chooses by length. Changes memory and time, not results.
     seed: seed of the weights and of the order of the data.
     compute_dtype: precision of the activations; params stay in float32, but
       for weights that LoRA freezes.
@@ -137,6 +142,7 @@ class Config:
   microbatches: int = 1
   packing: bool = False
   remat: Remat = "none"
+  attention: AttentionPath = "auto"
   seed: int = 0
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   router_aux_loss_coef: float | None = None

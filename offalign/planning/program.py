@@ -14,6 +14,7 @@ from offalign.errors import UserError, option
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.optim import OptimizerConfig
 from offalign.learner.value import ValueConfig
+from offalign.models.attending import AttentionPath
 from offalign.models.base import Model
 from offalign.models.hf.checkpoint import shapes_of
 from offalign.models.lora import LoraConfig
@@ -38,6 +39,7 @@ class PlanConfig:
       takes all devices left; "fsdp" for all devices along fsdp; or "auto" to
       try several meshes and rank them.
     microbatches: pieces that the batch is cut into to save memory.
+    attention: how attention is computed.
     compute_dtype: precision of the activations; params stay in float32, but
       for weights that LoRA freezes.
     optimizer: adam, or adafactor as in the DRO paper.
@@ -57,6 +59,7 @@ class PlanConfig:
   group_size: int | None = None
   mesh: str = "fsdp"
   microbatches: int = 1
+  attention: AttentionPath = "auto"
   compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
   optimizer: Literal["adam", "adafactor"] = "adam"
   value: Literal["separate", "shared"] | None = None
@@ -150,6 +153,7 @@ def build(config: PlanConfig, model: Model, mesh: Mesh) -> Program:
       lora=config.lora,
       optimizer=OptimizerConfig(name=config.optimizer),
       microbatches=config.microbatches,
+      attention=config.attention,
       compute_dtype=config.compute_dtype,
     ),
     mesh,

@@ -662,6 +662,7 @@ def _learner_config(config: Config) -> LearnerConfig:
     steps=config.last_step,
     microbatches=config.microbatches,
     remat=config.remat,
+    attention=config.attention,
     router_aux_loss_coef=config.router_aux_loss_coef,
     compute_dtype=(
       None if config.compute_dtype == "float32" else config.compute_dtype
