@@ -15,6 +15,7 @@ from offalign.distributed.sharding import AXES, MeshConfig
 from offalign.errors import OPTIONS, UserError, option
 from offalign.learner.optim import OptimizerConfig, check_warmup
 from offalign.learner.value import ValueConfig
+from offalign.models.attending import AttentionPath
 from offalign.models.base import Remat
 from offalign.models.lora import LoraConfig
 
@@ -36,6 +37,7 @@ CHANGEABLE = {
   "out",
   "remat",
   "logp_chunk",
+  "attention",
   "compile_cache",
   "profile",
   "on_divergence",
@@ -97,6 +99,9 @@ class Config:
     logp_chunk: tokens of the vocabulary whose logits exist at one time on each
       device, to save memory; default: as many as fit a few dozen megabytes.
       Changes nothing else.
+    attention: how attention is computed: "dense" all scores at once,
+      "blockwise" a block of them at a time, in memory linear in length; auto
+      chooses by length. Changes memory and time, not results.
     seed: seed of the weights and of the order of the data.
     compute_dtype: precision of the activations; params stay in float32, but
       for weights that LoRA freezes.
@@ -144,6 +149,7 @@ class Config:
   packing: bool = False
   remat: Remat = "none"
   logp_chunk: int | None = None
+  attention: AttentionPath = "auto"
   seed: int = 0
   compute_dtype: Literal["float32", "bfloat16"] = "float32"
   router_aux_loss_coef: float | None = None

@@ -26,8 +26,9 @@ from offalign.learner import value as value_lib
 from offalign.learner.check_batch import check_batch
 from offalign.learner.objective import Means, Objective
 from offalign.losses import Loss
-from offalign.models import chunked_softmax
+from offalign.models import attending, chunked_softmax
 from offalign.models import lora as lora_lib
+from offalign.models.attending import AttentionPath
 from offalign.models.base import Model, Remat
 from offalign.types import Array, Batch, Params
 
@@ -65,6 +66,7 @@ class LearnerConfig:
     microbatches: pieces that each batch is cut into to save memory.
     compute_dtype: "bfloat16" for mixed precision; None = as the params.
     remat: what of each layer the backward pass recomputes, to save memory.
+    attention: how attention is computed. Changes memory and time, not results.
     logp_chunk: tokens of the vocabulary whose logits exist at one time on
       each device; None for as many as fit a few dozen megabytes. Changes
       memory and time, not results.
@@ -81,6 +83,7 @@ class LearnerConfig:
   microbatches: int = 1
   compute_dtype: Literal["bfloat16", "float32"] | None = None
   remat: Remat = "none"
+  attention: AttentionPath = "auto"
   logp_chunk: int | None = None
   router_aux_loss_coef: float | None = None
 
@@ -104,6 +107,7 @@ class Learner:
     loss: the loss object.
     model: the policy's model.
     mesh: the devices.
+    attention: how attention is computed.
     has_frozen_weights: whether `train_step` needs `ref_params` because they
       are the frozen weights under LoRA's adapters.
     needs_reference_weights: whether `train_step` needs `ref_params` for any
@@ -126,8 +130,10 @@ class Learner:
     """
     config = config or LearnerConfig()
     self.loss = losses.get(loss)
-    self.model = model = _rematted(model, config.remat)
     self.mesh = sharding.make_mesh() if mesh is None else mesh
+    model = attending.choose(_rematted(model, config.remat), config.attention)
+    self.attention = config.attention
+    self.model = model
     has_value = self.loss.needs_value
     if config.value is not None and not has_value:
       raise UserError(

@@ -125,6 +125,9 @@ class Model:
       of their paths; empty for a model without tensor parallelism.
     rematted: remat -> the same model with that `Remat`; None for a model
       without layers.
+    attending: how attention is computed -> the same model with that
+      `offalign.models.attending.AttentionPath`; None for a model that does not
+      choose.
     hidden_packed: (params, packed) -> `Hidden`, the same states that `hidden`
       gives for the same tokens; None for a model that cannot run packed rows.
     prompt_state_packed: (params, packed) -> [B, d], as `prompt_state`; None
@@ -147,6 +150,7 @@ class Model:
     default_factory=dict, hash=False
   )
   rematted: Callable[[Remat], "Model"] | None = None
+  attending: Callable[[Any], "Model"] | None = None
   hidden_packed: Callable[[Params, Packed], Hidden] | None = None
   prompt_state_packed: Callable[[Params, Packed], Array] | None = None
   routing: Routing | None = None

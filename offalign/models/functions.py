@@ -5,6 +5,7 @@ from typing import Any
 
 from flax import nnx
 
+from offalign.models.attending import AttentionPath
 from offalign.models.base import Model, Remat, Routing
 from offalign.types import Array, Params
 
@@ -17,6 +18,7 @@ def as_model(
   width: int,
   max_positions: int | None = None,
   remat: Remat = "none",
+  path: AttentionPath = "auto",
 ) -> Model:
   """Turns a Flax NNX module into a `Model`, functions over its params.
 
@@ -34,11 +36,15 @@ def as_model(
     max_positions: see `Model`; default: the module's attribute of that name,
       if it has one.
     remat: set on every part of the module that has an attribute `remat`.
+    path: how attention is computed; set on every part of the module that has
+      an attribute `attention_path`.
   """
   module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
   for _, part in nnx.iter_modules(module):
     if hasattr(part, "remat"):
       part.remat = remat
+    if hasattr(part, "attention_path"):
+      part.attention_path = path
   graph, _ = nnx.split(module)
 
   def init(rng: Array) -> Params:
@@ -76,7 +82,12 @@ def as_model(
     decode=method("decode"),
     softcap=getattr(module, "softcap", None),
     splits=getattr(module, "splits", {}),
-    rematted=lambda remat: as_model(build, **about, remat=remat),
+    rematted=lambda remat: as_model(build, **about, remat=remat, path=path),
+    attending=(
+      (lambda path: as_model(build, **about, remat=remat, path=path))
+      if hasattr(module, "attention_path")
+      else None
+    ),
     hidden_packed=method("hidden_packed"),
     prompt_state_packed=method("prompt_state_packed"),
     routing=routing,

@@ -26,11 +26,6 @@ def owners(packed: Packed) -> Array:
   return (packed.segment - 1) // packed.begin.shape[1] + 1
 
 
-def same(queries: Array, keys: Array) -> Array:
-  """Mask of one sequence: ids [N, T], [N, S] -> bool [N, 1, T, S]."""
-  return queries[:, None, :, None] == keys[:, None, None, :]
-
-
 def by_group(packed: Packed, column: Array) -> Array:
   """Splits a column into groups: [B, ...] -> [G, B / G, ...]."""
   return rearrange(

@@ -213,6 +213,17 @@ class RelativeBias(nnx.Module):
     bias = self.embedding(which)
     return bias.astype(layers.wider(bias.dtype)).transpose(2, 0, 1)[None]
 
+  def by_distance(self, queries: int, keys: int) -> Array:
+    """Biases at distances 1 - T, ..., S - 1: [H, T + S - 1], as above."""
+    which = bucket(
+      jnp.arange(1 - queries, keys),
+      bidirectional=self.bidirectional,
+      buckets=self.buckets,
+      max_distance=self.max_distance,
+    )
+    bias = self.embedding(which)
+    return bias.astype(layers.wider(bias.dtype)).T
+
 
 def bucket(
   distance: Array, *, bidirectional: bool, buckets: int, max_distance: int

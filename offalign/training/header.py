@@ -13,6 +13,7 @@ from offalign.errors import option
 from offalign.files import write_atomically
 from offalign.learner import Learner
 from offalign.losses import Loss
+from offalign.models import attending
 from offalign.types import Params
 
 
@@ -47,6 +48,8 @@ def report(
     f"{learner.model.spec}, {_size(params):,} params, {_size(trained):,} to "
     f"train, loss {learner.loss}, {sharding.describe(learner.mesh)}"
   )
+  if learner.model.attending is not None:
+    hosts.say(attending.describe(learner.attention))
   for sentence in sharding.unsplit(learner.mesh, learner.model.splits):
     hosts.say(f"mesh: {sentence}")
   if begin:

@@ -691,6 +691,7 @@ def learner_config(config: Config) -> LearnerConfig:
     microbatches=config.microbatches,
     remat=config.remat,
     logp_chunk=config.logp_chunk,
+    attention=config.attention,
     router_aux_loss_coef=config.router_aux_loss_coef,
     compute_dtype=(
       None if config.compute_dtype == "float32" else config.compute_dtype

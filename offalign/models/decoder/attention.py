@@ -5,35 +5,32 @@ separately and merged, so no mask of the whole length squared is made and, but
 for packed rows, no completion is compared with another.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 
-from offalign.models import layers, positions
-from offalign.models.packed import owners, rows, same
+from offalign.models import layers
+from offalign.models.attending import Attend
+from offalign.models.packed import owners, rows
+from offalign.models.sight import Sight, past, real, same
 from offalign.types import Array, Packed
 
-Attend = Callable[[Array, Array, Array, Array], layers.Attended]
-"""(q, k, v, mask) -> attention with the model's scale and bound on scores."""
 Attention = Callable[..., tuple[Array, Any]]
 """`layers.Attention` with the layer's window as its first argument."""
 
 
-def prompt_view(seen: Array, *, prefix_lm: bool) -> Array:
-  """Mask of the prompt tokens that each prompt token sees.
+def prompt_view(seen: Sight, *, prefix_lm: bool) -> Sight:
+  """The prompt tokens that each prompt token sees.
 
   Args:
-    seen: bool [B, 1, P or 1, P], the real tokens of the token's own prompt.
+    seen: the real tokens of the token's own prompt.
     prefix_lm: whether a token also sees those after itself.
   """
-  if prefix_lm:
-    return seen
-  return jnp.logical_and(seen, layers.causal(seen.shape[-1]))
+  return seen if prefix_lm else seen.before()
 
 
-def of_prompts(attend: Attend, view: Array, where: Array) -> Attention:
+def of_prompts(attend: Attend, view: Sight, where: Array) -> Attention:
   """Makes the attention of prompts alone, which also returns keys and values.
 
   Args:
@@ -41,25 +38,26 @@ def of_prompts(attend: Attend, view: Array, where: Array) -> Attention:
     view: from `prompt_view`.
     where: [B, P] positions.
   """
+  view = attend.ready(view, where.shape[1], where.shape[1])
 
   def attention(
     window: Array | None, q: Array, k: Array, v: Array, _: Any
   ) -> tuple[Array, Any]:
-    near = positions.near(view, where, where, window)
+    near = view.near(where, where, window)
     return attend(q, k, v, near).mixed, (k, v)
 
   return attention
 
 
 def _over_prompts(
-  attend: Attend, view: Array, real: Array, inside: Array, after: Array
+  attend: Attend, view: Sight, back: Sight, inside: Array, after: Array
 ) -> Callable[[Array | None, Array, Array, Array, layers.Attended], Array]:
   """Makes attention to the prompts, merged with that within completions.
 
   Args:
     attend: computes attention.
-    view: mask of the prompt tokens that each prompt token sees.
-    real: mask of the prompt tokens that each completion token sees.
+    view: the prompt tokens that each prompt token sees.
+    back: the prompt tokens that each completion token sees.
     inside: [B, P] positions of the prompt tokens.
     after: [B, C] positions of the completion tokens.
 
@@ -67,16 +65,21 @@ def _over_prompts(
     (window, queries, keys and values of P + C tokens, the completions'
     attention to themselves) -> the mixed values of all P + C tokens.
   """
-  p = inside.shape[1]
+  p, c = inside.shape[1], after.shape[1]
+  view, back = attend.ready(view, p, p), attend.ready(back, c, p)
 
   def mixed(
     window: Array | None, q: Array, k: Array, v: Array, own: layers.Attended
   ) -> Array:
-    near = functools.partial(positions.near, window=window)
     keys, values = k[:, :p], v[:, :p]
-    within = attend(q[:, :p], keys, values, near(view, inside, inside))
-    back = attend(q[:, p:], keys, values, near(real, after, inside))
-    return jnp.concatenate([within.mixed, layers.merge(back, own)], axis=1)
+    near, far = (
+      view.near(inside, inside, window),
+      back.near(after, inside, window),
+    )
+    within = attend(q[:, :p], keys, values, near)
+    to_prompt = attend(q[:, p:], keys, values, far)
+    merged = layers.merge(to_prompt, own)
+    return jnp.concatenate([within.mixed, merged], axis=1)
 
   return mixed
 
@@ -101,10 +104,10 @@ def shared_prompt(
     prefix_lm: see `prompt_view`.
   """
   b, p = prompt_mask.shape
-  real = prompt_mask[:, None, None]
-  view = prompt_view(real, prefix_lm=prefix_lm)
+  view = prompt_view(real(prompt_mask), prefix_lm=prefix_lm)
   inside, after, steps = where[:, :p], where[:, p:], jnp.arange(t)[None]
-  over_prompts = _over_prompts(attend, view, real, inside, after)
+  over_prompts = _over_prompts(attend, view, real(prompt_mask), inside, after)
+  before = attend.ready(past(), t, t)
 
   def apart(x: Array) -> Array:
     return x[:, p:].reshape(b * k, t, *x.shape[2:])
@@ -115,7 +118,7 @@ def shared_prompt(
   def attention(
     window: Array | None, q: Array, k: Array, v: Array, _: Any
   ) -> tuple[Array, Any]:
-    seen = positions.near(layers.causal(t), steps, steps, window)
+    seen = before.near(steps, steps, window)
     own = attend(apart(q), apart(k), apart(v), seen)
     own = layers.Attended(together(own.mixed), together(own.mass))
     return over_prompts(window, q, k, v, own), None
@@ -137,14 +140,14 @@ def packed_rows(
   inside, after = rows(packed.prompt_position), rows(packed.position)
   p, c = prompts.shape[1], segments.shape[1]
   view = prompt_view(same(prompts, prompts), prefix_lm=prefix_lm)
-  real = same(rows(owners(packed)), prompts)
-  past = jnp.logical_and(same(segments, segments), layers.causal(c))
-  over_prompts = _over_prompts(attend, view, real, inside, after)
+  back = same(rows(owners(packed)), prompts)
+  over_prompts = _over_prompts(attend, view, back, inside, after)
+  before = attend.ready(same(segments, segments).before(), c, c)
 
   def attention(
     window: Array | None, q: Array, k: Array, v: Array, _: Any
   ) -> tuple[Array, Any]:
-    seen = positions.near(past, after, after, window)
+    seen = before.near(after, after, window)
     own = attend(q[:, p:], k[:, p:], v[:, p:], seen)
     return over_prompts(window, q, k, v, own), None
 

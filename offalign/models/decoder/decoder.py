@@ -21,10 +21,12 @@ from offalign.distributed.sharding import Split
 from offalign.errors import UserError
 from offalign.models import layers, positions, tensor_parallel
 from offalign.models import packed as packing
+from offalign.models.attending import Attend, AttentionPath
 from offalign.models.base import Counted, Hidden, Remat, Routed
 from offalign.models.decoder import attention as look
 from offalign.models.decoder.block import Block, norm
 from offalign.models.decoder.config import DecoderConfig, Mixture
+from offalign.models.sight import Sight, real, same
 from offalign.types import Array, Packed
 
 _FAR = np.iinfo(np.int32).max  # a window without a limit
@@ -66,6 +68,7 @@ class Decoder(nnx.Module):
     self.config = config
     self.softcap = config.logit_cap
     self.remat: Remat = "none"
+    self.attention_path: AttentionPath = "auto"
     v, d = config.vocab_size, config.width
     self.embedding = layers.Embedding(v, d, d**-0.5, rngs=rngs)
     if config.max_positions is not None:
@@ -160,7 +163,7 @@ class Decoder(nnx.Module):
   def prompt_state(self, prompts: Array, prompt_mask: Array) -> Array:
     """State after each prompt: [B, P], [B, P] -> [B, d]."""
     self._check_length(prompts.shape[1])
-    where, seen = positions.from_mask(prompt_mask), prompt_mask[:, None, None]
+    where, seen = positions.from_mask(prompt_mask), real(prompt_mask)
     states, _ = self._run_prompt(prompts, where, seen)
     return positions.last_real(states, prompt_mask)
 
@@ -203,7 +206,7 @@ class Decoder(nnx.Module):
     states, _ = self._run_prompt(
       packing.rows(packed.prompts),
       packing.rows(packed.prompt_position),
-      packing.same(owner, owner),
+      same(owner, owner),
     )
     states = packing.groups(states, packed)
     return packing.pick(packed, states, packed.prompt_end)
@@ -219,7 +222,7 @@ class Decoder(nnx.Module):
   ) -> tuple[Cache, Array]:
     """Runs the prompts; the cache has room for `max_new` tokens."""
     self._check_length(prompts.shape[1] + max_new)
-    where, seen = positions.from_mask(prompt_mask), prompt_mask[:, None, None]
+    where, seen = positions.from_mask(prompt_mask), real(prompt_mask)
     states, past = self._run_prompt(prompts, where, seen)
     room = ((0, 0), (0, 0), (0, max_new), (0, 0), (0, 0))
     cache = Cache(
@@ -239,7 +242,7 @@ class Decoder(nnx.Module):
       window: Array | None, q: Array, k: Array, v: Array, past: Any
     ) -> Any:
       keys, values = layers.write(past, (k, v), cache.slot)
-      view = positions.near(visible[:, None, None], where, slots, window)
+      view = real(visible).near(where, slots, window)
       return self._attend(q, keys, values, view).mixed, (keys, values)
 
     states, past, _ = self._run(tokens[:, None], where, attention, cache.past)
@@ -322,15 +325,14 @@ class Decoder(nnx.Module):
       for both in (caches, routed)
     )
 
-  def _attend(
-    self, q: Array, k: Array, v: Array, mask: Array
-  ) -> layers.Attended:
-    """`layers.attend` with this model's scale and bound on scores."""
-    scale, cap = self.config.score_scale, self.config.score_cap
-    return layers.attend(q, k, v, mask, scale=scale, cap=cap)
+  @property
+  def _attend(self) -> Attend:
+    """Attention with this model's scale and bound on scores."""
+    config = self.config
+    return Attend(self.attention_path, config.score_scale, config.score_cap)
 
   def _run_prompt(
-    self, prompts: Array, where: Array, seen: Array
+    self, prompts: Array, where: Array, seen: Sight
   ) -> tuple[Array, Any]:
     """Runs prompts alone: their states [B, P, d], and keys and values.
 

@@ -1,6 +1,5 @@
 """The blocks of T5's encoder and decoder."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +7,11 @@ import jax
 from flax import nnx
 
 from offalign.models import layers, positions
+from offalign.models.attending import Attend
 from offalign.models.base import Remat
+from offalign.models.sight import Sight
 from offalign.models.t5.config import T5Config
 from offalign.types import Array
-
-attend = functools.partial(layers.attend, scale=1.0)
-"""Softmax attention without 1/sqrt(D), as in T5."""
 
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
   "gelu": jax.nn.gelu,  # the tanh approximation
@@ -51,17 +49,18 @@ class Attention(nnx.Module):
     return x + self.out(mixed.reshape(*x.shape[:-1], -1)), cache
 
   def over_memory(
-    self, x: Array, memory: tuple[Array, Array], mask: Array
+    self, x: Array, memory: tuple[Array, Array], attend: Attend, seen: Sight
   ) -> Array:
     """Cross-attention: [B, S, d] -> [B, S, d].
 
     Args:
       x: [B, S, d].
       memory: keys and values of the encoder, [B, P, H, D] each.
-      mask: bool, broadcastable to [B, H, S, P].
+      attend: computes attention.
+      seen: the encoder's states that each input may see.
     """
     q = layers.split_heads(self.query(self.norm(x)), self.heads)
-    mixed = attend(q, *memory, mask).mixed
+    mixed = attend(q, *memory, seen).mixed
     return x + self.out(mixed.reshape(*x.shape[:-1], -1))
 
 
@@ -112,12 +111,13 @@ class T5DecoderBlock(nnx.Module):
     x: Array,
     attention: layers.Attention,
     memory: tuple[Array, Array],
-    memory_mask: Array,
+    attend: Attend,
+    seen: Sight,
     cache: Any,
   ) -> tuple[Array, Any]:
     """[B, S, d] -> [B, S, d], and the new cache; see `Attention`."""
     x, cache = self.attention.over_itself(x, attention, cache)
-    x = self.cross.over_memory(x, memory, memory_mask)
+    x = self.cross.over_memory(x, memory, attend, seen)
     return self.mlp(x), cache
 
 

@@ -19,12 +19,13 @@ from offalign.distributed import constraints
 from offalign.distributed.sharding import Split
 from offalign.models import layers, tensor_parallel
 from offalign.models import packed as packing
+from offalign.models.attending import Attend, AttentionPath, Bias
 from offalign.models.base import Hidden
+from offalign.models.sight import Sight, past, real, same
 from offalign.models.t5.blocks import (
   T5DecoderBlock,
   T5EncoderBlock,
   Tower,
-  attend,
 )
 from offalign.models.t5.config import T5Config
 from offalign.types import Array, Packed
@@ -54,6 +55,7 @@ class T5(nnx.Module):
     self.config = config
     v, d = config.vocab_size, config.width
     self.start = config.start
+    self.attention_path: AttentionPath = "auto"
     # Scales the last states before the unembedding.
     self.scale = d**-0.5 if config.scaled else 1.0
     self.embedding = layers.Embedding(v, d, 1.0, rngs=rngs)
@@ -91,25 +93,29 @@ class T5(nnx.Module):
     b, n, t = completions.shape
     start = jnp.full((b, n, 1), self.start, completions.dtype)
     inputs = jnp.concatenate([start, completions[:, :, :-1]], axis=2)
-    real = prompt_mask[:, None, None]
-    bias = self.decoder.bias(jnp.arange(t), jnp.arange(t))
+    attend = self._attend
+    bias = attend.bias(self.decoder.bias, jnp.arange(t), jnp.arange(t))
+    seen = attend.ready(past(), t, t)
 
     def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
       each = (b * n, t, *q.shape[2:])
       q, k, v = q.reshape(each), k.reshape(each), v.reshape(each)
-      mixed = attend(q, k, v, layers.causal(t), bias=bias).mixed
+      mixed = attend(q, k, v, seen, bias).mixed
       return mixed.reshape(b, n * t, *q.shape[2:]), None
 
     states = self._decode(
-      inputs.reshape(b, n * t), attention, self._encode(prompts, real), real
+      inputs.reshape(b, n * t),
+      attention,
+      self._encode(prompts, real(prompt_mask)),
+      real(prompt_mask),
     ).reshape(b, n, t, -1)
     return Hidden(states[:, 0, 0], states)
 
   def prompt_state(self, prompts: Array, prompt_mask: Array) -> Array:
     """State after each prompt: [B, P], [B, P] -> [B, d]."""
     start = jnp.full((prompts.shape[0], 1, 1), self.start, prompts.dtype)
-    real = jnp.ones_like(start, bool)
-    return self.hidden(prompts, prompt_mask, start, real).prompt
+    ones = jnp.ones_like(start, bool)
+    return self.hidden(prompts, prompt_mask, start, ones).prompt
 
   def hidden_packed(self, packed: Packed) -> Hidden:
     """See `Model`.
@@ -125,16 +131,15 @@ class T5(nnx.Module):
     shifted = jnp.roll(packed.completions, 1, axis=2)
     start = jnp.full_like(shifted, self.start)
     inputs = packing.rows(jnp.where(first, start, shifted))
-    past = jnp.logical_and(packing.same(segments, segments), layers.causal(c))
-    bias = self.decoder.bias(jnp.arange(c), jnp.arange(c))
+    attend = self._attend
+    seen = attend.ready(same(segments, segments).before(), c, c)
+    bias = attend.bias(self.decoder.bias, jnp.arange(c), jnp.arange(c))
 
     def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
-      return attend(q, k, v, past, bias=bias).mixed, None
+      return attend(q, k, v, seen, bias).mixed, None
 
-    encoded = self._encode(
-      packing.rows(packed.prompts), packing.same(prompts, prompts)
-    )
-    own = packing.same(packing.rows(packing.owners(packed)), prompts)
+    encoded = self._encode(packing.rows(packed.prompts), same(prompts, prompts))
+    own = same(packing.rows(packing.owners(packed)), prompts)
     states = self._decode(inputs, attention, encoded, own)
     states = packing.groups(states, packed)
     return Hidden(packing.pick(packed, states, packed.begin[:, 0]), states)
@@ -142,15 +147,13 @@ class T5(nnx.Module):
   def prompt_state_packed(self, packed: Packed) -> Array:
     """See `Model`."""
     owner = packing.rows(packed.prompt_owner)
-    encoded = self._encode(
-      packing.rows(packed.prompts), packing.same(owner, owner)
-    )
+    encoded = self._encode(packing.rows(packed.prompts), same(owner, owner))
     # One start token for each prompt; those of a group are one row, which
     # attends to all prompts of the group.
     g, e = packing.by_group(packed, packed.prompt_end).shape
     encoded = encoded.reshape(g, -1, encoded.shape[-1])
     numbers = jnp.broadcast_to(jnp.arange(1, e + 1)[None], (g, e))
-    own = packing.same(numbers, packed.prompt_owner.reshape(g, -1))
+    own = same(numbers, packed.prompt_owner.reshape(g, -1))
 
     def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
       return v, None  # a start token sees itself alone
@@ -169,7 +172,7 @@ class T5(nnx.Module):
     self, prompts: Array, prompt_mask: Array, max_new: int
   ) -> tuple[Cache, Array]:
     """Runs the prompts; the cache has room for `max_new` tokens."""
-    encoded = self._encode(prompts, prompt_mask[:, None, None])
+    encoded = self._encode(prompts, real(prompt_mask))
     _, memory = layers.scan(
       self.decoder.layers,
       lambda block, x, _: (x, block.cross.keys_values(x)),
@@ -183,17 +186,18 @@ class T5(nnx.Module):
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
     """Decodes one token a row: [B] -> [B, d]; at most `max_new` times."""
     slots = jnp.arange(cache.own[0].shape[2])
-    bias = self.decoder.bias(cache.slot[None], slots)
-    seen = (slots <= cache.slot)[None, None, None]
+    attend = self._attend
+    bias = Bias(dense=self.decoder.bias(cache.slot[None], slots))
+    so_far = real((slots <= cache.slot)[None])
 
     def attention(q: Array, k: Array, v: Array, past: Any) -> Any:
       own = layers.write(past, (k, v), cache.slot)
-      return attend(q, *own, seen, bias=bias).mixed, own
+      return attend(q, *own, so_far, bias).mixed, own
 
     def step(block: T5DecoderBlock, x: Array, past: Any) -> Any:
       own, memory = past
-      real = cache.prompt_mask[:, None, None]
-      return block(x, attention, memory, real, own)
+      seen = real(cache.prompt_mask)
+      return block(x, attention, memory, attend, seen, own)
 
     x = self._embed(tokens[:, None])
     states, own = self.decoder(x, step, (cache.own, cache.memory))
@@ -205,7 +209,7 @@ class T5(nnx.Module):
     inputs: Array,
     attention: layers.Attention,
     encoded: Array,
-    mask: Array,
+    seen: Sight,
   ) -> Array:
     """Runs the decoder: states that predict the token after each input.
 
@@ -213,36 +217,41 @@ class T5(nnx.Module):
       inputs: [B, S].
       attention: self-attention of the inputs.
       encoded: [B, P, d], states of the encoder.
-      mask: bool, broadcastable to [B, H, S, P]: the encoder's states that
-        each input may see.
+      seen: the encoder's states that each input may see.
 
     Returns:
       [B, S, d].
     """
+    attend = self._attend
+    seen = attend.ready(seen, inputs.shape[1], encoded.shape[1])
 
     def step(block: T5DecoderBlock, x: Array, _: Any) -> Any:
       memory = block.cross.keys_values(encoded)
-      return block(x, attention, memory, mask, None)
+      return block(x, attention, memory, attend, seen, None)
 
     return self.decoder(self._embed(inputs), step)[0] * self.scale
 
-  def _encode(self, prompts: Array, mask: Array) -> Array:
-    """Runs the encoder: [B, P] -> [B, P, d].
-
-    The mask is bool, broadcastable to [B, H, P, P].
-    """
+  def _encode(self, prompts: Array, seen: Sight) -> Array:
+    """Runs the encoder on what each token sees: [B, P] -> [B, P, d]."""
     # Distances within a prompt are the same wherever its padding lies, so
     # one bias serves all prompts.
-    indices = jnp.arange(prompts.shape[1])
-    bias = self.encoder.bias(indices, indices)
+    p = prompts.shape[1]
+    attend = self._attend
+    bias = attend.bias(self.encoder.bias, jnp.arange(p), jnp.arange(p))
+    seen = attend.ready(seen, p, p)
 
     def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
-      return attend(q, k, v, mask, bias=bias).mixed, None
+      return attend(q, k, v, seen, bias).mixed, None
 
     def step(block: T5EncoderBlock, x: Array, _: Any) -> Any:
       return block(x, attention), None
 
     return self.encoder(self._embed(prompts), step)[0]
+
+  @property
+  def _attend(self) -> Attend:
+    """Attention without 1/sqrt(D), as in T5."""
+    return Attend(self.attention_path, scale=1.0)
 
   def _embed(self, tokens: Array) -> Array:
     """Embeds tokens: [B, S] -> [B, S, d]."""
