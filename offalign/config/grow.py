@@ -11,7 +11,8 @@ import numpy as np
 
 from offalign import spec
 from offalign.data.reading.memory import Rows
-from offalign.errors import OPTIONS, UserError, option
+from offalign.errors import OPTIONS, UserError, concerning, option
+from offalign.generation.endpoint import options as endpoint_options
 
 SAMPLES = 4
 """Completions of each prompt, where nothing is said."""
@@ -26,6 +27,7 @@ _SAMPLING = (
   "max_new_tokens",
   "top_k",
   "top_p",
+  "sampler",
 )
 
 
@@ -83,6 +85,9 @@ class GrowConfig:
     top_p: draw from the likeliest tokens with this share of the odds.
     eval_prompts: held-out prompts that are completed and scored at each
       evaluation, as eval_score; 0 for none.
+    sampler: "endpoint(url=..., model=...)", an engine such as vLLM or SGLang
+      that writes a round's samples in place of the policy; it serves what it
+      was started with, or is given by you.
   """
 
   prompts: str | None = None
@@ -100,6 +105,7 @@ class GrowConfig:
   top_k: int | None = None
   top_p: float | None = None
   eval_prompts: int = 64
+  sampler: str | None = None
 
   def __post_init__(self) -> None:
     """Checks the options as far as that needs no data.
@@ -127,6 +133,9 @@ class GrowConfig:
         f"{option('grow.other')} is set, and writes half of a prompt's "
         f"completions: give {option('grow.samples')} of 2 or more"
       )
+    if self.sampler is not None:
+      with concerning(option("grow.sampler")):
+        endpoint_options.parse(self.sampler)
     cuts = parse_thresholds(self.thresholds)
     parse_label(self.label)
     if self.every is not None and self.every < len(cuts):

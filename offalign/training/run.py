@@ -68,7 +68,14 @@ from offalign.training.loop import Loop, is_due
 from offalign.training.own_samples import OwnSamples
 from offalign.training.profile import Profile
 from offalign.training.rounds import checks as rounds_checks
-from offalign.training.rounds import drawing, making, prompts, schedule
+from offalign.training.rounds import (
+  drawing,
+  external,
+  kept,
+  making,
+  prompts,
+  schedule,
+)
 from offalign.training.rounds.base import Once, Rounds
 from offalign.training.rounds.drawing import Drawer
 from offalign.training.rounds.growing import Growing
@@ -201,10 +208,18 @@ class Run:
       if self._scores_held:
         logged.add(HELD_SCORE)
       check_best(config.keep_best, logged)
-    self._score = self._other = None
+    self._score = self._other = self._external = None
     if config.grow is not None and config.grow.score is not None:
       self._score = making.scorer(config.grow.score)
       self._other = making.other(config, self.inputs.tokenizer)
+      assert self._asked is not None
+      self._external = external.of_run(
+        config,
+        loss,
+        self.inputs.tokenizer,
+        self._asked,
+        self.folder / kept.FOLDER,
+      )
     self._own = own_samples.count(
       config,
       loss,
@@ -637,6 +652,7 @@ class Run:
       tokenizer=self.inputs.tokenizer,
       other=self._other,
       held=making.drawn(self.inputs.held_prompts, grow, config.seed),
+      external=self._external,
     )
 
   def _with_reference(self, begin: int, scorer: Scorer) -> Batches:

@@ -121,6 +121,8 @@ class Growing:
       here = self._scorer(number, folder, reference)
       parts, about = self._parts(number, samples, here)
       kept_lib.write_about(folder, about)
+    if self.maker is not None and self.maker.external is not None:
+      self.maker.external.forget()
     first = self._schedule.round_of(self.oldest() + 1)
     self.kept.forget_averages(first - 1)
     return parts
@@ -322,7 +324,7 @@ def _kl(rows: TokenRows, logps: np.ndarray) -> dict[str, float]:
   assert rows.ref_logps is not None
   which, first = np.unique(rows.completion_index, return_index=True)
   ref = rows.ref_logps.reshape(-1)[first]
-  known = np.isfinite(ref)
+  known = np.isfinite(ref) & np.isfinite(logps[which])
   if not known.any():
     return {}
   gaps = logps[which[known]].astype(np.float64) - ref[known]

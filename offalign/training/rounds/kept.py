@@ -169,13 +169,18 @@ def write_samples(
       text,
       reward=float(samples.scores.flat[i]),
       completion_ids=drawn.tokens[i].tolist(),
-      logprobs=[float(x) for x in drawn.token_logps[i]],
+      **_logprobs(drawn.token_logps[i]),
       tokens=len(drawn.tokens[i]),
       finished=bool(drawn.finished[i]),
     )
     for i, text in enumerate(texts)
   ]
   write_atomically(folder / _TEXT, "".join(f"{line}\n" for line in lines))
+
+
+def _logprobs(told: np.ndarray) -> dict[str, list[float]]:
+  """The log-probs of a line; {} where an engine did not tell them."""
+  return {} if np.isnan(told).any() else {"logprobs": told.tolist()}
 
 
 def write_about(folder: pathlib.Path, about: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from offalign.judges.scorers import Score
 from offalign.models.base import Model
 from offalign.policy.policy import Policy
 from offalign.training.rounds.drawing import Drawer, Drawn
+from offalign.training.rounds.external import External
 from offalign.training.rounds.kept import Samples
 from offalign.training.rounds.prompts import Asked
 from offalign.training.rounds.schedule import RoundSampler
@@ -101,6 +102,8 @@ class Maker:
     tokenizer: turns tokens into the texts that are scored.
     other: writes half of the samples, where it is given.
     held: held-out prompts, whose completions are scored at evaluations.
+    external: an engine that draws in place of the policy; held-out prompts
+      are completed by the policy all the same.
   """
 
   config: Config
@@ -111,6 +114,7 @@ class Maker:
   tokenizer: Tokenizer
   other: Other | None
   held: tuple[Prompt, ...]
+  external: External | None = None
 
   def prompts(self, number: int) -> np.ndarray:
     """The prompts of a round, int [n]; each comes once before any again."""
@@ -147,7 +151,11 @@ class Maker:
     if self.other is not None:
       mine[each - each // 2 :] = False
     prompts, place = np.repeat(which, each), np.tile(mine, len(which))
-    first = self._draw(self.model, policy, prompts[place], seeds[place])
+    if self.external is None:
+      first = self._draw(self.model, policy, prompts[place], seeds[place])
+    else:
+      n = int(mine.sum())
+      first = self.external.draw(number, which, n, self.drawer.stop)
     drawn = first
     if self.other is not None:
       second = self._draw(
