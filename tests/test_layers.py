@@ -36,7 +36,7 @@ LAYERS = [
   "audit planning config reference testing leaderboard",
   "generation learner",
   "models",
-  "losses distributed data pages statistics",
+  "losses distributed data endpoints pages statistics",
   "ground",
 ]
 GROUND = (

@@ -11,7 +11,8 @@ import numpy as np
 
 from offalign import spec
 from offalign.data.reading.memory import Rows
-from offalign.errors import OPTIONS, UserError, option
+from offalign.errors import OPTIONS, UserError, concerning, option
+from offalign.generation.endpoint import options as endpoint_options
 
 SAMPLES = 4
 """Completions of each prompt, where nothing is said."""
@@ -31,6 +32,7 @@ _SAMPLING = (
   "top_k",
   "top_p",
   "stop",
+  "sampler",
 )
 
 
@@ -94,6 +96,9 @@ class GrowConfig:
       the score rises and the judge falls.
     stop: so many evaluations in a row whose eval_score is below the best
       before end the run, as ReST ends; default: all rounds are trained.
+    sampler: "endpoint(url=..., model=...)", an engine such as vLLM or SGLang
+      that writes a round's samples in place of the policy; it serves what it
+      was started with, or is given by you.
   """
 
   prompts: str | None = None
@@ -113,6 +118,7 @@ class GrowConfig:
   eval_prompts: int = 64
   judge: str | None = None
   stop: int | None = None
+  sampler: str | None = None
 
   def __post_init__(self) -> None:
     """Checks the options as far as that needs no data.
@@ -143,6 +149,9 @@ class GrowConfig:
         f"{option('grow.other')} is set, and writes half of a prompt's "
         f"completions: give {option('grow.samples')} of 2 or more"
       )
+    if self.sampler is not None:
+      with concerning(option("grow.sampler")):
+        endpoint_options.parse(self.sampler)
     cuts = parse_thresholds(self.thresholds)
     parse_label(self.label)
     if self.every is not None and self.every < len(cuts):

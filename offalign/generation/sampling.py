@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from offalign.errors import UserError
 from offalign.generation import filters
+from offalign.models import apart
 from offalign.models.base import Model
 from offalign.models.logps import soft_cap
 from offalign.types import Array, Column, Params
@@ -107,12 +108,162 @@ def sample(
     model,
     max_new_tokens,
     params,
+    prepare(model, params),
     prompts,
     prompt_mask,
     seeds,
     jnp.asarray(ends, jnp.int32),
     choose(temperature, top_k, top_p),
   )
+
+
+class Weights(NamedTuple):
+  """Weights in the form that decoding is fastest with.
+
+  Attributes:
+    params: what `Model.decode` takes.
+    unembedding: [V, d].
+  """
+
+  params: Params
+  unembedding: Array
+
+
+def prepare(model: Model, params: Params) -> Weights:
+  """Makes the weights that `decode` reads at each token.
+
+  On CPUs layers are taken apart, which costs a copy of them; see
+  `offalign.models.apart`. Elsewhere nothing is copied but the unembedding.
+
+  Args:
+    model: the policy's model.
+    params: its params.
+  """
+  return _prepare(model, jax.default_backend() == "cpu", params)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _prepare(model: Model, split: bool, params: Params) -> Weights:
+  unembedding = model.unembedding(params).T
+  if split and model.rows is not None:
+    params = apart.split_params(params)
+  return Weights(params, unembedding)
+
+
+class Rows(NamedTuple):
+  """Rows that are being completed.
+
+  Attributes:
+    cache: the model's.
+    state: [B, d], which predicts each row's next token.
+    step: int [B], tokens so far.
+    done: bool [B].
+    limit: int [B], tokens of each at most.
+    keys: [B], random keys.
+  """
+
+  cache: Any
+  state: Array
+  step: Array
+  done: Array
+  limit: Array
+  keys: Array
+
+
+def begin(
+  model: Model,
+  room: int,
+  params: Params,
+  prompts: Array,
+  prompt_mask: Array,
+  seeds: Array,
+) -> Rows:
+  """Runs prompts, and makes rows of them that have no token yet.
+
+  Args:
+    model: the policy's model.
+    room: tokens of a completion at most.
+    params: the model's, and not `Weights`.
+    prompts: int32 [B, P].
+    prompt_mask: bool [B, P].
+    seeds: int32 [B].
+  """
+  cache, state = model.prefill(params, prompts, prompt_mask, room)
+  if model.rows is not None:
+    cache = model.rows(cache)
+  n = prompts.shape[:1]
+  return Rows(
+    cache,
+    state,
+    step=jnp.zeros(n, jnp.int32),
+    done=jnp.zeros(n, bool),
+    limit=jnp.full(n, room, jnp.int32),
+    keys=jax.vmap(jax.random.key)(seeds),
+  )
+
+
+def advance(
+  model: Model,
+  steps: int,
+  weights: Weights,
+  rows: Rows,
+  ends: Array,
+  choice: Choice,
+  ready: Array,
+) -> tuple[Rows, Samples]:
+  """Draws the next tokens of rows, until so many rows are done.
+
+  Args:
+    model: the policy's model.
+    steps: T, tokens of a row at most.
+    weights: from `prepare`.
+    rows: to go on with.
+    ends: int32 [n], tokens that end a completion.
+    choice: how tokens are drawn.
+    ready: int [], rows that are done for the loop to end.
+
+  Returns:
+    The rows after that, and what was drawn, [B, T]; its mask is of the tokens
+    that were.
+  """
+  params, unembedding = weights
+  count = rows.step.shape
+
+  def unfinished(carry: Any) -> Array:
+    i, rows, _ = carry
+    return (i < steps) & (rows.done.sum() < ready)
+
+  def one(carry: Any) -> Any:
+    i, (cache, state, step, done, limit, keys), drawn = carry
+    logits = _logits(model, unembedding, state)
+    tokens = jnp.where(done, ends[0], draw(logits, keys, step, choice))
+    chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
+    logps = chosen - jax.nn.logsumexp(logits, axis=-1)
+    own = logps
+    if choice.temperature is not None:
+      own = jax.nn.log_softmax(restricted(logits, choice), axis=-1)
+      own = jnp.take_along_axis(own, tokens[:, None], axis=1)[:, 0]
+    own = jnp.where(done, 0.0, own)
+    drawn = Samples(
+      jax.lax.dynamic_update_index_in_dim(drawn.tokens, tokens, i, 1),
+      jax.lax.dynamic_update_index_in_dim(drawn.mask, ~done, i, 1),
+      drawn.logps + jnp.where(done, 0.0, logps),
+      jax.lax.dynamic_update_index_in_dim(drawn.token_logps, own, i, 1),
+    )
+    cache, state = model.decode(params, cache, tokens)
+    step = step + ~done
+    ended = (tokens[:, None] == ends[None]).any(axis=1) | (step >= limit)
+    return i + 1, Rows(cache, state, step, done | ended, limit, keys), drawn
+
+  shape = (*count, steps)
+  drawn = Samples(
+    jnp.broadcast_to(ends[0], shape),
+    jnp.zeros(shape, bool),
+    jnp.zeros(count, jnp.float32),
+    jnp.zeros(shape, jnp.float32),
+  )
+  start = jnp.asarray(0), rows, drawn
+  return jax.lax.while_loop(unfinished, one, start)[1:]
 
 
 def choose(
@@ -173,55 +324,29 @@ def _sample(
   model: Model,
   max_new_tokens: int,
   params: Params,
+  weights: Weights,
   prompts: Array,
   prompt_mask: Array,
   seeds: Array,
   ends: Array,
   choice: Choice,
 ) -> Samples:
-  unembedding = model.unembedding(params)
-  keys = jax.vmap(jax.random.key)(seeds)
-  rows = prompts.shape[:1]
-
-  def unfinished(carry: Any) -> Array:
-    step, _, _, done, _ = carry
-    return (step < max_new_tokens) & ~done.all()
-
-  def advance(carry: Any) -> Any:
-    step, cache, state, done, drawn = carry
-    logits = logits_of(model, unembedding, state)
-    tokens = jnp.where(done, ends[0], draw(logits, keys, step, choice))
-    chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
-    logps = chosen - jax.nn.logsumexp(logits, axis=-1)
-    own = jax.nn.log_softmax(restricted(logits, choice), axis=-1)
-    own = jnp.take_along_axis(own, tokens[:, None], axis=1)[:, 0]
-    own = jnp.where(done, 0.0, own)
-    drawn = Samples(
-      jax.lax.dynamic_update_index_in_dim(drawn.tokens, tokens, step, 1),
-      jax.lax.dynamic_update_index_in_dim(drawn.mask, ~done, step, 1),
-      drawn.logps + jnp.where(done, 0.0, logps),
-      jax.lax.dynamic_update_index_in_dim(drawn.token_logps, own, step, 1),
-    )
-    cache, state = model.decode(params, cache, tokens)
-    done = done | (tokens[:, None] == ends[None]).any(axis=1)
-    return step + 1, cache, state, done, drawn
-
-  shape = (*rows, max_new_tokens)
-  drawn = Samples(
-    jnp.broadcast_to(ends[0], shape),
-    jnp.zeros(shape, bool),
-    jnp.zeros(rows, jnp.float32),
-    jnp.zeros(shape, jnp.float32),
-  )
-  cache, state = model.prefill(params, prompts, prompt_mask, max_new_tokens)
-  start = jnp.asarray(0), cache, state, jnp.zeros(rows, bool), drawn
-  return jax.lax.while_loop(unfinished, advance, start)[-1]
+  rows = begin(model, max_new_tokens, params, prompts, prompt_mask, seeds)
+  every = jnp.asarray(prompts.shape[0])
+  return advance(
+    model, max_new_tokens, weights, rows, ends, choice, ready=every
+  )[1]
 
 
 def logits_of(model: Model, unembedding: Array, state: Array) -> Array:
   """Logits float32 [B, V] of hidden states [B, d]."""
-  logits = jnp.matmul(state, unembedding, preferred_element_type=jnp.float32)
-  return soft_cap(logits, model.softcap)
+  return _logits(model, unembedding.T, state)
+
+
+def _logits(model: Model, unembedding: Array, state: Array) -> Array:
+  """`logits_of` with the unembedding [V, d], which CPUs multiply faster."""
+  logits = jnp.matmul(unembedding, state.T, preferred_element_type=jnp.float32)
+  return soft_cap(logits.T, model.softcap)
 
 
 def draw(logits: Array, keys: Array, step: Array, choice: Choice) -> Array:
@@ -230,12 +355,14 @@ def draw(logits: Array, keys: Array, step: Array, choice: Choice) -> Array:
   Args:
     logits: float32 [B, V].
     keys: a random key a row, [B].
-    step: int [], number of the token; each has random numbers of its own.
+    step: int [] or [B], number of the token; each has random numbers of its
+      own.
     choice: how.
   """
   if choice.temperature is None:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-  now = jax.vmap(jax.random.fold_in, (0, None))(keys, step)
+  each = jnp.broadcast_to(step, keys.shape)
+  now = jax.vmap(jax.random.fold_in)(keys, each)
   logits = restricted(logits, choice)
   return jax.vmap(jax.random.categorical)(now, logits).astype(jnp.int32)
 

@@ -117,6 +117,10 @@ class Model:
       [B, d] that predicts the first new token).
     decode: (params, cache, tokens [B]) -> (cache, state [B, d] that predicts
       the token after `tokens`); for at most max_new tokens a row.
+    rows: (cache) -> the same cache, whose leaves all have the leading axis B,
+      so that rows can be put into it while others go on; `decode` then takes
+      weights of `offalign.models.apart.split_params`, in its place those of
+      `params`. None for a model that decodes whole batches alone.
     softcap: the bound on the logits, see
       `offalign.models.chunked_softmax.soft_cap`; None = no bound.
     max_positions: the longest prompt and completion together, in tokens, that
@@ -144,6 +148,7 @@ class Model:
   unembedding: Callable[[Params], Array]
   prefill: Callable[[Params, Array, Array, int], tuple[Any, Array]]
   decode: Callable[[Params, Any, Array], tuple[Any, Array]]
+  rows: Callable[[Any], Any] | None = None
   softcap: float | None = None
   max_positions: int | None = None
   splits: Mapping[str, Split] = dataclasses.field(

@@ -27,7 +27,8 @@ def as_model(
       `unembedding`, `prefill`, `decode`, `hidden_packed` and
       `prompt_state_packed`, which are those of `Model` without the params
       argument; with attributes `splits` and, if its logits are bounded,
-      `softcap`. A mixture of experts has `experts` (see
+      `softcap`; and, if rows of its cache can be exchanged, `rows`. A mixture
+      of experts has `experts` (see
       `offalign.models.decoder.config.Mixture`), `hidden_routed` and
       `hidden_packed_routed`, which are those of `Routing`.
     spec: see `Model`.
@@ -80,6 +81,7 @@ def as_model(
     unembedding=method("unembedding"),
     prefill=method("prefill"),
     decode=method("decode"),
+    rows=getattr(module, "rows", None),
     softcap=getattr(module, "softcap", None),
     splits=getattr(module, "splits", {}),
     rematted=lambda remat: as_model(build, **about, remat=remat, path=path),

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from offalign.distributed import constraints
-from offalign.models import logps
+from offalign.models import apart, logps
 from offalign.models.base import Remat
 from offalign.types import Array
 
@@ -215,9 +215,16 @@ def causal(length: int) -> Array:
 def write(
   past: tuple[Array, Array], new: tuple[Array, Array], slot: Array
 ) -> tuple[Array, Array]:
-  """Writes keys and values [B, 1, G, D] into a cache [B, S, G, D]."""
+  """Writes keys and values [B, 1, G, D] into a cache [B, S, G, D].
+
+  Args:
+    past: keys and values so far.
+    new: of the next token.
+    slot: int [B], where it goes in each row.
+  """
+  row = jnp.arange(slot.shape[0])
   keys, values = (
-    jax.lax.dynamic_update_slice_in_dim(old, entry, slot, axis=1)
+    old.at[row, slot].set(entry[:, 0])
     for old, entry in zip(past, new, strict=True)
   )
   return keys, values
@@ -240,7 +247,8 @@ def scan(
   """Runs stacked layers one after the other.
 
   Args:
-    layers: from `stack`.
+    layers: from `stack`; of weights that are `Apart`, each layer runs by
+      itself, without a scan.
     step: (one layer, x, that layer's cache) -> (x, the layer's new cache).
       The cache passed in may hold more than the one returned.
     x: the input of the first layer.
@@ -249,17 +257,25 @@ def scan(
     part: the layers to run, which are also those of `cache`; None for all.
 
   Returns:
-    The output of the last layer, and the new caches [L, ...].
+    The output of the last layer, and the new caches [L, ...]; those of layers
+    that are apart are apart too.
   """
   graph, params = nnx.split(layers)
   if part is not None:
-    params = jax.tree.map(lambda leaf: leaf[part], params)
+    params = apart.take(params, part)
 
   def one(x: Array, inputs: tuple[Any, Any]) -> tuple[Array, Any]:
     params, cache = inputs
     x, cache = step(nnx.merge(graph, params), constraints.spread(x), cache)
     return constraints.spread(x), cache
 
+  if apart.any_apart(params):
+    first = jax.tree.leaves(params, is_leaf=apart.is_apart)[0]
+    caches = []
+    for i in range(len(first.parts)):
+      x, new = one(x, (apart.take(params, i), apart.take(cache, i)))
+      caches.append(new)
+    return x, jax.tree.map(lambda *parts: apart.Apart(parts), *caches)
   if remat != "none":
     # prevent_cse=False: inside a scan nothing else is needed.
     one = jax.checkpoint(one, prevent_cse=False, policy=_KEPT[remat])

@@ -232,6 +232,7 @@ def over(model: Model, config: LoraConfig, base: Params | None) -> Model:
     unembedding=on_adapters(model.unembedding),
     prefill=on_adapters(model.prefill),
     decode=on_adapters(model.decode),
+    rows=None,  # its params are no weights of layers
     hidden_packed=on_adapters(model.hidden_packed),
     prompt_state_packed=on_adapters(model.prompt_state_packed),
   )

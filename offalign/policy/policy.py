@@ -17,6 +17,7 @@ from offalign.data import Tokenizer
 from offalign.data import load as load_data
 from offalign.data.batches.vocabulary import check_tokens
 from offalign.data.reading.memory import Source
+from offalign.data.text.ragged import Ragged
 from offalign.distributed import hosts, sharding
 from offalign.errors import UserError
 from offalign.generation.completing import (
@@ -28,6 +29,9 @@ from offalign.generation.completing import (
   which_cut,
 )
 from offalign.generation.completions import Prompt
+from offalign.generation.endpoint import options as endpoint_options
+from offalign.generation.endpoint.completed import completed
+from offalign.generation.endpoint.sampler import EndpointSampler
 from offalign.generation.streaming import Piece, stream
 from offalign.leaderboard.rows import Row
 from offalign.losses import Loss
@@ -174,6 +178,7 @@ class Policy:
     samples: int = 1,
     seed: int = 0,
     batch_size: int = BATCH,
+    sampler: str | None = None,
     verbose: bool = True,
   ) -> list[Completed]:
     """Completes prompts, each once or several times.
@@ -196,6 +201,10 @@ class Policy:
         the first is the same however many there are.
       seed: of the samples.
       batch_size: prompts at a time.
+      sampler: "endpoint(url=..., model=...)", an engine that completes the
+        prompts in place of this policy, whose tokenizer and limits they have;
+        see `offalign.generation.endpoint.options.Engine`. None = the policy
+        does.
       verbose: says how many prompts were cut to their end, how many
         completions did not end, and where the default limit is another than
         the run's.
@@ -235,22 +244,29 @@ class Policy:
         f"{cut} of {len(asked)} prompts are cut to their end, as in training"
       )
     _say(said, verbose)
-    each = [
-      complete(
-        self.model,
-        self.params,
-        self.tokenizer,
+    if sampler is not None:
+      done = self._asked(
+        endpoint_options.parse(sampler),
+        asked,
         encoded,
-        stream=self._stream(seed) + (f"/{k}" if k else ""),
+        samples,
+        stream=self._stream(seed),
+        max_new_tokens=limit.tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+      )
+    else:
+      done = self._drawn(
+        encoded,
+        samples,
+        seed,
         max_new_tokens=limit.tokens,
         batch_size=min(batch_size, len(asked)),
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
       )
-      for k in range(samples)
-    ]
-    done = [x for of_prompt in zip(*each, strict=True) for x in of_prompt]
     _say([unfinished(done)], verbose)
     if cut:
       flags = which_cut(self.tokenizer, asked, encoded).repeat(samples)
@@ -259,6 +275,43 @@ class Policy:
         for x, flag in zip(done, flags, strict=True)
       ]
     return done
+
+  def _asked(
+    self,
+    engine: endpoint_options.Engine,
+    asked: Sequence[Prompt],
+    encoded: Ragged,
+    samples: int,
+    *,
+    stream: str,
+    **drawing: Any,
+  ) -> list[Completed]:
+    """Completions by an engine."""
+    sampler = EndpointSampler(engine, self.tokenizer, **drawing)
+    try:
+      found = sampler.complete(encoded, samples, stream=stream)
+    finally:
+      sampler.close()
+    return completed(
+      found, self.tokenizer, asked, knows_drawn=sampler.knows_drawn
+    )
+
+  def _drawn(
+    self, encoded: Ragged, samples: int, seed: int, **drawing: Any
+  ) -> list[Completed]:
+    """Completions by the policy itself."""
+    each = [
+      complete(
+        self.model,
+        self.params,
+        self.tokenizer,
+        encoded,
+        stream=self._stream(seed) + (f"/{k}" if k else ""),
+        **drawing,
+      )
+      for k in range(samples)
+    ]
+    return [x for of_prompt in zip(*each, strict=True) for x in of_prompt]
 
   def _stream(self, seed: int) -> str:
     """Name of the random stream of a seed."""

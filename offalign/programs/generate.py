@@ -19,6 +19,11 @@ template, a line is what a user says (--nochat: a plain text).
     --score="reward_model(run='runs/rm')"
 
 draws 16 completions of each prompt and keeps the one of highest score.
+
+  offalign generate --run=RUN --prompts=FILE --out=FILE --samples=4 \\
+    --sampler="endpoint(url='http://localhost:8000/v1', model='NAME')"
+
+has an engine such as vLLM or SGLang complete them, which has RUN's tokenizer.
 """
 
 import pathlib
@@ -35,6 +40,8 @@ from offalign.files import write_atomically
 from offalign.generation import completions
 from offalign.generation.completing import Completed, unfinished
 from offalign.generation.completions import Prompt
+from offalign.generation.endpoint import options as endpoint_options
+from offalign.generation.endpoint.options import KEY
 from offalign.policy import held_out
 from offalign.policy.policy import BATCH, Policy
 from offalign.programs import best_of
@@ -48,6 +55,7 @@ _DRAWING = (
   "samples",
   "seed",
   "batch_size",
+  "sampler",
 )
 
 
@@ -160,6 +168,29 @@ def _print(asked: Sequence[Prompt], done: Sequence[Completed]) -> None:
     print(printable(x.text))
 
 
+def _without_log_probs(
+  done: Sequence[Completed], values: flags.FlagValues
+) -> str:
+  """Says why a file has no log-probs, or no tokens; "" where it has them."""
+  asked = values.samples > 1 if values.tokens is None else values.tokens
+  if not asked or all(x.logprobs for x in done):
+    return ""
+  if values.temperature == 0:
+    return "note: no log-probs are written: at temperature 0 nothing is drawn"
+  lacking = sum(not x.ids for x in done)
+  if lacking:
+    return (
+      f"note: {lacking:,} of {len(done):,} completions came without token ids, "
+      "and are written as text alone"
+    )
+  few = sum(not x.logprobs for x in done)
+  return (
+    f"note: {few:,} of {len(done):,} completions have no log-probs: the "
+    "engine told none, or those of another distribution than they were drawn "
+    "from (logprobs='processed' of the sampler says that it tells those)"
+  )
+
+
 @speaking(flags_lib.of_program)
 def main(argv: Sequence[str]) -> int:
   """Generates; returns the exit status."""
@@ -191,13 +222,13 @@ def main(argv: Sequence[str]) -> int:
     flags_lib.complain("offalign.generate", error)
     return 2
   cut = sum(not x.finished for x in done)
-  if values.tokens and drawing["temperature"] == 0:
-    flags_lib.say(
-      "note: no log-probs are written: at temperature 0 nothing is drawn"
-    )
+  if note := _without_log_probs(done, values):
+    flags_lib.say(note)
+  by = f"{values.run} at step {policy.step}"
+  if values.sampler:
+    by = endpoint_options.parse(values.sampler).model
   flags_lib.say(
-    f"wrote {count(len(done), 'completion')} of {values.run} at step "
-    f"{policy.step} to {values.out}"
+    f"wrote {count(len(done), 'completion')} of {by} to {values.out}"
     + (f", {cut:,} of them unfinished" if cut else "")
   )
   return 0
@@ -237,6 +268,13 @@ def _flags() -> None:
     BATCH,
     "prompts at a time",
     lower_bound=1,
+  )
+  flags.DEFINE_string(
+    "sampler",
+    None,
+    "endpoint(url=..., model=...): an engine of OpenAI's protocol that "
+    "completes in place of the run's policy; its key is in the environment "
+    f"variable {KEY}",
   )
 
 

@@ -74,6 +74,8 @@ from offalign.training.profile import Profile
 from offalign.training.rounds import checks as rounds_checks
 from offalign.training.rounds import (
   drawing,
+  external,
+  kept,
   logged,
   making,
   prompts,
@@ -225,11 +227,19 @@ class Run:
           logged.add(HELD_JUDGE)
       check_best(config.keep_best, logged)
     stopping.check(config, scores=self._scores_held)
-    self._score = self._other = self._judge = None
+    self._score = self._other = self._judge = self._external = None
     if config.grow is not None and config.grow.score is not None:
       self._score = making.scorer(config.grow.score)
       self._other = self._writes_half(config)
       self._judge = making.judge(config.grow, self.inputs.held_prompts)
+      assert self._asked is not None
+      self._external = external.of_run(
+        config,
+        loss,
+        self.inputs.tokenizer,
+        self._asked,
+        self.folder / kept.FOLDER,
+      )
     self._own = own_samples.count(
       config,
       loss,
@@ -664,6 +674,7 @@ class Run:
       other=self._other,
       judge=self._judge,
       held=making.drawn(self.inputs.held_prompts, grow, config.seed),
+      external=self._external,
     )
 
   def _with_reference(self, begin: int, scorer: Scorer) -> Batches:

@@ -715,7 +715,7 @@ def _same_answers(folder, found):
 
 @reader(valid_files.answers, _same_answers)
 def read_answers(folder):
-  from offalign.judges.endpoint.answers import Answers
+  from offalign.endpoints.answers import Answers
 
   kept = Answers(folder / "answers.sqlite")
   try:
@@ -741,7 +741,7 @@ def _same_reply(folder, answer):
 def read_reply(folder):
   import misbehaving
 
-  from offalign.judges.endpoint.client import Client, Failed, Patience
+  from offalign.endpoints.client import Client, Failed, Patience
 
   reply = (folder / "reply.json").read_bytes()
   digits = "".join(filter(str.isdigit, _text_of(folder / "status.txt")))

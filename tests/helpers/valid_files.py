@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import runs
 
 from offalign.config import presets
-from offalign.judges.endpoint.answers import Answer, Answers
+from offalign.endpoints.answers import Answer, Answers
 from offalign.leaderboard import Meta
 from offalign.models import hf
 from offalign.models.hf import t5_family

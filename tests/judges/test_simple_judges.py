@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from offalign import judges
+from offalign.endpoints import address, client
 from offalign.errors import UserError
 from offalign.judges import base
-from offalign.judges.endpoint import client, prompt
+from offalign.judges.endpoint import prompt
 
 
 def length(prompt, completion):
@@ -165,7 +166,7 @@ def test_a_template_of_ones_own(tmp_path):
     prompt.load(str(file))
 
 
-@pytest.mark.parametrize("module", [base, client, prompt])
+@pytest.mark.parametrize("module", [address, base, client, prompt])
 def test_the_docs_examples_hold(module):
   done = doctest.testmod(module)
   assert done.attempted

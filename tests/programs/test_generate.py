@@ -4,6 +4,7 @@ import io
 import json
 import sys
 
+import engines
 import pytest
 import runs
 import talkers
@@ -130,3 +131,34 @@ def test_mistakes_are_sentences(run, arguments, error, capsys):
   said = capsys.readouterr().err
   assert error in said
   assert said.count("\n") == 1
+
+
+def test_an_engine_writes_what_training_reads(run, tmp_path, capsys):
+  asked, out = tmp_path / "p.jsonl", tmp_path / "out.jsonl"
+  asked.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+  with engines.running() as server:
+    given = (f"--prompts={asked}", f"--out={out}", "--samples=2", "--seed=3")
+    assert run(*given, f"--sampler={server.spec()}") == 0
+    assert "wrote 4 completions of m to" in capsys.readouterr().out
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    bodies = sorted(server.bodies, key=lambda body: body["prompt"])
+    said = [engines.told(body, k) for body in bodies for k in range(2)]
+    for row, choice in zip(rows, said, strict=True):
+      assert row["completion_ids"] == choice["token_ids"]
+      assert row["logprobs"] == choice["logprobs"]["token_logprobs"]
+      assert row["finished"] == (choice["finish_reason"] == "stop")
+    assert load_data(str(out), form="sft").records[0].behaviour_logps
+    # Raw log-probs are not those of another temperature; text has none.
+    cool = (*given, "--temperature=0.5")
+    assert run(*cool, f"--sampler={server.spec()}") == 0
+    assert "4 of 4 completions have no log-probs" in capsys.readouterr().out
+    assert '"logprobs"' not in out.read_text()
+    assert run(*cool, f"--sampler={server.spec(logprobs='processed')}") == 0
+    assert out.read_text().count('"logprobs"') == 4
+    server.reply = lambda body: engines.answer(body, ids=False)
+    assert run(*given, f"--sampler={server.spec()}") == 0
+    assert "came without token ids" in capsys.readouterr().out
+    assert "completion_ids" not in out.read_text()
+    server.failures = [401]
+    assert run(*given, f"--sampler={server.spec()}") == 2
+    assert "the sampler at http" in capsys.readouterr().err

@@ -16,17 +16,17 @@ import numpy as np
 import tqdm
 
 from offalign import spec
-from offalign.errors import UserError
-from offalign.judges.base import Prompt, Verdicts, as_text, check_lengths
-from offalign.judges.endpoint import prompt as prompt_lib
-from offalign.judges.endpoint.answers import Answer, Answers, key_of
-from offalign.judges.endpoint.client import (
+from offalign.endpoints.answers import Answer, Answers, key_of
+from offalign.endpoints.client import (
   Capped,
   Client,
   Failed,
   Halted,
   Patience,
 )
+from offalign.errors import UserError
+from offalign.judges.base import Prompt, Verdicts, as_text, check_lengths
+from offalign.judges.endpoint import prompt as prompt_lib
 from offalign.judges.endpoint.options import Endpoint
 
 _GIVE_UP = 10  # failures in a row

@@ -1,12 +1,11 @@
 """Which endpoint is asked, and how: what can be checked without a call."""
 
 import dataclasses
-import urllib.parse
 
+from offalign.endpoints import address
 from offalign.errors import UserError
 
 KEY = "OFFALIGN_JUDGE_KEY"
-_LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,34 +70,16 @@ class Endpoint:
       raise UserError(
         f"judge 'endpoint': timeout must be above 0, not {self.timeout}"
       )
-    try:
-      parts = urllib.parse.urlsplit(self.url)
-    except ValueError as error:
-      raise UserError(
-        f"judge 'endpoint': the url is no http(s) URL: {error}"
-      ) from None
-    if parts.username or parts.password or parts.query or parts.fragment:
-      # Neither is shown, as either may hold a key.
-      raise UserError(
-        "judge 'endpoint': the url has a user, a query or a fragment; give "
-        f"the key in the environment variable {self.key_env}"
-      )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-      raise UserError(f"judge 'endpoint': {self.url!r} is no http(s) URL")
-    if parts.scheme == "http" and not (self.is_local or self.allow_http):
-      raise UserError(
-        f"judge 'endpoint': {self.url} would send the key and the texts "
-        "unencrypted to another machine; use https, or say allow_http=True"
-      )
+    address.check(
+      "judge 'endpoint'", self.url, self.key_env, allow_http=self.allow_http
+    )
 
   @property
   def is_local(self) -> bool:
     """Whether it is on this machine."""
-    return urllib.parse.urlsplit(self.url).hostname in _LOCAL
+    return address.is_local(self.url)
 
   @property
   def target(self) -> str:
     """Where calls go."""
-    base = self.url.rstrip("/")
-    end = "/chat/completions"
-    return base if base.endswith(end) else base + end
+    return address.target(self.url, "/chat/completions")

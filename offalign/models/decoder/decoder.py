@@ -7,7 +7,6 @@ processed once. Who sees whom is decided in `offalign.models.decoder.attention`.
 
 import functools
 import itertools
-import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from flax import nnx
 from offalign.distributed import constraints
 from offalign.distributed.sharding import Split
 from offalign.errors import UserError
-from offalign.models import layers, positions, tensor_parallel
+from offalign.models import apart, layers, positions, tensor_parallel
 from offalign.models import packed as packing
 from offalign.models.attending import Attend, AttentionPath
 from offalign.models.base import Counted, Hidden, Remat, Routed
@@ -49,9 +48,9 @@ class Cache(NamedTuple):
   """The decoding cache: keys and values of the prompt and the new tokens.
 
   Attributes:
-    past: keys and values, each [L, B, P + max_new, G, D].
+    past: keys and values, each [L, B, P + max_new, G, D]; or `Apart`.
     visible: bool [B, P + max_new], True on the tokens so far.
-    slot: int [], where the next token goes.
+    slot: int [B], where the next token goes.
     position: int [B], the position of the next token.
   """
 
@@ -228,14 +227,20 @@ class Decoder(nnx.Module):
     cache = Cache(
       past=jax.tree.map(lambda x: jnp.pad(x, room), past),
       visible=jnp.pad(prompt_mask, ((0, 0), (0, max_new))),
-      slot=jnp.asarray(prompts.shape[1]),
+      slot=jnp.full(prompts.shape[0], prompts.shape[1]),
       position=positions.lengths(prompt_mask),
     )
     return cache, positions.last_real(states, prompt_mask)
 
+  @staticmethod
+  def rows(cache: Cache) -> Cache:
+    """See `Model`."""
+    return cache._replace(past=apart.split(cache.past))
+
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
     """Decodes one token a row: [B] -> [B, d]; at most `max_new` times."""
-    visible = cache.visible.at[:, cache.slot].set(True)
+    row = jnp.arange(tokens.shape[0])
+    visible = cache.visible.at[row, cache.slot].set(True)
     where, slots = cache.position[:, None], positions.from_mask(visible)
 
     def attention(
@@ -312,7 +317,7 @@ class Decoder(nnx.Module):
         self.layers if sparse else self.layers_dense,
         step,
         x,
-        jax.tree.map(operator.itemgetter(there), inputs),
+        apart.take(inputs, there),
         remat=self.remat,
         part=slice(done[sparse], done[sparse] + n),
       )
@@ -321,8 +326,7 @@ class Decoder(nnx.Module):
       done[sparse] += n
       first += n
     return x, tuple(
-      jax.tree.map(lambda *parts: jnp.concatenate(parts), *both)
-      for both in (caches, routed)
+      apart.join(both, jnp.concatenate) for both in (caches, routed)
     )
 
   @property

@@ -17,7 +17,7 @@ from flax import nnx
 
 from offalign.distributed import constraints
 from offalign.distributed.sharding import Split
-from offalign.models import layers, tensor_parallel
+from offalign.models import apart, layers, tensor_parallel
 from offalign.models import packed as packing
 from offalign.models.attending import Attend, AttentionPath, Bias
 from offalign.models.base import Hidden
@@ -36,10 +36,10 @@ class Cache(NamedTuple):
 
   Attributes:
     own: keys and values of the decoder, [L, B, 1 + max_new, H, D] each: the
-      start token, then the new tokens.
+      start token, then the new tokens; or `Apart`, like the next.
     memory: keys and values of the prompt, [L, B, P, H, D] each.
     prompt_mask: bool [B, P].
-    slot: int [], where the next token goes.
+    slot: int [B], where the next token goes.
   """
 
   own: tuple[Array, Array]
@@ -180,15 +180,23 @@ class T5(nnx.Module):
     )
     n, b, _, *heads = memory[0].shape
     empty = jnp.zeros((n, b, 1 + max_new, *heads), encoded.dtype)
-    cache = Cache((empty, empty), memory, prompt_mask, jnp.asarray(0))
+    cache = Cache((empty, empty), memory, prompt_mask, jnp.zeros(b, int))
     return self.decode(cache, jnp.full(b, self.start, prompts.dtype))
+
+  @staticmethod
+  def rows(cache: Cache) -> Cache:
+    """See `Model`."""
+    own, memory = apart.split((cache.own, cache.memory))
+    return cache._replace(own=own, memory=memory)
 
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
     """Decodes one token a row: [B] -> [B, d]; at most `max_new` times."""
-    slots = jnp.arange(cache.own[0].shape[2])
+    slots = jnp.arange(apart.take(cache.own[0], 0).shape[1])
     attend = self._attend
-    bias = Bias(dense=self.decoder.bias(cache.slot[None], slots))
-    so_far = real((slots <= cache.slot)[None])
+    # Each row is at a place of its own.
+    rows = self.decoder.bias(cache.slot, slots).transpose(2, 1, 0, 3)
+    bias = Bias(dense=rows)
+    so_far = real(slots[None] <= cache.slot[:, None])
 
     def attention(q: Array, k: Array, v: Array, past: Any) -> Any:
       own = layers.write(past, (k, v), cache.slot)

@@ -2,10 +2,11 @@
 
 from offalign.config import Config
 from offalign.config import reference as reference_config
-from offalign.config.grow import LOG
+from offalign.config.grow import LOG, GrowConfig
 from offalign.data.batches import mixture
 from offalign.data.views.rows import Needs
 from offalign.errors import OPTIONS, UserError, option
+from offalign.generation.endpoint import options as endpoint_options
 from offalign.losses import Loss
 from offalign.training.rounds import logged
 from offalign.types import Kind
@@ -85,6 +86,8 @@ def _check_samples(config: Config, loss: Loss) -> None:
         f"loss {str(loss)!r} reads {name}, which samples of a round do not "
         "have; take its options without"
       )
+  if grow.sampler is not None:
+    _check_sampler(grow, loss)
   reads = wants.rewards or wants.labels or loss.kind is not Kind.SINGLE
   if not (reads or grow.thresholds or _selects(config)):
     raise UserError(
@@ -107,6 +110,22 @@ def _check_samples(config: Config, loss: Loss) -> None:
       f"{option('grow.keep', 'all')} is set, but {option('data.path')} is a "
       f"mixture whose weights samples have no part in: give one source, or the "
       f"other {OPTIONS} of {option('grow')} alone"
+    )
+
+
+def _check_sampler(grow: GrowConfig, loss: Loss) -> None:
+  """Refuses ratios to log-probs of another distribution than drawn from."""
+  assert grow.sampler is not None
+  plain = grow.temperature == 1 and grow.top_k is None and grow.top_p is None
+  raw = endpoint_options.parse(grow.sampler).logprobs == "raw"
+  if Needs.of(loss.needs).behaviour_logps and raw and not plain:
+    raise UserError(
+      f"loss {str(loss)!r} divides by what samples were drawn with, and an "
+      f"engine's raw log-probs are of temperature 1 and all tokens: leave out "
+      f"{option('grow.temperature')}, {option('grow.top_k')} and "
+      f"{option('grow.top_p')}, or have the engine tell processed ones (vLLM: "
+      "--logprobs-mode=processed_logprobs) and say logprobs='processed' in "
+      f"{option('grow.sampler')}"
     )
 
 

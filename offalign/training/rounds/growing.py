@@ -121,6 +121,8 @@ class Growing:
       here = self._scorer(number, folder, reference)
       parts, about = self._parts(number, samples, here)
       kept_lib.write_about(folder, about)
+    if self.maker is not None and self.maker.external is not None:
+      self.maker.external.forget()
     first = self._schedule.round_of(self.oldest() + 1)
     self.kept.forget_averages(first - 1)
     return parts

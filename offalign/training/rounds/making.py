@@ -20,6 +20,7 @@ from offalign.models.base import Model
 from offalign.policy.policy import Policy
 from offalign.training import over_optimised
 from offalign.training.rounds.drawing import Drawer, Drawn
+from offalign.training.rounds.external import External
 from offalign.training.rounds.kept import Samples
 from offalign.training.rounds.logged import Logged
 from offalign.training.rounds.prompts import Asked
@@ -127,6 +128,8 @@ class Maker:
     other: writes half of the samples, where it is given.
     held: held-out prompts, whose completions are scored at evaluations.
     judge: scores those too, where it is given.
+    external: an engine that draws in place of the policy; held-out prompts
+      are completed by the policy all the same.
   """
 
   config: Config
@@ -138,6 +141,7 @@ class Maker:
   other: Other | Logged | None
   held: tuple[Prompt, ...]
   judge: Score | None = None
+  external: External | None = None
 
   def prompts(self, number: int) -> np.ndarray:
     """The prompts of a round, int [n]; each comes once before any again."""
@@ -174,7 +178,11 @@ class Maker:
     if self.other is not None:
       mine[each - each // 2 :] = False
     prompts, place = np.repeat(which, each), np.tile(mine, len(which))
-    first = self._draw(self.model, policy, prompts[place], seeds[place])
+    if self.external is None:
+      first = self._draw(self.model, policy, prompts[place], seeds[place])
+    else:
+      n = int(mine.sum())
+      first = self.external.draw(number, which, n, self.drawer.stop)
     drawn = first
     if self.other is not None:
       if isinstance(self.other, Logged):

@@ -98,8 +98,10 @@ def make(
   """
   n, each = samples.scores.shape
   drawn = samples.drawn
+  # An engine may not tell what it drew with.
+  known = not np.isnan(drawn.token_logps.tokens).any()
   named = [
-    TokenText(f"{i // each}/{i % each}", ids, logps)
+    TokenText(f"{i // each}/{i % each}", ids, logps if known else None)
     for i, (ids, logps) in enumerate(
       zip(drawn.tokens, drawn.token_logps, strict=True)
     )
@@ -112,7 +114,9 @@ def make(
       None,
       False,
       f"{name}, prompt {i}",
-      tuple(text.logp or 0.0 for text in named[i * each : (i + 1) * each]),
+      tuple(text.logp or 0.0 for text in named[i * each : (i + 1) * each])
+      if known
+      else None,
     )
     for i in range(n)
   ]

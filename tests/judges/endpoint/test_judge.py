@@ -14,8 +14,8 @@ import pytest
 from misbehaving import answer, filtered, raw, reset, slow, status, trickle
 
 from offalign import judges
+from offalign.endpoints.client import Patience
 from offalign.errors import UserError
-from offalign.judges.endpoint.client import Patience
 from offalign.judges.endpoint.judge import EndpointJudge
 from offalign.judges.endpoint.options import Endpoint
 
@@ -405,7 +405,7 @@ def test_http_to_another_machine_where_one_says_so():
 def test_a_cache_of_another_kind_is_refused(judge, tmp_path):
   file = tmp_path / "answers.sqlite"
   file.write_text("not a database, and long enough to be looked at" * 99)
-  with pytest.raises(UserError, match="cannot serve as a judge's cache"):
+  with pytest.raises(UserError, match="cannot serve as a cache of answers"):
     compare(judge(tmp_path))
 
 

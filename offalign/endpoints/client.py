@@ -12,13 +12,14 @@ from typing import Any
 
 import httpx2
 
-from offalign.errors import UserError
-from offalign.judges.endpoint.answers import Answer
+from offalign.endpoints import chat
+from offalign.endpoints.answers import Answer
+from offalign.errors import UserError, printable
 
 _RETRIED = frozenset({408, 409, 425, 429})  # and all from 500
 _FILTERED = ("content_filter", "content_policy_violation")
-_MOST_TOKENS = 10**9  # of one answer; what is more is no count
-_LARGEST = 4 << 20  # bytes of an answer that are read
+LARGEST = 4 << 20
+"""Bytes of an answer that are read, where nothing else is said."""
 
 
 class Failed(Exception):
@@ -81,27 +82,38 @@ class Client:
     *,
     max_calls: int | None = None,
     local: bool = False,
+    who: str = "the judge",
+    kept: bool = True,
+    read: Callable[[Any], Answer | None] = chat.read,
+    largest: int = LARGEST,
     clock: Callable[[], float] = time.monotonic,
   ):
     """Calls nothing yet.
 
     Args:
-      url: of the chat completions.
+      url: that is called.
       key: sent as a bearer token, and kept out of everything else; or None.
       patience: timeouts and retries.
       max_calls: calls that may be made; None for any number.
       local: on this machine, so that no proxy is asked.
+      who: asks, in sentences.
+      kept: whether answers are, so that sentences say so.
+      read: takes the JSON of an answer of status 200; None = it is none. May
+        raise `UserError` where no other call can bring a better one.
+      largest: bytes of an answer.
       clock: seconds, as `time.monotonic`.
     """
     self._url, self._key, self._patience = url, key, patience
     self._max_calls, self._clock = max_calls, clock
+    self._who, self._reader, self._largest = who, read, largest
+    self._kept = " Answers so far are kept" if kept else ""
     self._lock, self._halt = threading.Lock(), threading.Event()
     self._not_before = 0.0
     self.calls = self.retried = 0
     # Of a header that cannot be sent, the client's own error would quote it.
     if key is not None and not re.fullmatch(r"[!-~]+", key):
       raise UserError(
-        "the judge's key holds a character that no key has; see that the "
+        f"{who}'s key holds a character that no key has; see that the "
         "environment variable has the key alone"
       )
     self._http = httpx2.Client(
@@ -181,8 +193,10 @@ class Client:
         # The client's own limit is between two pieces.
         if self._clock() > deadline:
           raise httpx2.ReadTimeout("the answer took too long")
-        if len(content) > _LARGEST:
-          raise httpx2.ReadError("the answer is too long")
+        if len(content) > self._largest:
+          raise httpx2.ReadError(
+            f"the answer is longer than {self._largest:,} bytes"
+          )
       return response.status_code, response.headers, bytes(content)
 
   def _read(self, status: int, content: bytes) -> Answer | str:
@@ -197,11 +211,11 @@ class Client:
       parsed = None
     code = _code(parsed)
     if status == 200:
-      answer = _answer(parsed)
+      answer = self._reader(parsed)
       if answer is not None and self._key:
         text = answer.text.replace(self._key, "***")
         answer = dataclasses.replace(answer, text=text)
-      return answer or "HTTP 200 without a chat completion"
+      return answer or "HTTP 200 without a completion"
     if status == 400 and code in _FILTERED:
       return Answer("", True, 0, 0)
     said = f"HTTP {status}" + (f" ({code})" if code else "")
@@ -211,10 +225,10 @@ class Client:
     # What it says of a key may quote the key, so it is not passed on.
     quoted = ""
     if status not in (401, 403):
-      quoted = f": {self._clean(_message(parsed), 200)}"
+      quoted = f": {printable(self._clean(_message(parsed), 200))}"
     raise UserError(
-      f"the judge at {self._url} answered {self._clean(said)}{quoted}; see its "
-      "URL, model, key and quota. Answers so far are kept"
+      f"{self._who} at {self._url} answered {self._clean(said)}{quoted}; see "
+      f"its URL, model, key and quota.{self._kept}".rstrip(".")
     )
 
   def _heed(self, asked: str | None, reason: str) -> None:
@@ -234,40 +248,6 @@ class Client:
     """Text without the key, in case that someone quotes it; then cut."""
     text = " ".join(text.split())
     return (text.replace(self._key, "***") if self._key else text)[:longest]
-
-
-def _answer(parsed: Any) -> Answer | None:
-  """The first choice of a chat completion; None if it is not one."""
-  try:
-    choice = parsed["choices"][0]
-    message = choice["message"]
-    text = message.get("content") or ""
-    stopped = choice.get("finish_reason") == "content_filter"
-    refused = bool(message.get("refusal")) or stopped
-    usage = parsed.get("usage") or {}
-    counts = [
-      _tokens(usage.get(name))
-      for name in ("prompt_tokens", "completion_tokens")
-    ]
-  except (
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    ValueError,
-    OverflowError,
-  ):
-    return None
-  if not isinstance(text, str):
-    return None
-  text = text.encode("utf-8", "replace").decode()  # half of a pair, perhaps
-  return Answer(text, refused, *counts)
-
-
-def _tokens(count: Any) -> int:
-  """Tokens that were billed; 0 where what is said can be no such count."""
-  number = int(count or 0)
-  return number if 0 <= number <= _MOST_TOKENS else 0
 
 
 def _code(parsed: Any) -> str:

@@ -104,6 +104,6 @@ class Answers:
       yield
     except (sqlite3.Error, OSError) as error:
       raise UserError(
-        f"{self._path} cannot serve as a judge's cache ({error}); name another "
-        "file, or delete it and pay for its answers again"
+        f"{self._path} cannot serve as a cache of answers ({error}); name "
+        "another file, or delete it and pay for its answers again"
       ) from error

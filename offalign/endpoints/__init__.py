@@ -1,0 +1,1 @@
+"""Language models behind HTTP: addresses, calls, and answers kept on disk."""

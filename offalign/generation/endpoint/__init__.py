@@ -1,0 +1,1 @@
+"""Completions from an engine behind an OpenAI-compatible endpoint."""

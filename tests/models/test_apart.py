@@ -1,0 +1,39 @@
+"""Layers one by one give what a scan over stacked layers gives."""
+
+import jax
+import numpy as np
+import pytest
+
+from offalign import models
+from offalign.models import apart
+from offalign.models.apart import Apart
+
+
+def test_a_slice_and_a_number_are_taken_of_either_form():
+  stacked = {"a": np.arange(6).reshape(3, 2)}
+  split = apart.split(stacked)
+  assert apart.any_apart(split)
+  assert not apart.any_apart(stacked)
+  np.testing.assert_array_equal(apart.take(split, 1)["a"], [2, 3])
+  np.testing.assert_array_equal(apart.take(stacked, 1)["a"], [2, 3])
+  some = [apart.take(split, slice(0, 1)), apart.take(split, slice(1, 3))]
+  joined = apart.join(some, np.concatenate)
+  assert isinstance(joined["a"], Apart)
+  assert len(joined["a"].parts) == 3
+
+
+@pytest.mark.parametrize(
+  "spec", ["decoder(width=8, heads=2)", "t5(width=8, heads=2, head_dim=4)"]
+)
+def test_decoding_gives_the_same_states(spec):
+  model = models.make(spec, vocab_size=9)
+  params = jax.jit(model.init)(jax.random.key(0))
+  prompts = np.array([[3, 4, 5], [0, 6, 7]], np.int32)
+  mask = np.array([[1, 1, 1], [0, 1, 1]], bool)
+  cache, state = model.prefill(params, prompts, mask, 2)
+  split, rows = apart.split_params(params), model.rows(cache)
+  assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(rows))
+  for tokens in (prompts[:, 1], prompts[:, 2]):
+    cache, state = model.decode(params, cache, tokens)
+    rows, other = model.decode(split, rows, tokens)
+    np.testing.assert_allclose(other, state, rtol=1e-5, atol=1e-6)
