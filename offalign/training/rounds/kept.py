@@ -163,7 +163,7 @@ def write_samples(
     },
   )
   each = samples.scores.shape[1]
-  # A log and some engines tell no log-probs; all lines of a file have the same columns.
+  # A log and some engines tell none, and a file's lines have the same columns.
   known = bool(np.isfinite(drawn.logps).all())
 
   def logprobs(i: int) -> dict[str, list[float]]:
