@@ -44,9 +44,10 @@ def _strict(request):
 
 
 def pytest_collection_finish():
-  """Thousands of tests are not looked through at every collection."""
+  """Tests, and what jax keeps of them, are not looked through so often."""
   gc.collect()
   gc.freeze()
+  gc.set_threshold(50_000, 20, 50)
 
 
 # Linux gives a process 65,530 maps of memory and a compiled program takes two

@@ -23,6 +23,7 @@ REASONS = (
   "needs the network",
   "needs TPUs or their compiler",
   "needs a GPU",
+  "needs an engine",
   "takes minutes",
   "a part of a program",
 )

@@ -107,7 +107,6 @@ def shared_prompt(
   view = prompt_view(real(prompt_mask), prefix_lm=prefix_lm)
   inside, after, steps = where[:, :p], where[:, p:], jnp.arange(t)[None]
   over_prompts = _over_prompts(attend, view, real(prompt_mask), inside, after)
-  before = attend.ready(past(), t, t)
 
   def apart(x: Array) -> Array:
     return x[:, p:].reshape(b * k, t, *x.shape[2:])
@@ -118,7 +117,7 @@ def shared_prompt(
   def attention(
     window: Array | None, q: Array, k: Array, v: Array, _: Any
   ) -> tuple[Array, Any]:
-    seen = before.near(steps, steps, window)
+    seen = past().near(steps, steps, window)
     own = attend(apart(q), apart(k), apart(v), seen)
     own = layers.Attended(together(own.mixed), together(own.mass))
     return over_prompts(window, q, k, v, own), None

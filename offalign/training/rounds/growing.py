@@ -271,7 +271,7 @@ class Growing:
     scores, drawn = samples.scores, samples.drawn
     lengths, finished = drawn.tokens.lengths, drawn.finished
     every = scores
-    own = np.isfinite(drawn.logps)
+    own = np.tile(self.maker.fresh, len(scores))
     if not own.all():  # the others are of the log
       scores = scores.reshape(-1)[own]
       lengths, finished = lengths[own], finished[own]

@@ -174,9 +174,7 @@ class Maker:
     seeds = first_seed(f"{self.config.seed}/grow/{number}") + np.arange(
       len(which) * each
     )
-    mine = np.ones(each, bool)
-    if self.other is not None:
-      mine[each - each // 2 :] = False
+    mine = self._mine(halved=self.other is not None)
     prompts, place = np.repeat(which, each), np.tile(mine, len(which))
     if self.external is None:
       first = self._draw(self.model, policy, prompts[place], seeds[place])
@@ -200,6 +198,20 @@ class Maker:
       self.score, "score", [self.asked.prompts[i] for i in prompts], texts
     )
     return Samples(which, drawn, scores.reshape(len(which), each)), texts
+
+  def _mine(self, *, halved: bool) -> np.ndarray:
+    """Which of a prompt's K samples are not of the other, bool [K]."""
+    assert self.config.grow is not None
+    each = self.config.grow.each
+    return np.arange(each) < each - (each // 2 if halved else 0)
+
+  @property
+  def fresh(self) -> np.ndarray:
+    """Which of a prompt's K samples are written anew, bool [K].
+
+    The others are completions of the log.
+    """
+    return self._mine(halved=isinstance(self.other, Logged))
 
   def _draw(
     self, model: Model, params: Params, which: np.ndarray, seeds: np.ndarray
