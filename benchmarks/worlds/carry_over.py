@@ -5,6 +5,7 @@ what of a board's order holds on the others: rank correlations with intervals,
 and the pairs of methods whose order is resolved on both.
 """
 
+import collections
 import dataclasses
 import itertools
 import os
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.worlds import ranks
-from offalign import leaderboard
+from offalign import leaderboard, losses
 from offalign.errors import UserError, printable
 from offalign.leaderboard import Row
 from offalign.statistics import outcomes as outcomes_lib
@@ -30,6 +31,8 @@ METRICS = {
 PAGE = "carry_over.md"
 LEAST = 3
 """Methods that two boards must share: of two, a correlation is +1 or -1."""
+NAMED = 6
+"""So many swapped pairs are named."""
 DRAWS = 2000
 
 Tables = dict[str, np.ndarray]
@@ -43,11 +46,15 @@ class Board:
   Attributes:
     name: short, and no other board's.
     tables: metric -> method -> outcomes.
+    world: its track.
+    scenario: the log and the strengths, as its rows name them.
     remarks: what its folder's notes say of it, such as of a judge.
   """
 
   name: str
   tables: Mapping[str, Tables]
+  world: str = ""
+  scenario: str = ""
   remarks: tuple[str, ...] = ()
 
 
@@ -96,6 +103,7 @@ def boards(folders: Sequence[str | os.PathLike[str]]) -> list[Board]:
     Board(
       names[key],
       {metric: _tables(rows, metric) for metric in METRICS},
+      *key[:2],
       tuple(
         dict.fromkeys(
           note
@@ -118,10 +126,32 @@ def _names(keys: list[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
   return {k: ", ".join(k) for k in keys}
 
 
+def _methods(rows: Sequence[Row]) -> dict[str, str]:
+  """label -> method, which is the same at whatever strength on other boards.
+
+  That is the loss without its numbers, where the board has it once, or else
+  the label.
+  """
+  specs = {row.label: row.loss for row in rows}
+  bare = {label: _bare(spec) for label, spec in specs.items()}
+  times = collections.Counter(bare.values())
+  return {
+    label: loss if times[loss] == 1 else label for label, loss in bare.items()
+  }
+
+
+def _bare(spec: str) -> str:
+  """A loss without its numbers: kto(beta=1, threshold=prompt) without beta."""
+  loss = losses.get(spec)
+  words = [f"{k}={v}" for k, v in loss.items if isinstance(v, str)]
+  own = [word for word in words if word in str(loss)]
+  return f"{loss.name}({', '.join(own)})" if own else loss.name
+
+
 def _tables(rows: Sequence[Row], metric: str) -> Tables:
   """A metric's outcomes by method; of seeds alone where prompts lack."""
   found: Tables = {}
-  for label in dict.fromkeys(row.label for row in rows):
+  for label, method in _methods(rows).items():
     own = [r for r in rows if r.label == label and metric in r.metrics]
     if not own:
       continue
@@ -130,7 +160,7 @@ def _tables(rows: Sequence[Row], metric: str) -> Tables:
     else:
       kept = [np.array([row.metrics[metric]]) for row in own]
     if len({len(values) for values in kept}) == 1:
-      found[label] = np.stack(kept)
+      found[method] = np.stack(kept)
   # Prompts are paired where every method has them.
   if len({table.shape[1] for table in found.values()}) > 1:
     found = {k: table.mean(axis=1, keepdims=True) for k, table in found.items()}
@@ -212,7 +242,7 @@ def page(found: Sequence[Board], draws: int = DRAWS) -> str:
     shared = [
       one
       for a, b in itertools.combinations(found, 2)
-      if (one := compare(a, b, metric, draws))
+      if _nearest(a, b, found) and (one := compare(a, b, metric, draws))
     ]
     if not shared:
       continue
@@ -226,6 +256,14 @@ def page(found: Sequence[Board], draws: int = DRAWS) -> str:
       "in every world"
     )
   return "\n".join(parts)
+
+
+def _nearest(a: Board, b: Board, found: Sequence[Board]) -> bool:
+  """Whether two boards differ in one thing, as far as there are such boards."""
+  there = {(board.world, board.scenario) for board in found}
+  return not there & {(a.world, b.scenario), (b.world, a.scenario)} or (
+    a.world == b.world or a.scenario == b.scenario
+  )
 
 
 def _table(shared: Sequence[Shared]) -> list[str]:
@@ -268,10 +306,11 @@ def sentence(one: Shared, title: str) -> str:
     "methods are resolved alike on both"
   )
   if one.swap:
-    turned = "; ".join(f"`{a}` over `{b}`" for a, b in one.swap)
+    turned = "; ".join(f"`{a}` over `{b}`" for a, b in one.swap[:NAMED])
+    more = f", and {len(one.swap) - NAMED} more" if one.swap[NAMED:] else ""
     said += (
       f"; resolved on both and swapped are {len(one.swap)}, on {first} "
-      f"{turned}."
+      f"{turned}{more}."
     )
   else:
     said += ", and none is resolved on both and swapped."

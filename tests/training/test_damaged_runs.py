@@ -25,10 +25,25 @@ def log(tmp_path_factory):
 STEPS = {"log_every": 1, "eval_every": 2, "save_every": 2}
 
 
+@pytest.fixture(scope="module")
+def whole(log, tmp_path_factory):
+  """(**flags) -> a run that nothing stopped, each trained once."""
+  known = {}
+
+  def run(**changes):
+    key = tuple(sorted(changes.items()))
+    if key not in known:
+      known[key] = runs.train(log, tmp_path_factory.mktemp("whole"), **changes)
+    return known[key]
+
+  return run
+
+
 @pytest.fixture
-def half(log, tmp_path):
+def half(whole, tmp_path):
   """A run of four steps with checkpoints at 2 and 4."""
-  return runs.train(log, tmp_path / "half", steps=4, **STEPS).folder
+  folder = whole(steps=4, **STEPS).folder
+  return pathlib.Path(shutil.copytree(folder, tmp_path / "half"))
 
 
 def flip(step):
@@ -57,9 +72,9 @@ DAMAGES = [flip, cut_window, remove_policy, cut_metadata]
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_newest_checkpoint_falls_back_and_is_kept(
-  damage, log, half, tmp_path, capfd
+  damage, log, half, whole, capfd
 ):
-  whole = runs.train(log, tmp_path / "whole", steps=6, **STEPS)
+  unhurt = whole(steps=6, **STEPS)
   damage(half / "checkpoints" / "4")
   hurt = runs.contents(half / "checkpoints" / "4")
   capfd.readouterr()
@@ -72,8 +87,8 @@ def test_a_damaged_newest_checkpoint_falls_back_and_is_kept(
   ) in said.out
   assert "Traceback" not in said.out + said.err
   assert runs.contents(half / DAMAGED / "4") == hurt
-  assert runs.metrics(half) == runs.metrics(whole.folder)
-  chex.assert_trees_all_equal(runs.state_of(run), runs.state_of(whole))
+  assert runs.metrics(half) == runs.metrics(unhurt.folder)
+  chex.assert_trees_all_equal(runs.state_of(run), runs.state_of(unhurt))
 
 
 def test_a_second_damaged_one_gets_another_name(log, half):
@@ -103,12 +118,6 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-@pytest.fixture(scope="module")
-def wholes():
-  """The folder of a run that was never interrupted, once there is one."""
-  return []
-
-
 FULL = """
 set -e
 mount -t tmpfs -o size=$2k none $1
@@ -125,7 +134,7 @@ cp -r $PLACE/out $KEPT
 @pytest.mark.slow
 @pytest.mark.parametrize("room", [8, 60, 140, 400, 700])
 def test_a_full_disk_is_a_sentence_and_loses_nothing(
-  room, log, tmp_path, monkeypatch
+  room, log, whole, tmp_path, monkeypatch
 ):
   """In a namespace of its own, on a small disk that is then made larger."""
   probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", str(tmp_path)]
@@ -134,7 +143,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(
     or subprocess.run(probe, capture_output=True, check=False).returncode
   ):
     pytest.skip("no small disk can be mounted here")
-  whole = runs.train(log, tmp_path / "whole", steps=8, **STEPS)
+  unhurt = whole(steps=8, **STEPS)
   place = tmp_path / "place"
   place.mkdir()
   monkeypatch.setenv("PLACE", str(place))
@@ -156,7 +165,7 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(
     "cannot be written (No space left on device): make room on its disk, then "
     "start again"
   )
-  assert runs.metrics(tmp_path / "kept") == runs.metrics(whole.folder)
+  assert runs.metrics(tmp_path / "kept") == runs.metrics(unhurt.folder)
 
 
 @pytest.mark.slow
@@ -176,11 +185,10 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(
   ],
 )
 def test_ctrl_c_in_any_phase_keeps_what_there_is(
-  name, line, log, tmp_path, wholes
+  name, line, log, whole, tmp_path
 ):
   every = {"steps": 40, "log_every": 1, "eval_every": 10, "save_every": 20}
-  if not wholes:
-    wholes.append(runs.train(log, tmp_path / "whole", **every).folder)
+  unhurt = whole(**every)
   out = tmp_path / "out"
   flags = runs.as_args(runs.flags(log, out, **every))
   process = subprocess.Popen(
@@ -204,4 +212,4 @@ def test_ctrl_c_in_any_phase_keeps_what_there_is(
     with Checkpoints(out) as checkpoints:
       assert checkpoints.latest == runs.metrics(out)[-1]["step"]
   runs.train(log, out, **every)
-  assert runs.metrics(out) == runs.metrics(wholes[0])
+  assert runs.metrics(out) == runs.metrics(unhurt.folder)

@@ -139,3 +139,53 @@ def test_what_cannot_be_compared_is_refused(
   monkeypatch.chdir(tmp_path)
   assert carry_over.main(["", *words]) == 2
   assert said in capsys.readouterr().err
+
+
+def test_a_loss_is_one_method_at_whatever_strength(tmp_path):
+  def row(label, loss):
+    return Row(
+      track="w",
+      scenario="s",
+      loss=loss,
+      label=label,
+      data_view="v",
+      model="m",
+      seed=0,
+      budget={"completions": 1, "tokens": 1, "steps": 1},
+      metrics={"win_vs_sft": 0.5},
+      seconds={"wall": 1.0, "cpu": 1.0},
+      peak_memory_mb=1.0,
+      versions={},
+    )
+
+  rows = [
+    row("kto, prompt threshold", "kto(beta=0.129, threshold=prompt)"),
+    row("kto(beta=3)", "kto(beta=3)"),
+    row("dro_v", "dro_v(tau=0.119)"),
+    row("dro_v, one V", "dro_v(tau=0.05)"),
+  ]
+  assert list(carry_over._methods(rows).values()) == [
+    "kto(threshold=prompt)",
+    "kto",
+    "dro_v",
+    "dro_v, one V",
+  ]
+
+
+def test_boards_that_differ_in_world_and_strengths_wait_for_nearer_ones():
+  boards = [
+    carry_over.Board(f"{world} {kind}", {}, world, kind)
+    for world in ("ops", "edits")
+    for kind in ("tuned", "defaults")
+  ]
+  alone = carry_over.Board("feedback", {}, "feedback", "by hand")
+  kept = [
+    (a.name, b.name)
+    for i, a in enumerate([*boards, alone])
+    for b in [*boards, alone][i + 1 :]
+    if carry_over._nearest(a, b, [*boards, alone])
+  ]
+  assert ("ops tuned", "edits defaults") not in kept
+  assert ("ops tuned", "ops defaults") in kept
+  assert ("ops tuned", "edits tuned") in kept
+  assert sum("feedback" in pair for pair in kept) == 4
