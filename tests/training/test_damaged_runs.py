@@ -132,7 +132,7 @@ cp -r $PLACE/out $KEPT
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("room", [8, 60, 140, 400, 700])
+@pytest.mark.parametrize("room", [8, 140, 700])
 def test_a_full_disk_is_a_sentence_and_loses_nothing(
   room, log, whole, tmp_path, monkeypatch
 ):

@@ -31,14 +31,11 @@ CASES = {
     {
       "alpaca_eval": "traj_train.parquet",
       "gsm8k": "sft_train.parquet",
-      "hh_harmless": "pairs_train.parquet",
-      "qa_feedback": "krated_train.jsonl.gz",
     },
   ),
   "dro_v": (
     3e-4,
     {
-      "alpaca_eval": "krated_train.parquet",
       "gsm8k": "traj_train.jsonl.gz",
       "hh_harmless": "pairs_train.parquet",
       "qa_feedback": "krated_train.jsonl.gz",
@@ -50,7 +47,6 @@ CASES = {
       "alpaca_eval": "krated_train.parquet",
       "gsm8k": "label_train.jsonl.gz",
       "hh_harmless": "pairs_train.parquet",
-      "qa_feedback": "krated_train.jsonl.gz",
     },
   ),
   "dpo": (
@@ -127,9 +123,9 @@ def loss_on(run, rows, params, first):
   return sums[0] / sums[1]
 
 
-@pytest.mark.parametrize("loss", CASES)
 @pytest.mark.parametrize(
-  "name", ["alpaca_eval", "gsm8k", "hh_harmless", "qa_feedback"]
+  ("name", "loss"),
+  [(name, loss) for loss, (_, files) in CASES.items() for name in files],
 )
 def test_it_is_read_whole_and_the_loss_falls(
   name, loss, shared_data, tmp_path, capsys

@@ -119,7 +119,7 @@ def test_another_reference_is_refused(log, half):
     runs.train(log, changed, steps=8)
 
 
-KILLS = 30
+KILLS = 18
 
 
 def test_a_run_killed_at_any_moment_is_the_same_to_the_bit(tmp_path):
