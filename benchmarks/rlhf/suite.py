@@ -59,6 +59,19 @@ METHODS: tuple[Offline | Online, ...] = (
   Online("RLOO, on-policy", "rloo(beta={s})", (0.03, 0.1, 0.3), "groups"),
   Online(
     "GRPO, on-policy",
+    "grpo(beta={s}, behaviour=logged, ratio=token, kl=token)",
+    (0.04, 0.2, 1.0),
+    "groups",
+  ),
+  Online(
+    "GRPO, rewards not scaled",
+    "grpo(beta={s}, behaviour=logged, ratio=token, kl=token, "
+    "scale_rewards=False)",
+    (0.04, 0.2, 1.0),
+    "groups",
+  ),
+  Online(
+    "GRPO by sequence",
     "grpo(beta={s}, behaviour=logged)",
     (0.01, 0.04, 0.2),
     "groups",
