@@ -156,9 +156,15 @@ def run(
     "log and its SFT policy are the same for all and are left out."
   )
   for method in methods:
-    strength = _tuned(recorder, method, base, logs[0], proxies[0])
-    for feedback, model in zip(logs[1:], proxies[1:], strict=True):
-      _record(recorder, method, strength, base, feedback, model, name)
+    left = [
+      (feedback, model)
+      for feedback, model in zip(logs[1:], proxies[1:], strict=True)
+      if not _held(recorder, method.name, _common(base, feedback.seed))
+    ]
+    if left:
+      strength, why = _tuned(recorder, method, base, logs[0], proxies[0])
+    for feedback, model in left:
+      _record(recorder, method, strength, why, base, feedback, model, name)
     ops.forget()
   for feedback, model in zip(logs[1:], proxies[1:], strict=True):
     for n in BEST_OF:
@@ -199,10 +205,10 @@ def _tuned(
   base: Base,
   feedback: Feedback,
   model: proxy.Proxy,
-) -> float:
-  """The strength of the highest win rate on the validation prompts."""
+) -> tuple[float, str]:
+  """The strength of the highest win rate on validation prompts; what was tried."""
   if len(method.strengths) == 1:
-    return method.strengths[0]
+    return method.strengths[0], ""
   found = {}
   for strength in method.strengths:
     recorder.doing(f"{method.name} at {strength:g}, to choose by")
@@ -212,16 +218,24 @@ def _tuned(
       found[strength] = ops.validate(base, params, method.name)
   if not found:
     recorder.notes.append(f"{method.name} failed at each strength: {errors[0]}")
-    return method.strengths[0]
+    return method.strengths[0], ""
   best = max(found, key=lambda s: found[s][0])
   tried = ", ".join(
     f"{s:g}: {win:.3f} at {kl:.2f} nats" for s, (win, kl) in found.items()
   )
-  recorder.notes.append(
-    f"{method.name}: {best:g} of {method.strengths} was chosen by win rate on "
-    f"{len(base.validation.rewards)} validation prompts ({tried})."
+  return best, (
+    f"at strength {best:g} by win rate on {len(base.validation.rewards)} "
+    f"validation prompts ({tried})"
   )
-  return best
+
+
+def _held(recorder: Recorder, label: str, common: dict) -> bool:
+  """Whether the folder has the run; if so, it is passed."""
+  key = {k: common[k] for k in ("track", "scenario", "model", "seed")}
+  held = recorder.holds(label=label, **key)
+  if held:
+    recorder.passed()
+  return held
 
 
 def _common(base: Base, seed: int) -> dict:
@@ -246,16 +260,13 @@ def _record(
   recorder: Recorder,
   method: Offline | Online,
   strength: float,
+  why: str,
   base: Base,
   feedback: Feedback,
   model: proxy.Proxy,
   name: str,
 ) -> None:
   of, common = method.method(strength), _common(base, feedback.seed)
-  key = {k: common[k] for k in ("track", "scenario", "model", "seed")}
-  if recorder.holds(label=method.name, **key):
-    recorder.passed()
-    return
   recorder.doing(f"{method.name}, seed {feedback.seed}")
   errors: list[str] = []
   fields: dict = {"metrics": {}}
@@ -275,7 +286,7 @@ def _record(
     data_view="the log" if isinstance(method, Offline) else _said(method),
     seconds=seconds,
     peak_memory_mb=watch.peak_memory_mb,
-    selection=f"strength {strength:g}, by win rate on validation prompts",
+    selection=why,
     command=_command(method.name, name),
     status="failed" if errors else "ok",
     error=errors[0] if errors else None,
@@ -298,9 +309,7 @@ def _best_of(
 ) -> None:
   """Best-of-n by the reward model: no policy is trained."""
   label, common = f"best of {n}", _common(base, feedback.seed)
-  key = {k: common[k] for k in ("track", "scenario", "model", "seed")}
-  if recorder.holds(label=label, **key):
-    recorder.passed()
+  if _held(recorder, label, common):
     return
   recorder.doing(f"{label}, seed {feedback.seed}")
   world, test = base.setting.world, base.test
