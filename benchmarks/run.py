@@ -31,6 +31,7 @@ from benchmarks.matched_kl import report as matched_kl
 from benchmarks.matched_kl import suite as kl_suite
 from benchmarks.overoptimisation import cli as overoptimisation
 from benchmarks.recorder import Recorder
+from benchmarks.rlhf import cost_plot
 from benchmarks.rlhf import suite as rlhf
 from benchmarks.sentiment import cli as sentiment
 from benchmarks.throughput import cli as throughput
@@ -274,6 +275,7 @@ def _ladder(out: str) -> tuple[Recorder, int]:
   words = _command(("suite", "methods", "seeds", "model", *_SETTING))
   recorder = Recorder(out, words, count, resume=True)
   rlhf.run(recorder, chosen, name, seeds, _setting())
+  cost_plot.write(recorder.folder, leaderboard.read(out)[0])
   return recorder, count
 
 

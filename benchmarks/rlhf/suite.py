@@ -206,7 +206,7 @@ def _tuned(
   feedback: Feedback,
   model: proxy.Proxy,
 ) -> tuple[float, str]:
-  """The strength of the highest win rate on validation prompts; what was tried."""
+  """The strength that won most on validation prompts; what was tried."""
   if len(method.strengths) == 1:
     return method.strengths[0], ""
   found = {}

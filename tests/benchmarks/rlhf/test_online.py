@@ -8,7 +8,7 @@ from absl import flags
 
 from benchmarks import ops_sizes, run
 from benchmarks.ops_policy import as_batch
-from benchmarks.rlhf import costs, online, suite
+from benchmarks.rlhf import cost_plot, costs, online, suite
 from offalign import leaderboard, losses
 from offalign.errors import UserError
 
@@ -105,3 +105,5 @@ def test_the_suite_runs_and_goes_on(small, tmp_path, monkeypatch):
   assert found["best of 16"].metrics["scores"] == 20 * 16
   assert found["ReST"].metrics["gflops"] > found["DRO-V"].metrics["gflops"]
   assert "reward models order" in (tmp_path / "report.md").read_text()
+  assert (tmp_path / cost_plot.NAME).read_bytes()[:4] == b"\x89PNG"
+  assert set(cost_plot.points(rows)) == set(found)
