@@ -96,8 +96,15 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
     return "no", "no column 'behaviour_logps'"
   if "behaviour_token_logps" in loss.needs and not facts.logged_tokens:
     return "no", "no columns 'completion_ids' and 'logprobs'"
-  if why := _lacks_parts(loss, facts, bool(columns)):
-    return "no", why
+  alone = bool(facts.rated_spans) and not facts.feedback
+  if kind == "single" and alone and columns:
+    if "token_weights" in loss.needs:
+      return "fits", f"{count(facts.rated_spans, 'rated span')}, each a row"
+    return "no", "parts of completions are rated, not whole ones"
+  if "token_weights" in loss.needs and not facts.token_weights:
+    return "no", "no spans with a weight, and no 'token_weights'"
+  if "token_rewards" in loss.needs and not facts.token_rewards:
+    return "no", "no spans with a reward, and no 'token_rewards'"
   alike = facts.ranked and not facts.pairs
   rated = facts.rewards and rewards and kind != "group"
   if alike and not rated and (columns or kind != "single"):
@@ -107,27 +114,6 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
   if kind == "group":
     return _groups(facts, rewards, labels)
   return _singles(facts, columns, loss.needs_value)
-
-
-def _lacks_parts(loss: "Loss", facts: Facts, reads: bool) -> str:
-  """What the data does not say of parts of completions; "" where it does.
-
-  Args:
-    loss: that is judged.
-    facts: of the data.
-    reads: whether the loss reads rewards or labels.
-  """
-  needs = set(loss.needs)
-  alone = not facts.feedback and facts.rated_spans
-  if alone and reads and loss.kind.value == "single":
-    if "token_weights" in needs:
-      return ""
-    return "parts of completions are rated, not whole ones"
-  if "token_weights" in needs and not facts.token_weights:
-    return "no spans with a weight, and no 'token_weights'"
-  if "token_rewards" in needs and not facts.token_rewards:
-    return "no spans with a reward, and no 'token_rewards'"
-  return ""
 
 
 _NOTHING = "nothing says which completions are good"
