@@ -96,8 +96,15 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
     return "no", "no column 'behaviour_logps'"
   if "behaviour_token_logps" in loss.needs and not facts.logged_tokens:
     return "no", "no columns 'completion_ids' and 'logprobs'"
-  if {"token_weights", "token_rewards"} & set(loss.needs):
-    return "no", "no form of data has weights or rewards of tokens"
+  alone = bool(facts.rated_spans) and not facts.feedback
+  if kind == "single" and alone and columns:
+    if "token_weights" in loss.needs:
+      return "fits", f"{count(facts.rated_spans, 'rated span')}, each a row"
+    return "no", "parts of completions are rated, not whole ones"
+  if "token_weights" in loss.needs and not facts.token_weights:
+    return "no", "no spans with a weight, and no 'token_weights'"
+  if "token_rewards" in loss.needs and not facts.token_rewards:
+    return "no", "no spans with a reward, and no 'token_rewards'"
   alike = facts.ranked and not facts.pairs
   rated = facts.rewards and rewards and kind != "group"
   if alike and not rated and (columns or kind != "single"):

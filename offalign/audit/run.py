@@ -41,8 +41,8 @@ class AuditConfig:
   Attributes:
     test: held-out data that must not share prompts with it, in any form.
     form: what the columns hold: "traj" (prompt, completion, reward), "label",
-      "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt" or
-      "alpaca"; default: told by their names.
+      "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt",
+      "alpaca", "steps" or "stepwise"; default: told by their names.
     int_labels: take the numbers 0 and 1 for labels.
     columns: columns of other names that are read as those of the form, as
       data.columns of a run.

@@ -32,8 +32,9 @@ class DataConfig(ViewOptions):
       of several seeds share one test set; default: that of the run that init
       names, with what that one holds out, else 0.
     form: what the columns hold: "traj" (prompt, completion, reward), "label",
-      "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt" or
-      "alpaca"; default: recognised by the names of the columns.
+      "pairs", "groups", "sft", "messages", "ultrafeedback", "sharegpt",
+      "alpaca", "steps" or "stepwise"; default: recognised by the names of the
+      columns.
     columns: columns of other names that are read as those of the form, as
       'completion=response, reward=feedback.score, label=thumb:up/down';
       null in mapped feedback means not rated, and such rows are left out.

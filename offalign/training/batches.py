@@ -88,7 +88,9 @@ class Batches:
       for key in keys:
         content.update(key.encode())
       logged = rows.behaviour_token_logps
+      marked = [x for x in (rows.token_weights, rows.token_rewards) if x]
       for column in (
+        *(x.tokens for x in marked),
         rows.completion_index,
         rows.rewards,
         rows.labels,

@@ -47,6 +47,33 @@ TABLES = {
     }
     for i in range(5)
   ],
+  "spans_rated": [
+    {
+      "prompt": f"p{i}",
+      "completion": "ab",
+      "spans": [{"start": 0, "end": 1, "reward": float(i)}],
+    }
+    for i in range(4)
+  ],
+  "spans_weighted": [
+    {
+      "prompt": f"p{i}",
+      "chosen": "ab",
+      "rejected": "c",
+      "chosen_spans": [{"start": 0, "end": 1, "weight": 2.0}],
+      "rejected_spans": None,
+    }
+    for i in range(4)
+  ],
+  "turns_rated": [
+    {
+      "messages": [
+        {"role": role, "content": f"{i}{role}", "reward": float(i)}
+        for role in ("user", "assistant") * 2
+      ]
+    }
+    for i in range(3)
+  ],
   "pairs_equal": [
     {"prompt": f"p{i}", "chosen": "a", "rejected": "a"} for i in range(3)
   ],

@@ -42,6 +42,8 @@ def overview(report: Report) -> list[tuple[str, str]]:
     good, bad = measures.positive, measures.negative
     share = percent(good, good + bad)
     lines.append(("labels", f"{good:,} true, {bad:,} false ({share} true)"))
+  if report.facts.rated_spans:
+    lines.append(("rated spans", f"{report.facts.rated_spans:,}"))
   groups, between = measures.groups, report.facts.share_between
   if between is not None:
     error = report.facts.share_error

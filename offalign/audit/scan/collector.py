@@ -36,6 +36,9 @@ class Collector:
     rewards, labels, logged: whether there are rewards, labels, and log-probs
       of the policy that wrote the completions.
     logged_tokens: whether there are token ids with such log-probs of each.
+    token_weights, token_rewards: whether parts of completions have weights,
+      and ratings.
+    rated_spans: spans, or steps, with a rating of their own.
   """
 
   def __init__(
@@ -50,6 +53,8 @@ class Collector:
     self.longer = self.as_long = self.margins = 0
     self.ranked = self.rewards = self.labels = False
     self.logged = self.logged_tokens = False
+    self.token_weights = self.token_rewards = False
+    self.rated_spans = 0
     self._entries = entries
     self._checks = checks
     self._last: tuple[object, int, int, int] | None = None
@@ -62,6 +67,10 @@ class Collector:
       self.labels = record.labels is not None
       self.logged = record.behaviour_logps is not None
       self.logged_tokens = record.logprobs is not None
+    for mark in record.marks or ():
+      self.token_weights |= mark.has_weights
+      self.token_rewards |= mark.has_ratings
+      self.rated_spans += sum(span.rated for span in mark.spans)
     self.rows += 1
     self.margins += record.margin is not None
     self.conversations += not isinstance(record.prompt, str)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from offalign.audit.findings import Finding, Places
-from offalign.data.reading import forms, paths, readers
+from offalign.data.reading import forms, paths, rated_turns, readers
 from offalign.data.reading.columns import ColumnMap
 from offalign.data.reading.intake import Intake
 from offalign.data.reading.records import Problem, Record, count
@@ -151,7 +151,8 @@ def _scan_file(
           raise UserError(f"{name} has rows without a column")
         parsed = intake.parse(row_number, row)
         if isinstance(parsed, Record):
-          see(parsed, number, row_number)
+          for part in rated_turns.each(parsed):
+            see(part, number, row_number)
           continue
         if parsed is None:
           continue

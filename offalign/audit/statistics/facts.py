@@ -20,6 +20,9 @@ class Facts:
     logged: whether there are log-probs of the policy that wrote the
       completions.
     logged_tokens: whether there are token ids with such log-probs of each.
+    token_weights: whether there are weights of spans or tokens.
+    token_rewards: whether there are ratings of spans or tokens.
+    rated_spans: spans, or steps, with a rating of their own.
     pairs: given pairs whose sides differ.
     several: prompts with two completions or more.
     open: prompts whose completions have different values; of pairs without
@@ -44,6 +47,9 @@ class Facts:
   labels: bool
   logged: bool
   logged_tokens: bool
+  token_weights: bool
+  token_rewards: bool
+  rated_spans: int
   pairs: int
   several: int
   open: int
@@ -88,6 +94,9 @@ def gather(seen: Collector, measures: Measures, equal_pairs: int) -> Facts:
     labels=seen.labels,
     logged=seen.logged,
     logged_tokens=seen.logged_tokens,
+    token_weights=seen.token_weights,
+    token_rewards=seen.token_rewards,
+    rated_spans=seen.rated_spans,
     pairs=seen.rows - equal_pairs if seen.ranked else 0,
     several=several,
     open=is_open,

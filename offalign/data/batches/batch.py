@@ -105,28 +105,34 @@ def batch(rows: TokenRows, indices: np.ndarray) -> Batch:
     labels=at(rows.labels),
     ref_logps=at(rows.ref_logps),
     behaviour_logps=at(rows.behaviour_logps),
-    behaviour_token_logps=_token_logps(
+    behaviour_token_logps=_by_token(
       rows.behaviour_token_logps,
       at(rows.behaviour_index),
       rows.completion_length,
     ),
-    ref_token_logps=_token_logps(
+    ref_token_logps=_by_token(
       rows.ref_token_logps,
       rows.completion_index[indices],
       rows.completion_length,
+    ),
+    token_rewards=_by_token(
+      rows.token_rewards, at(rows.mark_index), rows.completion_length
+    ),
+    token_weights=_by_token(
+      rows.token_weights, at(rows.mark_index), rows.completion_length
     ),
     margins=at(rows.margins),
     ref_prefix_logps=at(rows.ref_prefix_logps),
   )
 
 
-def _token_logps(
+def _by_token(
   logged: Ragged | None, index: np.ndarray | None, length: int
 ) -> np.ndarray | None:
   """float32 [B, K, T], 0 behind the tokens; None where there are none.
 
   Args:
-    logged: log-probs of the tokens of sequences.
+    logged: numbers of the tokens of sequences.
     index: int [B, K], which of them.
     length: T.
   """

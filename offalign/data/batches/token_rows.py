@@ -11,7 +11,12 @@ from typing import Literal
 
 import numpy as np
 
-from offalign.data.batches import equal_tokens, logged_tokens, token_cache
+from offalign.data.batches import (
+  equal_tokens,
+  logged_tokens,
+  token_cache,
+  token_marks,
+)
 from offalign.data.reading.records import Prompt, count
 from offalign.data.text.layout import Encoded, Unencodable
 from offalign.data.text.ragged import Ragged, describe
@@ -52,6 +57,11 @@ class TokenRows:
       `offalign.reference.other_sequences`.
     ref_token_logps: float32, of each token of the U sequences under the
       reference; or None.
+    token_weights: float32, of each token of N * K completions: how much it
+      counts; or None. Row n has those that `mark_index` names.
+    token_rewards: float32, likewise the rewards of parts, each on the last
+      token of its part; or None.
+    mark_index: int [N, K] or None.
     summary: lengths and cuts, in sentences; where rows were dropped, the
       last says so.
     lost_prompts: uint8, `round_trip.Lost` flags of each of `prompts`.
@@ -84,6 +94,9 @@ class TokenRows:
   margins: np.ndarray | None = None
   ref_prefix_logps: np.ndarray | None = None
   ref_token_logps: Ragged | None = None
+  token_weights: Ragged | None = None
+  token_rewards: Ragged | None = None
+  mark_index: np.ndarray | None = None
   summary: tuple[str, ...] = ()
   lost_prompts: np.ndarray | None = None
   lost_completions: np.ndarray | None = None
@@ -113,6 +126,7 @@ class TokenRows:
       ref_logps=at(self.ref_logps),
       behaviour_logps=at(self.behaviour_logps),
       behaviour_index=at(self.behaviour_index),
+      mark_index=at(self.mark_index),
       margins=at(self.margins),
       ref_prefix_logps=at(self.ref_prefix_logps),
     )
@@ -140,6 +154,9 @@ class TokenRows:
       margins=None,
       ref_prefix_logps=None,
       ref_token_logps=None,
+      token_weights=None,
+      token_rewards=None,
+      mark_index=None,
     )
 
   def count_tokens(self, indices: np.ndarray) -> int:
@@ -239,6 +256,7 @@ def tokenize(
       f"or max_completion cuts {cut} of them; raise the limits"
     )
   token_logps, token_index = logged_tokens.log_probs(view)
+  parts = token_marks.place(view, y, completion_index, tokenizer)
   rows = TokenRows(
     kind=view.kind,
     prompts=x,
@@ -256,6 +274,9 @@ def tokenize(
     behaviour_logps=None if logged[0] is None else np.array(logged, np.float32),
     behaviour_token_logps=token_logps,
     behaviour_index=token_index,
+    token_weights=parts.weights,
+    token_rewards=parts.rewards,
+    mark_index=parts.index,
     margins=None if gaps[0] is None else np.array(gaps, np.float32),
     summary=(
       *describe(
@@ -271,6 +292,7 @@ def tokenize(
       ),
       *found.sentences,
       *as_logged,
+      *parts.sentences,
     ),
     lost_prompts=found.lost_prompts,
     lost_completions=found.lost_completions,
@@ -280,7 +302,14 @@ def tokenize(
     cut_prompts=found.cut_prompts,
     cut_completions=found.cut_completions,
   )
-  return _without_vanished(rows, found, vanished)
+  rows = _without_vanished(rows, found, vanished)
+  unseen, said = token_marks.unseen(
+    rows.token_weights, rows.mark_index, rows.sources
+  )
+  if not said:
+    return rows
+  kept = rows.take(np.flatnonzero(~unseen))
+  return dataclasses.replace(kept, summary=(*rows.summary, said))
 
 
 def _source(view: View, index: np.ndarray, wanted: int) -> str:

@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from offalign.data.reading import marks
 from offalign.data.reading.forms import FORMS
 from offalign.data.reading.logged_tokens import COLUMNS
 from offalign.data.reading.parsing import (
@@ -35,7 +36,16 @@ TARGETS = (
 """The columns that the forms have, and that of a conversation's tools."""
 LABELS = ("label",)
 """Columns of true and false."""
-LISTS = ("messages", "conversations", "completions", "rewards", *COLUMNS)
+LISTS = (
+  "messages",
+  "conversations",
+  "completions",
+  "rewards",
+  "labels",
+  marks.STEPS,
+  *COLUMNS,
+  *marks.COLUMNS,
+)
 """Columns that hold a list, whatever else they are."""
 TEXTS = ("prompt", "completion", "chosen", "rejected")
 """Columns of text, or of a conversation."""

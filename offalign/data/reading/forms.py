@@ -11,16 +11,25 @@ Above 300 lines, since a form and the parser of its rows are read together.
 import dataclasses
 from typing import Any
 
-from offalign.data.reading import logged_tokens, message_parts, parsing
+from offalign.data.reading import (
+  logged_tokens,
+  mark_cells,
+  marks,
+  message_parts,
+  parsing,
+  rated_turns,
+)
 from offalign.data.reading.aspects import Aspects
+from offalign.data.reading.faults import describe
 from offalign.data.reading.logged_tokens import (
   IDS,
   LOGPROBS,
   PAIR_IDS,
   PAIR_LOGPROBS,
 )
+from offalign.data.reading.marks import Marks
 from offalign.data.reading.parsing import Fault
-from offalign.data.reading.records import Problem, Prompt, Record
+from offalign.data.reading.records import Message, Problem, Prompt, Record
 from offalign.data.reading.token_text import TokenText
 from offalign.errors import Sentence, UserError, option, suggest
 
@@ -30,7 +39,7 @@ _CHOSEN_REWARDS = (
   ("chosen_rating", "rejected_rating"),
   ("chosen-rating", "rejected-rating"),
 )
-_TOKENS = (IDS, LOGPROBS)
+_TOKENS = (IDS, LOGPROBS, *marks.SINGLE)
 MARGIN = "margin"
 """TRL's column of pairs, which may be null where no margin is known."""
 
@@ -68,6 +77,8 @@ FORMS = {
         MARGIN,
         *PAIR_IDS,
         *PAIR_LOGPROBS,
+        *marks.PAIR[0],
+        *marks.PAIR[1],
       ),
     ),
     Form(
@@ -88,6 +99,8 @@ FORMS = {
       ("instruction", "output"),
       ("input", "reward", "label", *_TOKENS),
     ),
+    Form("steps", ("prompt", marks.STEPS), ("reward", "label")),
+    Form("stepwise", ("prompt", "completions", "labels")),
   )
 }
 
@@ -110,7 +123,9 @@ def detect(name: str, columns: tuple[str, ...], wanted: str | None) -> Form:
         f"{', '.join(FORMS)})"
       )
     return _check(name, columns, FORMS[wanted])
-  fits = [f for f in FORMS.values() if set(f.needed) <= set(columns)]
+  # TRL's stepwise rows look like groups with thumbs, so they must be named.
+  known = [f for f in FORMS.values() if f.name != "stepwise"]
+  fits = [f for f in known if set(f.needed) <= set(columns)]
   # A file with rewards or labels also has the columns of "sft".
   fits = [
     f
@@ -120,7 +135,7 @@ def detect(name: str, columns: tuple[str, ...], wanted: str | None) -> Form:
     )
   ]
   # Data sets of other forms have such columns too, "messages" above all.
-  for repeated in ("alpaca", "sharegpt", "messages"):
+  for repeated in ("steps", "alpaca", "sharegpt", "messages"):
     if len(fits) > 1:
       fits = [f for f in fits if f.name != repeated]
   if not fits:
@@ -179,7 +194,11 @@ def _no_form(name: str, columns: tuple[str, ...]) -> str:
     )
   else:
     message += "which make no form that is known"
-  return f"{message} (accepted: {accepted})"
+  message += f" (accepted: {accepted})"
+  if set(FORMS["stepwise"].needed) <= set(columns):
+    steps = option("form", repr("stepwise"))
+    message += f"; if completions are the steps of one reply, give {steps}"
+  return message
 
 
 class RowParser:
@@ -192,6 +211,8 @@ class RowParser:
       rejected hold the whole conversation.
     metadata: keys of messages that are not read.
     tools: whether tools of a conversation were read.
+    turn_key: the key of messages that rates turns of the assistant, in place
+      of a column that rates the last; None = there is none.
   """
 
   def __init__(
@@ -219,6 +240,7 @@ class RowParser:
     self.set_aside = 0
     self.metadata: dict[str, None] = {}
     self.tools = False
+    self.turn_key: rated_turns.Key | None = None
     self._name = name
     self._int_labels = int_labels
     self._aspects = aspects
@@ -244,7 +266,12 @@ class RowParser:
     parsers["ultrafeedback"] = self._ultrafeedback
     record = parsers.get(self.form.name, self._single)(cells, source)
     for column in self.used:
-      self.metadata.update(dict.fromkeys(parsing.metadata(row.get(column))))
+      if column in marks.COLUMNS or column == marks.STEPS:
+        continue
+      keys = dict.fromkeys(parsing.metadata(row.get(column)))
+      if self.turn_key is not None:
+        keys.pop(self.turn_key, None)
+      self.metadata.update(keys)
     if not parsing.is_empty(row.get("tools")):
       record = self._with_tools(record, cells)
     if cells.faults:
@@ -260,11 +287,56 @@ class RowParser:
       return record  # a column of plain text's, which is listed as not read
     self.tools = True
     tools = cells.read("tools", message_parts.tools)
-    prompt = record.prompt if tools is None else (tools, *record.prompt)
-    return dataclasses.replace(record, prompt=prompt)
+    if tools is None:
+      return record
+    return dataclasses.replace(
+      record,
+      prompt=(tools, *record.prompt),
+      turns=tuple((i + 1, value) for i, value in record.turns),
+    )
+
+  def is_unrated(self, row: dict[str, Any]) -> bool:
+    """Whether turns are rated in their messages, and none of this row's is."""
+    if self.turn_key is None:
+      return False
+    return not rated_turns.is_rated(row.get("messages"), self.turn_key)
+
+  def _turns(self, cells: "_Cells", source: str) -> Record:
+    """A conversation whose turns are rated in their messages."""
+    key = self.turn_key
+    read = cells.read("messages", rated_turns.read, key, self._int_labels)
+    messages, rated = read or ((Message("user", ""),) * 2, ((1, 0.0),))
+    value: Any = (rated[-1][1],)
+    return Record(
+      messages[:-1],
+      (messages[-1].content,),
+      value if key == "reward" else None,
+      value if key == "label" else None,
+      False,
+      source,
+      turns=rated[:-1],
+    )
+
+  def _check_turns(self, cells: "_Cells") -> None:
+    """Refuses ratings of turns that the first rows did not lead to expect."""
+    if {"reward", "label"} & set(self.used):
+      return  # which are listed as not read
+    key = rated_turns.key_of([cells.row.get("messages")])
+    if key is not None:
+      cells.faults["messages"] = (
+        f"a message has a {key!r}, and none in the first rows of the file has; "
+        "move a rated row to the beginning, or remove the key"
+      )
 
   def _single(self, cells: "_Cells", source: str) -> Record:
-    if self.form.name == "messages":
+    known: Marks | None = None
+    if self.turn_key is not None:
+      return self._turns(cells, source)
+    if self.form.name in ("steps", "stepwise"):
+      prompt = cells.read("prompt", parsing.prompt)
+      completion, known = self._steps(cells)
+    elif self.form.name == "messages":
+      self._check_turns(cells)
       whole = cells.read("messages", parsing.dialogue)
       prompt, completion = whole or ("", "")
     elif self.form.name == "sharegpt":
@@ -289,6 +361,8 @@ class RowParser:
     if IDS in self.used and completion is not None:
       completion = self._with_tokens(cells, completion, IDS, LOGPROBS)
       logged = self._logged(cells, completion, logged)
+    if completion is not None:
+      known = known or self._marks(cells, completion, marks.SINGLE)
     return Record(
       prompt,
       (completion,),
@@ -298,7 +372,47 @@ class RowParser:
       source,
       None if logged is None else (logged,),
       aspects=rewards if self._aspects is not None else None,
+      marks=None if known is None else (known,),
     )
+
+  def _steps(self, cells: "_Cells") -> tuple[str, Marks | None]:
+    """A completion that is given as steps, and the spans of these."""
+    if self.form.name == "steps":
+      read = cells.read(marks.STEPS, mark_cells.steps, self._int_labels)
+    else:
+      labels = cells.row.get("labels")
+      stepwise = mark_cells.stepwise
+      read = cells.read("completions", stepwise, labels, self._int_labels)
+    return read or ("", None)
+
+  def _marks(
+    self, cells: "_Cells", text: str, columns: tuple[str, ...]
+  ) -> Marks | None:
+    """What is known of a completion's parts; None without such columns.
+
+    Args:
+      cells: of the row.
+      text: the completion.
+      columns: those of spans, of weights and of rewards by token.
+    """
+    there = [column for column in columns if column in self.used]
+    if not there:
+      return None
+    spans_of, weights_of, rewards_of = columns
+    found: tuple[marks.Span, ...] = ()
+    if spans_of in there and not parsing.is_empty(cells.row.get(spans_of)):
+      parse = mark_cells.spans
+      found = cells.read(spans_of, parse, text, self._int_labels) or ()
+    lists = {
+      column: cells.read(column, mark_cells.by_token, column, text)
+      for column in there
+      if column != spans_of
+    }
+    if found and lists:
+      cells.faults[spans_of] = (
+        f"spans, and numbers a token in {next(iter(lists))!r}; keep one"
+      )
+    return Marks(found, lists.get(weights_of), lists.get(rewards_of))
 
   def _rewards(self, cells: "_Cells", columns: tuple[str, ...]) -> Any:
     """A number a column, or a tuple of aspects; None where it has none."""
@@ -368,6 +482,7 @@ class RowParser:
       completions, logged = self._group_tokens(
         cells, completions, ids, logps, logged
       )
+    known = None if cells.faults else self._group_marks(cells, completions)
     return Record(
       prompt,
       completions,
@@ -377,7 +492,34 @@ class RowParser:
       source,
       logged,
       aspects=None if aspects is None else rewards,
+      marks=known,
     )
+
+  def _group_marks(
+    self, cells: "_Cells", texts: tuple[str, ...]
+  ) -> tuple[Marks, ...] | None:
+    """What is known of the parts of each completion of a group."""
+    there = [column for column in marks.SINGLE if column in self.used]
+    for column in there:
+      items = cells.row.get(column)
+      if column == marks.SPANS and parsing.is_empty(items):
+        continue
+      if not isinstance(items, list) or len(items) != len(texts):
+        cells.faults[column] = (
+          f"{len(items)} lists for {len(texts)} completions"
+          if isinstance(items, list)
+          else f"{describe(items)} where a list of lists belongs"
+        )
+    if not there or cells.faults:
+      return None
+    made = []
+    for k, text in enumerate(texts):
+      one = {c: cells.row.get(c) for c in there}
+      own = _Cells({c: v[k] if v else None for c, v in one.items()})
+      made.append(self._marks(own, text, marks.SINGLE) or Marks())
+      for column, what in own.faults.items():
+        cells.faults.setdefault(column, f"item {k}: {what}")
+    return tuple(made)
 
   def _group_tokens(
     self, cells: "_Cells", texts: Any, ids: Any, logps: Any, logged: Any
@@ -425,6 +567,10 @@ class RowParser:
         )
       )
       sums = [self._logged(cells, text, None) for text in (chosen, rejected)]
+    known: list[Marks | None] = [None, None]
+    if not cells.faults:
+      sides = zip((chosen, rejected), marks.PAIR, strict=True)
+      known = [self._marks(cells, text, names) for text, names in sides]
     margin = None
     if MARGIN in self.used and cells.row.get(MARGIN) is not None:
       margin = cells.read(MARGIN, parsing.number)
@@ -444,6 +590,9 @@ class RowParser:
       logged if len(logged) == 2 else None,
       margin=margin,
       aspects=rewards if self._aspects is not None else None,
+      marks=None
+      if known == [None, None]
+      else tuple(each or Marks() for each in known),
     )
 
   def _implicit(self, row: dict[str, Any]) -> bool:

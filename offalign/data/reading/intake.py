@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from offalign.data.reading import columns as columns_lib
-from offalign.data.reading import forms, logged_tokens, proposals
+from offalign.data.reading import (
+  forms,
+  logged_tokens,
+  mark_cells,
+  marks,
+  proposals,
+  rated_turns,
+)
 from offalign.data.reading.aspects import Aspects
 from offalign.data.reading.columns import ColumnMap, flag
 from offalign.data.reading.parsing import Fault, as_number
@@ -91,6 +98,7 @@ class Intake:
     )
     self.used = self._parser.used
     self.metadata = self._parser.metadata
+    self._parser.turn_key = self._find_turn_key(sample)
     self._check_targets()
     sources = self._map.sources(columns)
     read = {sources.get(used, used) for used in self.used}
@@ -113,6 +121,11 @@ class Intake:
   def has_both_rewards(self) -> bool:
     """Whether pairs have a reward of each side."""
     return self._parser.has_both_rewards
+
+  @property
+  def turn_key(self) -> rated_turns.Key | None:
+    """The key by which messages rate turns; None where none does."""
+    return self._parser.turn_key
 
   @property
   def reads_tools(self) -> bool:
@@ -148,18 +161,20 @@ class Intake:
   def _with_tokens(
     self, names: tuple[str, ...], sample: Sample
   ) -> tuple[str, ...]:
-    """The columns, less those of tokens that hold something else.
+    """The columns, less those of tokens and spans that hold something else.
 
-    Log-probs without the ids that they are of are not read either.
+    Lists by token without the ids that they are of are not read either.
 
     Raises:
       UserError: where such a column is mapped.
     """
     mapped = {entry.target for entry in self._map.entries}
-    there = [c for c in names if c in logged_tokens.COLUMNS]
+    there = [
+      c for c in names if c in logged_tokens.COLUMNS or c in marks.COLUMNS
+    ]
     if not there:
       return names
-    held = {*mapped}
+    held = {*mapped, *self._spans_of(there, sample)}
     for row in sample():
       held |= {
         c
@@ -168,15 +183,55 @@ class Intake:
       }
     of = {logged_tokens.LOGPROBS: logged_tokens.IDS}
     of |= zip(logged_tokens.PAIR_LOGPROBS, logged_tokens.PAIR_IDS, strict=True)
+    of |= dict.fromkeys(marks.SINGLE[1:], logged_tokens.IDS)
+    for side, ids in zip(marks.PAIR, logged_tokens.PAIR_IDS, strict=True):
+      of |= dict.fromkeys(side[1:], ids)
     read = [c for c in there if c in of or c in held]
     for column in [c for c in read if c in of and of[c] not in read]:
       if column in mapped:
+        what = "numbers a token" if column in marks.COLUMNS else "log-probs"
         raise UserError(
           f"{option('columns')} reads {column!r} of {self._name}, which has "
-          f"no {of[column]!r}: log-probs are of token ids, so give both"
+          f"no {of[column]!r}: {what} are of token ids, so give both"
         )
       read.remove(column)
     return tuple(c for c in names if c not in there or c in read)
+
+  @staticmethod
+  def _spans_of(there: Sequence[str], sample: Sample) -> set[str]:
+    """The columns of spans that do not hold something else."""
+    spans = {c for c in there if c.endswith(marks.SPANS)}
+    looks = {
+      column: {
+        mark_cells.look_like_spans(columns_lib.from_json(row.get(column)))
+        for row in sample()
+      }
+      for column in spans
+    }
+    return {
+      c for c, found in looks.items() if True in found or False not in found
+    }
+
+  def _find_turn_key(self, sample: Sample) -> rated_turns.Key | None:
+    """The key by which messages rate turns, where no column does."""
+    if self.form.name != "messages":
+      return None
+    if {"reward", "label"} & set(self.used):
+      return None
+    entries = [e for e in self._map.entries if e.target == "messages"]
+    cells = (
+      entries[0].find(row) if entries else row.get("messages")
+      for row in sample()
+    )
+    found = rated_turns.key_of(map(columns_lib.from_json, cells))
+    known = {*logged_tokens.COLUMNS, *marks.COLUMNS}
+    both = [column for column in self.used if column in known]
+    if found and both:
+      raise UserError(
+        f"{self._name} rates turns in its messages ({found!r}), and has a "
+        f"column {both[0]!r}, which is of the last turn alone; take one out"
+      )
+    return found
 
   def _check_targets(self) -> None:
     talks = self.form.name not in _TEXT_ALONE
@@ -205,6 +260,9 @@ class Intake:
       return None
     if not self._typed or not self._nested:
       made = self._converted(made)
+    if self._parser.is_unrated(made):
+      self.unrated += 1
+      return None
     parsed = self._parser.parse(number, made)
     if isinstance(parsed, Record):
       self._has_margins |= parsed.margin is not None
@@ -357,6 +415,11 @@ class Intake:
     """How many rows nobody rated; "" for none."""
     if not self.unrated:
       return ""
+    if self.turn_key is not None:
+      return (
+        f"{count(self.unrated, 'row')} left out as not rated: no message with "
+        f"a {self.turn_key!r}"
+      )
     sources = [
       quote(e.source)
       for e in self._map.entries

@@ -322,6 +322,11 @@ def _message(i: int, item: Any) -> Message | None:
   return Message(role, content)
 
 
+def is_silent(item: Any) -> bool:
+  """Whether a message is one that says nothing, which `conversation` drops."""
+  return _message(0, item) is None
+
+
 def _role_cure(role: Any) -> str:
   known = _SPEAKERS.get(str(role).lower(), "")
   if known in READ_ROLES:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from offalign.data.reading import marks, rated_turns
 from offalign.data.reading.logged_tokens import (
   IDS,
   LOGPROBS,
@@ -31,6 +32,8 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
   if record.ranked:
     row = {**about, **_pair(record, talks=prompt is not None)}
     return [row]
+  if record.turns:
+    return [row for turn in rated_turns.each(record) for row in rows_of(turn)]
   rows = []
   for i, completion in enumerate(record.completions):
     row = {**about, "completion": _reply(completion, prompt is not None)}
@@ -42,6 +45,7 @@ def rows_of(record: Record) -> list[dict[str, Any]]:
       if values is not None:
         row[name] = values[i]
     row |= _tokens(completion, IDS, LOGPROBS)
+    row |= _marks(record, i, marks.SINGLE)
     rows.append(row)
   return rows
 
@@ -59,7 +63,24 @@ def _pair(record: Record, *, talks: bool) -> dict[str, Any]:
   names = zip(record.completions, PAIR_IDS, PAIR_LOGPROBS, strict=True)
   for completion, ids, logprobs in names:
     row |= _tokens(completion, ids, logprobs)
+  for i, columns in enumerate(marks.PAIR):
+    row |= _marks(record, i, columns)
   return row
+
+
+def _marks(record: Record, i: int, columns: tuple[str, ...]) -> dict[str, Any]:
+  """The columns of what is known of a completion's parts."""
+  if record.marks is None:
+    return {}
+  mark = record.marks[i]
+  spans = [
+    {k: v for k, v in span._asdict().items() if v is not None}
+    for span in mark.spans
+  ]
+  if mark.weights is None and mark.rewards is None:
+    return {columns[0]: spans}
+  lists = zip(columns[1:], (mark.weights, mark.rewards), strict=True)
+  return {name: list(held) for name, held in lists if held is not None}
 
 
 def _tokens(completion: str, ids: str, logprobs: str) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """The canonical record that every file format becomes."""
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from offalign.data.reading.marks import Marks
 from offalign.data.reading.memory import Rows
 from offalign.data.reading.token_text import TokenText
 from offalign.errors import Sentence, marked
@@ -19,6 +20,8 @@ FormName = Literal[
   "ultrafeedback",
   "sharegpt",
   "alpaca",
+  "steps",
+  "stepwise",
 ]
 """What a table of feedback can hold; see `forms.FORMS`."""
 
@@ -67,6 +70,10 @@ class Record:
       units of its scores; or None where none was logged.
     aspects: one tuple a completion, the values that its reward was added up
       from; or None where rewards are numbers. See `aspects.Aspects`.
+    marks: one a completion, what is known of its parts; None where the data
+      has no column of it.
+    turns: of a conversation whose turns were rated, those before the
+      completion: (which message of the prompt, its reward or label).
   """
 
   prompt: Prompt
@@ -78,6 +85,8 @@ class Record:
   behaviour_logps: tuple[float, ...] | None = None
   margin: float | None = None
   aspects: tuple[tuple[float, ...], ...] | None = None
+  marks: tuple[Marks, ...] | None = None
+  turns: tuple[tuple[int, Any], ...] = ()
 
   @property
   def ids(self) -> tuple[np.ndarray, ...] | None:

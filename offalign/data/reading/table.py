@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from offalign.data.reading import aspects, forms, proposals, readers
+from offalign.data.reading import aspects, forms, marks, proposals, readers
 from offalign.data.reading import columns as columns_lib
 from offalign.data.reading.intake import Intake
 from offalign.data.reading.memory import Source, as_path
@@ -83,7 +83,8 @@ def load(
       set of the Hugging Face hub as "org/name" or "org/name:split"; or rows
       in memory: a list of dicts, or a `datasets.Dataset`.
     form: "traj", "label", "pairs", "groups", "sft", "messages",
-      "ultrafeedback", "sharegpt" or "alpaca"; None = told by the columns.
+      "ultrafeedback", "sharegpt", "alpaca", "steps" or "stepwise"; None = told
+      by the columns.
     bad_rows: "error" refuses the data if any row is bad; "skip" leaves bad
       rows out and returns what is wrong with them.
     int_labels: take the numbers 0 and 1 for labels.
@@ -187,7 +188,10 @@ class _Reading:
         f"{option('reward_weights')} is set, but {raw.name} has no column of "
         "rewards to read; leave it out"
       )
-    if self._int_labels and "label" not in intake.used:
+    labelled = {"label", "labels", *marks.COLUMNS, marks.STEPS}
+    if self._int_labels and not (
+      labelled & set(intake.used) or intake.turn_key == "label"
+    ):
       raise UserError(
         f"{option('int_labels')} is set, but {raw.name} has no column 'label' "
         "to read; leave it out"
@@ -215,6 +219,8 @@ class _Reading:
   def _check_alike(self, name: str, intake: Intake) -> None:
     # A file without margins is one of which no margin is known.
     columns = set(intake.used) - {"prompt", forms.MARGIN}
+    if intake.turn_key:
+      columns.add(f"a {intake.turn_key} of turns")
     self._first = self._first or (name, columns)
     if columns != self._first[1]:
       one, other = (", ".join(sorted(c)) for c in (self._first[1], columns))
@@ -281,7 +287,15 @@ def _find_oddities(
     counts["empty_completions"] += sum(not text for text in texts)
     counts["blank_completions"] += sum(text.isspace() for text in texts)
     counts["huge_completions"] += sum(len(text) > HUGE for text in texts)
-    key = (record.prompt, texts, record.rewards, record.labels, record.margin)
+    known = (record.marks, record.turns)
+    key = (
+      *(record.prompt, texts, record.rewards, record.labels, record.margin),
+      known,
+    )
+    for span in (span for one in record.marks or () for span in one.spans):
+      counts["weighted_spans"] += span.weight is not None
+      counts["rated_spans"] += span.rated
+    counts["earlier_turns"] += len(record.turns)
     counts["duplicate_rows"] += key in seen
     seen.add(key)
     if record.ranked:
@@ -315,6 +329,9 @@ _SENTENCES = {
     "whose chosen reward is below the rejected one (kept in this order)",
   ),
   "negative_margins": ("pair", "with a margin below 0 (kept in this order)"),
+  "weighted_spans": ("span", "of completions with a weight"),
+  "rated_spans": ("span", "of completions with a rating of its own"),
+  "earlier_turns": ("rated turn", "before the last rated one"),
   "tied_pairs": ("pair", "whose two rewards are equal (kept in this order)"),
 }
 

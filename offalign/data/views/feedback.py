@@ -5,6 +5,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 
+from offalign.data.reading.marks import Marks
 from offalign.data.reading.records import Prompt, Record, count
 
 NO_FEEDBACK = (
@@ -25,6 +26,7 @@ class Scored:
     source: where it is from: "file:row", "file:row[k]" for completion k of
       a row of several; joined by commas where rows repeat it.
     behaviour_logp: under the policy that wrote it, as logged; or None.
+    marks: what is known of its parts; or None.
   """
 
   prompt: Prompt
@@ -33,6 +35,7 @@ class Scored:
   label: bool | None
   source: str
   behaviour_logp: float | None = None
+  marks: Marks | None = None
 
   @property
   def value(self) -> float:
@@ -89,6 +92,7 @@ def flatten(records: Sequence[Record], notes: Notes) -> list[Scored]:
       None if record.labels is None else record.labels[k],
       record.source if len(record.completions) == 1 else _item(record, k),
       None if record.behaviour_logps is None else record.behaviour_logps[k],
+      None if record.marks is None else record.marks[k],
     )
     for record in records
     for k, text in enumerate(record.completions)
@@ -108,10 +112,12 @@ class _Tally:
   rewards: list[float] = dataclasses.field(default_factory=list)
   sources: list[str] = dataclasses.field(default_factory=list)
   behaviour_logp: float | None = None
+  marks: Marks | None = None
 
 
 def _from_pairs(records: Sequence[Record], notes: Notes) -> list[Scored]:
   tallies: dict[tuple[Prompt, str], _Tally] = {}
+  differing_marks = 0
   for record in records:
     decided = record.completions[0] != record.completions[1]
     for k, text in enumerate(record.completions):
@@ -123,12 +129,21 @@ def _from_pairs(records: Sequence[Record], notes: Notes) -> list[Scored]:
         tally.rewards.append(record.rewards[k])
       if record.behaviour_logps is not None and tally.behaviour_logp is None:
         tally.behaviour_logp = record.behaviour_logps[k]
+      if record.marks is not None:
+        differing_marks += tally.marks not in (None, record.marks[k])
+        tally.marks = tally.marks or record.marks[k]
   merged = 2 * len(records) - len(tallies)
   if merged:
     notes.add(
       f"{count(2 * len(records), 'side')} of {count(len(records), 'pair')} "
       f"are {count(len(tallies), 'distinct completion')}; each counts once",
       sides_merged=merged,
+    )
+  if differing_marks:
+    notes.add(
+      f"{count(differing_marks, 'side')} logged with other spans than before: "
+      "the first are used",
+      spans_set_aside=differing_marks,
     )
   logged = records[0].rewards is not None
   differing = sum(len(set(tally.rewards)) > 1 for tally in tallies.values())
@@ -148,6 +163,7 @@ def _from_pairs(records: Sequence[Record], notes: Notes) -> list[Scored]:
       else 2 * tally.wins > tally.comparisons,
       ",".join(tally.sources),
       tally.behaviour_logp,
+      tally.marks,
     )
     for (prompt, text), tally in tallies.items()
   ]

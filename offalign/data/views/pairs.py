@@ -76,6 +76,7 @@ def given_pairs(
       r.behaviour_logps if wants.behaviour_logps else None,
       gap=gap if wants.margins else None,
       rewards_are_margins=as_rewards,
+      marks=r.marks if wants.marks else None,
     )
     for r, gap in kept
   ]
@@ -129,6 +130,7 @@ def made_pairs(
         labels=(True, False) if wants.labels else None,
         behaviour_logps=row.behaviour_logps if wants.behaviour_logps else None,
         gap=row.margin if wants.margins else None,
+        marks=row.marks if wants.marks else None,
       )
     )
   notes.add(f"pairs made of {PAIRS_OF[rule]} ({option('pairs', repr(rule))})")

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Sequence
 
+from offalign.data.reading.marks import Marks
 from offalign.data.reading.records import Prompt, Record, count
 from offalign.data.views import feedback
 from offalign.data.views.feedback import Notes, Scored
@@ -25,6 +26,7 @@ class Row:
     gap: of a pair, its margin, for losses that read margins; else None.
     rewards_are_margins: whether `rewards` are a pair's logged margin and 0,
       in place of rewards that were not logged; they are not normalised.
+    marks: K, what is known of the parts of each; None where not needed.
   """
 
   prompt: Prompt
@@ -35,6 +37,7 @@ class Row:
   behaviour_logps: tuple[float, ...] | None = None
   gap: float | None = None
   rewards_are_margins: bool = False
+  marks: tuple[Marks, ...] | None = None
 
   @property
   def origins(self) -> tuple[tuple[Origin, ...], ...]:
@@ -63,6 +66,13 @@ class Needs:
   behaviour_logps: bool = False
   margins: bool = False
   behaviour_token_logps: bool = False
+  token_weights: bool = False
+  token_rewards: bool = False
+
+  @property
+  def marks(self) -> bool:
+    """Whether it reads what is known of the parts of completions."""
+    return self.token_weights or self.token_rewards
 
   @classmethod
   def of(cls, needs: Iterable[str]) -> "Needs":
@@ -76,6 +86,8 @@ class Needs:
       ),
       behaviour_token_logps="behaviour_token_logps" in found,
       margins="margins" in found,
+      token_weights="token_weights" in found,
+      token_rewards="token_rewards" in found,
     )
 
 
@@ -90,6 +102,7 @@ def row_of(items: Sequence[Scored]) -> Row:
   """Makes a row of K completions of one prompt."""
   first = items[0]
   logged = [item.behaviour_logp for item in items]
+  known = [item.marks for item in items]
   return Row(
     first.prompt,
     tuple(item.completion for item in items),
@@ -97,6 +110,7 @@ def row_of(items: Sequence[Scored]) -> Row:
     None if first.label is None else tuple(bool(i.label) for i in items),
     tuple(item.source for item in items),
     None if None in logged else tuple(x for x in logged if x is not None),
+    marks=None if None in known else tuple(x for x in known if x is not None),
   )
 
 

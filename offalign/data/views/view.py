@@ -14,6 +14,7 @@ from offalign.data.views import (
   feedback,
   labels,
   margins,
+  parts,
   rewards,
 )
 from offalign.data.views.every_turn import every_turn
@@ -39,6 +40,7 @@ UNUSED = {
   "completions_left_over": "left over",
   "completions_not_best": "not the best",
   "completions_below_top": "below the top",
+  "completions_unrated": "without a rated span",
 }
 """Count of completions that are in no row of a view -> why."""
 
@@ -114,6 +116,9 @@ def view(
     raise UserError("there are no records to make a view of")
   _check_uniform(records)
   wants = Needs.of(needs)
+  notes = Notes()
+  records = parts.each_turn(records, notes)
+  records = parts.each_span(records, kind, wants, notes)
   if wants.behaviour_logps and records[0].behaviour_logps is None:
     raise UserError(
       "this loss needs the log-probs under the policy that wrote the "
@@ -127,16 +132,10 @@ def view(
       "the completions, and the data has no columns 'completion_ids' and "
       "'logprobs', which generate --tokens and serving engines write"
     )
-  by_token = sorted({"token_weights", "token_rewards"} & set(needs))
-  if by_token:
-    raise UserError(
-      f"this loss reads {by_token[0]}, which no form of data has yet; give it "
-      "batches of your own through offalign.learner"
-    )
   options.check(kind, wants, margins.typical(records))
-  notes = Notes()
   rows, threshold = _make_rows(records, kind, wants, options, notes, seed)
   _note_unread_margins(records, kind, wants, options, notes)
+  parts.note_unread(records, wants, notes)
   if not rows:
     done = "; ".join(notes.sentences)
     raise UserError(f"no row is left for this loss: {done}")
@@ -182,6 +181,7 @@ def _check_uniform(records: Sequence[Record]) -> None:
       record.labels is None,
       record.behaviour_logps is None,
       record.ids is None,
+      record.marks is None,
     )
 
   for record in records:
@@ -239,6 +239,7 @@ def _rated(
       reward=item.reward if keep_reward else None,
       label=item.label if keep_label else None,
       behaviour_logp=item.behaviour_logp if wants.behaviour_logps else None,
+      marks=item.marks if wants.marks else None,
     )
     for item in items
   ], used
@@ -285,6 +286,7 @@ def _note_use(
   """Notes how many completions are in rows, and how many are not."""
   given = sum(len(record.completions) for record in records)
   used = len({source for row in rows for source in row.sources})
+  given += notes.counts.get("completions_unrated", 0)
   notes.counts |= {"completions": given, "completions_used": used}
   unused = [
     f"{notes.counts[name]:,} {why}"
