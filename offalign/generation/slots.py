@@ -29,6 +29,7 @@ from offalign.types import Array, Params
 
 _NARROWEST = 16  # tokens of the first bucket of prompts; each is twice the last
 _ROOM = 32  # completions have room for a multiple of so many tokens
+_PIECE = 512  # tokens of longer prompts that run at a time
 _SHARE = 4  # slots for each prompt that is run at a time
 _STEPS = 64  # tokens a slot before the host looks, where none ends earlier
 
@@ -256,9 +257,29 @@ def _run_prompts(
       some = found[begin : begin + m]
       padded = np.array(some + some[-1:] * (m - len(some)))
       tokens, mask = prompts.padded(padded, buckets[level], 0)
-      cache, state = _prefill(model, 0, params, tokens, mask)
+      cache, state = _run_piecewise(model, params, tokens, mask)
       there = [(i, row) for row, p in enumerate(some) for i in places[p]]
       yield _Waiting(cache, state, there[::-1])
+
+
+def _run_piecewise(
+  model: Model, params: Params, tokens: np.ndarray, mask: np.ndarray
+) -> tuple[Any, Array]:
+  """Runs prompts, long ones in pieces, so that memory does not grow with them.
+
+  See `_prefill`.
+  """
+  width = tokens.shape[1]
+  if model.extend is None or width <= _PIECE:
+    return _prefill(model, 0, params, tokens, mask)
+  pieces = [
+    (tokens[:, begin : begin + _PIECE], mask[:, begin : begin + _PIECE])
+    for begin in range(0, int(mask.sum(axis=1).max()), _PIECE)
+  ]
+  cache, state = _begin(model, width - _PIECE, params, *pieces[0])
+  for piece in pieces[1:]:
+    cache, state = _extend(model, params, (cache, state), *piece)
+  return _rows(model, cache), state
 
 
 def _decode(
@@ -339,6 +360,35 @@ def _prefill(
   assert model.rows is not None
   cache, state = model.prefill(params, tokens, mask, room)
   return model.rows(cache), state
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _begin(
+  model: Model, room: int, params: Params, tokens: Array, mask: Array
+) -> tuple[Any, Array]:
+  """Runs the first piece of prompts; the cache is as `Model.prefill` has it."""
+  return model.prefill(params, tokens, mask, room)
+
+
+@functools.partial(jax.jit, static_argnums=(0,), donate_argnums=(2,))
+def _extend(
+  model: Model,
+  params: Params,
+  so_far: tuple[Any, Array],
+  tokens: Array,
+  mask: Array,
+) -> tuple[Any, Array]:
+  """Runs the next piece of prompts, of which some may have ended."""
+  assert model.extend is not None
+  cache, state = so_far
+  cache, new = model.extend(params, cache, tokens, mask)
+  return cache, jnp.where(mask.any(axis=1)[:, None], new, state)
+
+
+@functools.partial(jax.jit, static_argnums=(0,))
+def _rows(model: Model, cache: Any) -> Any:
+  assert model.rows is not None
+  return model.rows(cache)
 
 
 def _empty(

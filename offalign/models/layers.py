@@ -215,17 +215,17 @@ def causal(length: int) -> Array:
 def write(
   past: tuple[Array, Array], new: tuple[Array, Array], slot: Array
 ) -> tuple[Array, Array]:
-  """Writes keys and values [B, 1, G, D] into a cache [B, S, G, D].
+  """Writes keys and values [B, C, G, D] into a cache [B, S, G, D].
 
   Args:
     past: keys and values so far.
-    new: of the next token.
-    slot: int [B], where it goes in each row.
+    new: of the next C tokens.
+    slot: int [B], where the first of them goes in each row.
   """
-  row = jnp.arange(slot.shape[0])
+  row = jnp.arange(slot.shape[0])[:, None]
+  places = slot[:, None] + jnp.arange(new[0].shape[1])[None]
   keys, values = (
-    old.at[row, slot].set(entry[:, 0])
-    for old, entry in zip(past, new, strict=True)
+    old.at[row, places].set(entry) for old, entry in zip(past, new, strict=True)
   )
   return keys, values
 

@@ -99,14 +99,15 @@ def check(found, expected):
 
 
 @pytest.mark.parametrize(
-  ("asked", "drawing"),
+  ("asked", "piece", "drawing"),
   [
-    (EVERYTHING, {"temperature": 1.3, "top_k": 9, "top_p": 0.9}),
-    (T5, {}),
+    (EVERYTHING, 6, {"temperature": 1.3, "top_k": 9, "top_p": 0.9}),
+    (T5, 512, {}),
   ],
   ids=["everything", "t5"],
 )
-def test_completions_are_those_of_a_batch(asked, drawing):
+def test_completions_are_those_of_a_batch(asked, piece, drawing, monkeypatch):
+  monkeypatch.setattr(slots, "_PIECE", piece)
   case = case_of(asked)
   limits = np.random.default_rng(1).integers(1, MOST + 1, len(case[3]))
   found = complete(case, slots=5, limits=limits, **drawing)

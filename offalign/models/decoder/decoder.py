@@ -232,6 +232,28 @@ class Decoder(nnx.Module):
     )
     return cache, positions.last_real(states, prompt_mask)
 
+  @property
+  def in_pieces(self) -> bool:
+    """Whether a prompt may run piece by piece: no token sees a later one."""
+    return not self.config.prefix_lm
+
+  def extend(
+    self, cache: Cache, tokens: Array, mask: Array
+  ) -> tuple[Cache, Array]:
+    """Runs the next tokens of prompts, [B, C], padded on the right."""
+    places = cache.slot[:, None] + jnp.arange(tokens.shape[1])[None]
+    where = cache.position[:, None] + positions.from_mask(mask)
+    attention = look.after_cache(self._attend, cache.visible, cache.slot, where)
+    states, past, _ = self._run(tokens, where, attention, cache.past)
+    row = jnp.arange(tokens.shape[0])[:, None]
+    cache = Cache(
+      past,
+      cache.visible.at[row, places].set(mask),
+      cache.slot + tokens.shape[1],
+      cache.position + positions.lengths(mask),
+    )
+    return cache, positions.last_real(states, mask)
+
   @staticmethod
   def rows(cache: Cache) -> Cache:
     """See `Model`."""
