@@ -73,12 +73,22 @@ class Attend:
     return Bias(by_distance=relative.by_distance(len(queries), len(keys)))
 
   def __call__(
-    self, q: Array, k: Array, v: Array, sight: Sight, bias: Bias | None = None
+    self,
+    q: Array,
+    k: Array,
+    v: Array,
+    sight: Sight,
+    bias: Bias | None = None,
+    *,
+    by_head: bool = False,
   ) -> layers.Attended:
-    """Queries [B, T, H, D], keys and values [B, S, G, D]."""
+    """Queries [B, T, H, D], keys and values [B, S, G, D].
+
+    Those of one query may be `by_head`, see `layers.attend`.
+    """
     bias = Bias() if bias is None else bias
     t, s = q.shape[1], k.shape[1]
-    if self.is_dense(t, s):
+    if by_head or self.is_dense(t, s):
       return layers.attend(
         q,
         k,
@@ -87,6 +97,7 @@ class Attend:
         bias=bias.dense,
         scale=self.scale,
         cap=self.cap,
+        by_head=by_head,
       )
     return blockwise.attend(
       q,

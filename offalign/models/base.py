@@ -119,7 +119,7 @@ class Model:
       the token after `tokens`); for at most max_new tokens a row.
     rows: (cache) -> the same cache, whose leaves all have the leading axis B,
       so that rows can be put into it while others go on, those of a shorter
-      prompt with zeros at the end of the next axis; `decode` then takes
+      prompt with zeros at the end of their axes; `decode` then takes
       weights of `offalign.models.apart.split_params`, in its place those of
       `params`. None for a model that decodes whole batches alone.
     extend: (params, cache of `prefill`, tokens [B, C], mask) -> (cache, state),

@@ -48,7 +48,8 @@ class Cache(NamedTuple):
   """The decoding cache: keys and values of the prompt and the new tokens.
 
   Attributes:
-    past: keys and values, each [L, B, P + max_new, G, D]; or `Apart`.
+    past: keys and values, each [L, B, P + max_new, G, D]; or `Apart`, each
+      layer [B, G, P + max_new, D].
     visible: bool [B, P + max_new], True on the tokens so far.
     slot: int [B], where the next token goes.
     position: int [B], the position of the next token.
@@ -257,20 +258,22 @@ class Decoder(nnx.Module):
   @staticmethod
   def rows(cache: Cache) -> Cache:
     """See `Model`."""
-    return cache._replace(past=apart.split(cache.past))
+    return cache._replace(past=apart.split(layers.by_head(cache.past)))
 
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
     """Decodes one token a row: [B] -> [B, d]; at most `max_new` times."""
     row = jnp.arange(tokens.shape[0])
     visible = cache.visible.at[row, cache.slot].set(True)
     where, slots = cache.position[:, None], positions.from_mask(visible)
+    by_head = apart.any_apart(cache.past)
+    write = layers.write_by_head if by_head else layers.write
 
     def attention(
       window: Array | None, q: Array, k: Array, v: Array, past: Any
     ) -> Any:
-      keys, values = layers.write(past, (k, v), cache.slot)
+      past = write(past, (k, v), cache.slot)
       view = real(visible).near(where, slots, window)
-      return self._attend(q, keys, values, view).mixed, (keys, values)
+      return self._attend(q, *past, view, by_head=by_head).mixed, past
 
     states, past, _ = self._run(tokens[:, None], where, attention, cache.past)
     cache = Cache(past, visible, cache.slot + 1, cache.position + 1)
