@@ -46,11 +46,14 @@ class Attend:
     path: how it is computed.
     scale: what scores are multiplied by; None: 1/sqrt(D).
     cap: the bound on scores, or None.
+    by_head: whether keys and values are those of `layers.by_head`; of one
+      query alone.
   """
 
   path: AttentionPath = "auto"
   scale: float | None = None
   cap: float | None = None
+  by_head: bool = False
 
   def is_dense(self, queries: int, keys: int) -> bool:
     """Whether T queries and S keys are computed at once.
@@ -79,16 +82,11 @@ class Attend:
     v: Array,
     sight: Sight,
     bias: Bias | None = None,
-    *,
-    by_head: bool = False,
   ) -> layers.Attended:
-    """Queries [B, T, H, D], keys and values [B, S, G, D].
-
-    Those of one query may be `by_head`, see `layers.attend`.
-    """
+    """Queries [B, T, H, D], keys and values [B, S, G, D]."""
     bias = Bias() if bias is None else bias
     t, s = q.shape[1], k.shape[1]
-    if by_head or self.is_dense(t, s):
+    if self.by_head or self.is_dense(t, s):
       return layers.attend(
         q,
         k,
@@ -97,7 +95,7 @@ class Attend:
         bias=bias.dense,
         scale=self.scale,
         cap=self.cap,
-        by_head=by_head,
+        by_head=self.by_head,
       )
     return blockwise.attend(
       q,

@@ -70,7 +70,8 @@ def after_cache(
     window: Array | None, q: Array, k: Array, v: Array, cache: Any
   ) -> tuple[Array, Any]:
     own = attend(q, k, v, inside.near(where, where, window))
-    far = attend(q, *cache, before.near(where, slots, window))
+    keys, values = cache
+    far = attend(q, keys, values, before.near(where, slots, window))
     return layers.merge(far, own), layers.write(cache, (k, v), slot)
 
   return attention

@@ -5,6 +5,7 @@ in which each completion sees the prompt and its own past, so the prompt is
 processed once. Who sees whom is decided in `offalign.models.decoder.attention`.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping
@@ -266,14 +267,15 @@ class Decoder(nnx.Module):
     visible = cache.visible.at[row, cache.slot].set(True)
     where, slots = cache.position[:, None], positions.from_mask(visible)
     by_head = apart.any_apart(cache.past)
+    attend = dataclasses.replace(self._attend, by_head=by_head)
     write = layers.write_by_head if by_head else layers.write
 
     def attention(
       window: Array | None, q: Array, k: Array, v: Array, past: Any
     ) -> Any:
-      past = write(past, (k, v), cache.slot)
+      keys, values = write(past, (k, v), cache.slot)
       view = real(visible).near(where, slots, window)
-      return self._attend(q, *past, view, by_head=by_head).mixed, past
+      return attend(q, keys, values, view).mixed, (keys, values)
 
     states, past, _ = self._run(tokens[:, None], where, attention, cache.past)
     cache = Cache(past, visible, cache.slot + 1, cache.position + 1)

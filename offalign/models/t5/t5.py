@@ -9,7 +9,7 @@ completions of a prompt are one stream [B, K * T] that looks at one copy of
 the encoder's states.
 """
 
-import functools
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -196,7 +196,7 @@ class T5(nnx.Module):
     by_head = apart.any_apart(cache.own)
     write = layers.write_by_head if by_head else layers.write
     slots = jnp.arange(apart.take(cache.own[0], 0).shape[2 if by_head else 1])
-    attend = functools.partial(self._attend, by_head=by_head)
+    attend = dataclasses.replace(self._attend, by_head=by_head)
     # Each row is at a place of its own.
     rows = self.decoder.bias(cache.slot, slots).transpose(2, 1, 0, 3)
     bias = Bias(dense=rows)
