@@ -14,6 +14,8 @@ times completions of different lengths on a Hugging Face model folder: of each
 prompt several, each of a length drawn between two bounds. offalign decodes
 them in as many slots as `transformers` has rows in a batch, and `transformers`
 runs each batch until its longest completion is done, as its `generate` does.
+
+Above 300 lines: both tables take the same models, clock and turns.
 """
 
 import argparse

@@ -11,6 +11,9 @@ is free. Each is compiled once for its shapes.
 
 Weights that several devices share, and models whose cache has no rows to
 exchange, sample in batches of one shape instead.
+
+Above 300 lines, a third of them docstrings: the loop and the programs that it
+calls are read together.
 """
 
 import functools
