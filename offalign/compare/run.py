@@ -61,7 +61,7 @@ def compare_runs(
       Default: the longest of the runs' limits; see `Policy.generate`.
     temperature: see `Policy.generate`.
     seed: of the samples, and of the choice of prompts.
-    batch_size: prompts at a time.
+    batch_size: completions at a time.
     folds: disjoint parts of the prompts, each with its own win rate.
     verbose: says what is done.
 

@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from offalign.data import Tokenizer
@@ -13,7 +12,7 @@ from offalign.data.batches import vocabulary
 from offalign.data.reading.parsing import messages_of
 from offalign.data.text.ragged import Ragged
 from offalign.errors import UserError, option
-from offalign.generation.sampling import sample
+from offalign.generation import slots
 from offalign.models.base import Model
 from offalign.types import Params
 
@@ -114,12 +113,13 @@ def complete(
   stream: str,
   max_new_tokens: int,
   batch_size: int,
+  samples: int = 1,
   temperature: float = 1.0,
   top_k: int | None = None,
   top_p: float | None = None,
   after_batch: Callable[[], None] = lambda: None,
 ) -> list[Completed]:
-  """Generates one completion of each prompt.
+  """Generates completions of each prompt.
 
   Args:
     model: the policy's model.
@@ -129,11 +129,16 @@ def complete(
     stream: name of the random stream: prompt i gets the same random numbers
       each time, and those of different streams are independent.
     max_new_tokens: longest completion in tokens.
-    batch_size: prompts completed at a time.
+    batch_size: completions that are made at a time.
+    samples: completions of each prompt; the first is the same however many
+      there are.
     temperature: see `sample`.
     top_k: see `sample`.
     top_p: see `sample`.
-    after_batch: called between batches.
+    after_batch: called now and then; what it raises ends the sampling.
+
+  Returns:
+    Those of prompt i from i * samples on.
 
   Raises:
     UserError: for a prompt with a token that the model does not have.
@@ -141,40 +146,30 @@ def complete(
   vocabulary.check_tokens(
     prompts.tokens, tokenizer, model.vocab_size, model.spec
   )
-  n, width = len(prompts), int(prompts.lengths.max())
-  first = first_seed(stream)
-  ends = np.array(tokenizer.end_ids)
-  done: list[Completed] = []
-  for begin in range(0, n, batch_size):
-    # The last batch is padded with its last row, so all have one shape.
-    rows = np.minimum(np.arange(begin, begin + batch_size), n - 1)
-    tokens, mask = prompts.padded(rows, width, tokenizer.pad_id)
-    drawn = jax.device_get(
-      sample(
-        model,
-        params,
-        tokens,
-        mask,
-        seeds=(first + rows).astype(np.int32),
-        max_new_tokens=max_new_tokens,
-        eos_id=list(tokenizer.end_ids),
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-      )
+  n = len(prompts)
+  firsts = [first_seed(stream + (f"/{k}" if k else "")) for k in range(samples)]
+  ends = list(tokenizer.end_ids)
+  made = slots.complete(
+    model,
+    params,
+    prompts,
+    np.arange(n).repeat(samples),
+    seeds=np.add.outer(np.arange(n), firsts).reshape(-1),
+    slots=min(batch_size, n * samples),
+    max_new_tokens=max_new_tokens,
+    eos_id=ends,
+    temperature=temperature,
+    top_k=top_k,
+    top_p=top_p,
+    after=after_batch,
+  )
+  return [
+    Completed(
+      tokenizer.decode(x.tokens),
+      len(x.tokens),
+      int(x.tokens[-1]) in ends,
+      ids=tuple(x.tokens.tolist()),
+      logprobs=None if temperature == 0 else tuple(x.token_logps.tolist()),
     )
-    for k in range(min(batch_size, n - begin)):
-      ids = drawn.tokens[k][drawn.mask[k]]
-      finished = bool(np.isin(ids[-1], ends))
-      logps = drawn.token_logps[k][drawn.mask[k]]
-      done.append(
-        Completed(
-          tokenizer.decode(ids),
-          len(ids),
-          finished,
-          ids=tuple(ids.tolist()),
-          logprobs=None if temperature == 0 else tuple(logps.tolist()),
-        )
-      )
-    after_batch()
-  return done
+    for x in made
+  ]

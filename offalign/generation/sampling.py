@@ -65,6 +65,7 @@ def sample(
   temperature: float = 1.0,
   top_k: int | None = None,
   top_p: float | None = None,
+  limits: Column | None = None,
 ) -> Samples:
   """Samples one completion of each prompt.
 
@@ -90,6 +91,8 @@ def sample(
     top_k: draw from the k likeliest tokens, and those as likely as the k-th.
     top_p: draw from the smallest set of likeliest tokens that has this share
       of the probability.
+    limits: int32 [B], tokens of each completion at most; None for
+      `max_new_tokens`.
 
   Raises:
     UserError: for an argument out of range, or one without effect.
@@ -114,6 +117,7 @@ def sample(
     seeds,
     jnp.asarray(ends, jnp.int32),
     choose(temperature, top_k, top_p),
+    limits,
   )
 
 
@@ -160,6 +164,7 @@ class Rows(NamedTuple):
     done: bool [B].
     limit: int [B], tokens of each at most.
     keys: [B], random keys.
+    logps: float32 [B], summed log-probs of the tokens so far; see `Samples`.
   """
 
   cache: Any
@@ -168,6 +173,7 @@ class Rows(NamedTuple):
   done: Array
   limit: Array
   keys: Array
+  logps: Array
 
 
 def begin(
@@ -199,6 +205,7 @@ def begin(
     done=jnp.zeros(n, bool),
     limit=jnp.full(n, room, jnp.int32),
     keys=jax.vmap(jax.random.key)(seeds),
+    logps=jnp.zeros(n, jnp.float32),
   )
 
 
@@ -223,8 +230,8 @@ def advance(
     ready: int [], rows that are done for the loop to end.
 
   Returns:
-    The rows after that, and what was drawn, [B, T]; its mask is of the tokens
-    that were.
+    The rows after that, and what was drawn, [B, T]: its mask is of the tokens
+    that were, and its summed log-probs are of all that a row has.
   """
   params, unembedding = weights
   count = rows.step.shape
@@ -234,7 +241,7 @@ def advance(
     return (i < steps) & (rows.done.sum() < ready)
 
   def one(carry: Any) -> Any:
-    i, (cache, state, step, done, limit, keys), drawn = carry
+    i, (cache, state, step, done, limit, keys, summed), drawn = carry
     logits = _logits(model, unembedding, state)
     tokens = jnp.where(done, ends[0], draw(logits, keys, step, choice))
     chosen = jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
@@ -247,23 +254,26 @@ def advance(
     drawn = Samples(
       jax.lax.dynamic_update_index_in_dim(drawn.tokens, tokens, i, 1),
       jax.lax.dynamic_update_index_in_dim(drawn.mask, ~done, i, 1),
-      drawn.logps + jnp.where(done, 0.0, logps),
+      drawn.logps,
       jax.lax.dynamic_update_index_in_dim(drawn.token_logps, own, i, 1),
     )
+    summed = summed + jnp.where(done, 0.0, logps)
     cache, state = model.decode(params, cache, tokens)
     step = step + ~done
     ended = (tokens[:, None] == ends[None]).any(axis=1) | (step >= limit)
-    return i + 1, Rows(cache, state, step, done | ended, limit, keys), drawn
+    rows = Rows(cache, state, step, done | ended, limit, keys, summed)
+    return i + 1, rows, drawn
 
   shape = (*count, steps)
   drawn = Samples(
     jnp.broadcast_to(ends[0], shape),
     jnp.zeros(shape, bool),
-    jnp.zeros(count, jnp.float32),
+    rows.logps,
     jnp.zeros(shape, jnp.float32),
   )
   start = jnp.asarray(0), rows, drawn
-  return jax.lax.while_loop(unfinished, one, start)[1:]
+  _, rows, drawn = jax.lax.while_loop(unfinished, one, start)
+  return rows, drawn._replace(logps=rows.logps)
 
 
 def choose(
@@ -330,8 +340,11 @@ def _sample(
   seeds: Array,
   ends: Array,
   choice: Choice,
+  limits: Column | None,
 ) -> Samples:
   rows = begin(model, max_new_tokens, params, prompts, prompt_mask, seeds)
+  if limits is not None:
+    rows = rows._replace(limit=jnp.asarray(limits))
   every = jnp.asarray(prompts.shape[0])
   return advance(
     model, max_new_tokens, weights, rows, ends, choice, ready=every

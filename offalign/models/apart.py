@@ -51,6 +51,12 @@ def any_apart(tree: Any) -> bool:
   return any(map(is_apart, jax.tree.leaves(tree, is_leaf=is_apart)))
 
 
+def count(tree: Any) -> int:
+  """How many layers a tree has of which some leaf is `Apart`."""
+  leaves = jax.tree.leaves(tree, is_leaf=is_apart)
+  return next(len(leaf.parts) for leaf in leaves if is_apart(leaf))
+
+
 def take(tree: Any, which: Any) -> Any:
   """Takes one layer, or a slice of them, of a tree with leaves [L, ...].
 

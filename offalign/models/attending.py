@@ -46,11 +46,14 @@ class Attend:
     path: how it is computed.
     scale: what scores are multiplied by; None: 1/sqrt(D).
     cap: the bound on scores, or None.
+    by_head: whether keys and values are those of `layers.by_head`; of one
+      query alone.
   """
 
   path: AttentionPath = "auto"
   scale: float | None = None
   cap: float | None = None
+  by_head: bool = False
 
   def is_dense(self, queries: int, keys: int) -> bool:
     """Whether T queries and S keys are computed at once.
@@ -73,12 +76,17 @@ class Attend:
     return Bias(by_distance=relative.by_distance(len(queries), len(keys)))
 
   def __call__(
-    self, q: Array, k: Array, v: Array, sight: Sight, bias: Bias | None = None
+    self,
+    q: Array,
+    k: Array,
+    v: Array,
+    sight: Sight,
+    bias: Bias | None = None,
   ) -> layers.Attended:
     """Queries [B, T, H, D], keys and values [B, S, G, D]."""
     bias = Bias() if bias is None else bias
     t, s = q.shape[1], k.shape[1]
-    if self.is_dense(t, s):
+    if self.by_head or self.is_dense(t, s):
       return layers.attend(
         q,
         k,
@@ -87,6 +95,7 @@ class Attend:
         bias=bias.dense,
         scale=self.scale,
         cap=self.cap,
+        by_head=self.by_head,
       )
     return blockwise.attend(
       q,

@@ -118,9 +118,14 @@ class Model:
     decode: (params, cache, tokens [B]) -> (cache, state [B, d] that predicts
       the token after `tokens`); for at most max_new tokens a row.
     rows: (cache) -> the same cache, whose leaves all have the leading axis B,
-      so that rows can be put into it while others go on; `decode` then takes
+      so that rows can be put into it while others go on, those of a shorter
+      prompt with zeros at the end of their axes; `decode` then takes
       weights of `offalign.models.apart.split_params`, in its place those of
       `params`. None for a model that decodes whole batches alone.
+    extend: (params, cache of `prefill`, tokens [B, C], mask) -> (cache, state),
+      as if the prompts had been longer by these tokens, padded on the right;
+      a row without any has a state that means nothing. None for a model whose
+      prompts only run whole.
     softcap: the bound on the logits, see
       `offalign.models.chunked_softmax.soft_cap`; None = no bound.
     max_positions: the longest prompt and completion together, in tokens, that
@@ -149,6 +154,7 @@ class Model:
   prefill: Callable[[Params, Array, Array, int], tuple[Any, Array]]
   decode: Callable[[Params, Any, Array], tuple[Any, Array]]
   rows: Callable[[Any], Any] | None = None
+  extend: Callable[[Params, Any, Array, Array], tuple[Any, Array]] | None = None
   softcap: float | None = None
   max_positions: int | None = None
   splits: Mapping[str, Split] = dataclasses.field(

@@ -27,7 +27,8 @@ def as_model(
       `unembedding`, `prefill`, `decode`, `hidden_packed` and
       `prompt_state_packed`, which are those of `Model` without the params
       argument; with attributes `splits` and, if its logits are bounded,
-      `softcap`; and, if rows of its cache can be exchanged, `rows`. A mixture
+      `softcap`; if rows of its cache can be exchanged, `rows`; and, if
+      `in_pieces` is true, `extend`. A mixture
       of experts has `experts` (see
       `offalign.models.decoder.config.Mixture`), `hidden_routed` and
       `hidden_packed_routed`, which are those of `Routing`.
@@ -82,6 +83,7 @@ def as_model(
     prefill=method("prefill"),
     decode=method("decode"),
     rows=getattr(module, "rows", None),
+    extend=method("extend") if getattr(module, "in_pieces", False) else None,
     softcap=getattr(module, "softcap", None),
     splits=getattr(module, "splits", {}),
     rematted=lambda remat: as_model(build, **about, remat=remat, path=path),

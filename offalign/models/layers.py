@@ -154,6 +154,7 @@ def attend(
   bias: Array | None = None,
   scale: float | None = None,
   cap: float | None = None,
+  by_head: bool = False,
 ) -> Attended:
   """Softmax attention, with scores and softmax in float32.
 
@@ -172,12 +173,14 @@ def attend(
       default.
     cap: the bound on the scores, see `chunked_softmax.soft_cap`; applied
       before the bias too.
+    by_head: whether `k` and `v` are [B, G, S, D], which CPUs read faster.
   """
   dtype = wider(q.dtype)
   b, t, h, d = q.shape
-  s, g = k.shape[1:3]
+  g, s = k.shape[1:3] if by_head else k.shape[2:0:-1]
+  keys = "bgsd" if by_head else "bsgd"
   scores = jnp.einsum(
-    "btgrd,bsgd->bgrts",
+    f"btgrd,{keys}->bgrts",
     q.reshape(b, t, g, h // g, d),
     k,
     preferred_element_type=dtype,
@@ -190,7 +193,7 @@ def attend(
   weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
   mass = jax.nn.logsumexp(scores, axis=-1)
   mixed = jnp.einsum(
-    "bgrts,bsgd->btgrd", weights.reshape(b, g, h // g, t, s), v
+    f"bgrts,{keys}->btgrd", weights.reshape(b, g, h // g, t, s), v
   )
   return Attended(mixed=mixed.reshape(b, t, h, d), mass=mass.transpose(0, 2, 1))
 
@@ -215,7 +218,25 @@ def causal(length: int) -> Array:
 def write(
   past: tuple[Array, Array], new: tuple[Array, Array], slot: Array
 ) -> tuple[Array, Array]:
-  """Writes keys and values [B, 1, G, D] into a cache [B, S, G, D].
+  """Writes keys and values [B, C, G, D] into a cache [B, S, G, D].
+
+  Args:
+    past: keys and values so far.
+    new: of the next C tokens.
+    slot: int [B], where the first of them goes in each row.
+  """
+  row = jnp.arange(slot.shape[0])[:, None]
+  places = slot[:, None] + jnp.arange(new[0].shape[1])[None]
+  keys, values = (
+    old.at[row, places].set(entry) for old, entry in zip(past, new, strict=True)
+  )
+  return keys, values
+
+
+def write_by_head(
+  past: tuple[Array, Array], new: tuple[Array, Array], slot: Array
+) -> tuple[Array, Array]:
+  """Writes keys and values [B, 1, G, D] into a cache [B, G, S, D].
 
   Args:
     past: keys and values so far.
@@ -224,10 +245,15 @@ def write(
   """
   row = jnp.arange(slot.shape[0])
   keys, values = (
-    old.at[row, slot].set(entry[:, 0])
+    old.at[row, :, slot].set(entry[:, 0])
     for old, entry in zip(past, new, strict=True)
   )
   return keys, values
+
+
+def by_head(past: Any) -> Any:
+  """Keys and values [..., S, G, D] as [..., G, S, D]."""
+  return jax.tree.map(lambda x: jnp.swapaxes(x, -3, -2), past)
 
 
 def stack(build: Callable[[nnx.Rngs], M], n: int, rngs: nnx.Rngs) -> M:
@@ -247,8 +273,8 @@ def scan(
   """Runs stacked layers one after the other.
 
   Args:
-    layers: from `stack`; of weights that are `Apart`, each layer runs by
-      itself, without a scan.
+    layers: from `stack`; of weights or caches that are `Apart`, each layer
+      runs by itself, without a scan.
     step: (one layer, x, that layer's cache) -> (x, the layer's new cache).
       The cache passed in may hold more than the one returned.
     x: the input of the first layer.
@@ -269,10 +295,9 @@ def scan(
     x, cache = step(nnx.merge(graph, params), constraints.spread(x), cache)
     return constraints.spread(x), cache
 
-  if apart.any_apart(params):
-    first = jax.tree.leaves(params, is_leaf=apart.is_apart)[0]
+  if apart.any_apart((params, cache)):
     caches = []
-    for i in range(len(first.parts)):
+    for i in range(apart.count((params, cache))):
       x, new = one(x, (apart.take(params, i), apart.take(cache, i)))
       caches.append(new)
     return x, jax.tree.map(lambda *parts: apart.Apart(parts), *caches)

@@ -200,7 +200,7 @@ class Policy:
       samples: completions of each prompt, with random numbers of their own;
         the first is the same however many there are.
       seed: of the samples.
-      batch_size: prompts at a time.
+      batch_size: completions that are made at a time.
       sampler: "endpoint(url=..., model=...)", an engine that completes the
         prompts in place of this policy, whose tokenizer and limits they have;
         see `offalign.generation.endpoint.options.Engine`. None = the policy
@@ -257,12 +257,15 @@ class Policy:
         top_p=top_p,
       )
     else:
-      done = self._drawn(
+      done = complete(
+        self.model,
+        self.params,
+        self.tokenizer,
         encoded,
-        samples,
-        seed,
+        stream=self._stream(seed),
+        samples=samples,
         max_new_tokens=limit.tokens,
-        batch_size=min(batch_size, len(asked)),
+        batch_size=batch_size,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
@@ -295,23 +298,6 @@ class Policy:
     return completed(
       found, self.tokenizer, asked, knows_drawn=sampler.knows_drawn
     )
-
-  def _drawn(
-    self, encoded: Ragged, samples: int, seed: int, **drawing: Any
-  ) -> list[Completed]:
-    """Completions by the policy itself."""
-    each = [
-      complete(
-        self.model,
-        self.params,
-        self.tokenizer,
-        encoded,
-        stream=self._stream(seed) + (f"/{k}" if k else ""),
-        **drawing,
-      )
-      for k in range(samples)
-    ]
-    return [x for of_prompt in zip(*each, strict=True) for x in of_prompt]
 
   def _stream(self, seed: int) -> str:
     """Name of the random stream of a seed."""

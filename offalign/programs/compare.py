@@ -120,7 +120,7 @@ def _flags() -> None:
       None,
       "tokens of a completion at most; default: the runs' longest limit",
     ),
-    ("batch_size", 32, "prompts at a time"),
+    ("batch_size", 32, "completions at a time"),
   ):
     flags.DEFINE_integer(name, number, meaning, lower_bound=1)
   flags.DEFINE_integer("folds", FOLDS, "of the prompts", lower_bound=2)

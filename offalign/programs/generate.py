@@ -266,7 +266,7 @@ def _flags() -> None:
   flags.DEFINE_integer(
     "batch_size",
     BATCH,
-    "prompts at a time",
+    "completions that are made at a time",
     lower_bound=1,
   )
   flags.DEFINE_string(

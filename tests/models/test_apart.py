@@ -33,7 +33,11 @@ def test_decoding_gives_the_same_states(spec):
   cache, state = model.prefill(params, prompts, mask, 2)
   split, rows = apart.split_params(params), model.rows(cache)
   assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(rows))
+  stacked = rows
   for tokens in (prompts[:, 1], prompts[:, 2]):
     cache, state = model.decode(params, cache, tokens)
-    rows, other = model.decode(split, rows, tokens)
+    rows, one = model.decode(split, rows, tokens)
+    # Accelerators keep the weights stacked.
+    stacked, other = model.decode(params, stacked, tokens)
+    np.testing.assert_allclose(one, state, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(other, state, rtol=1e-5, atol=1e-6)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from offalign.models import layers
 from offalign.models.attending import Attend
 from offalign.models.packed import owners, rows
+from offalign.models.positions import from_mask
 from offalign.models.sight import Sight, past, real, same
 from offalign.types import Array, Packed
 
@@ -45,6 +46,33 @@ def of_prompts(attend: Attend, view: Sight, where: Array) -> Attention:
   ) -> tuple[Array, Any]:
     near = view.near(where, where, window)
     return attend(q, k, v, near).mixed, (k, v)
+
+  return attention
+
+
+def after_cache(
+  attend: Attend, visible: Array, slot: Array, where: Array
+) -> Attention:
+  """Makes the attention of tokens that follow those in a cache.
+
+  Args:
+    attend: computes attention.
+    visible: bool [B, S], the tokens in the cache.
+    slot: int [B], where the first of the new tokens goes.
+    where: [B, C] positions of the new tokens, which are padded on the right.
+  """
+  c = where.shape[1]
+  slots = from_mask(visible)
+  before = attend.ready(real(visible), c, visible.shape[1])
+  inside = attend.ready(past(), c, c)
+
+  def attention(
+    window: Array | None, q: Array, k: Array, v: Array, cache: Any
+  ) -> tuple[Array, Any]:
+    own = attend(q, k, v, inside.near(where, where, window))
+    keys, values = cache
+    far = attend(q, keys, values, before.near(where, slots, window))
+    return layers.merge(far, own), layers.write(cache, (k, v), slot)
 
   return attention
 

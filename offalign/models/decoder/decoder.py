@@ -5,6 +5,7 @@ in which each completion sees the prompt and its own past, so the prompt is
 processed once. Who sees whom is decided in `offalign.models.decoder.attention`.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping
@@ -48,7 +49,8 @@ class Cache(NamedTuple):
   """The decoding cache: keys and values of the prompt and the new tokens.
 
   Attributes:
-    past: keys and values, each [L, B, P + max_new, G, D]; or `Apart`.
+    past: keys and values, each [L, B, P + max_new, G, D]; or `Apart`, each
+      layer [B, G, P + max_new, D].
     visible: bool [B, P + max_new], True on the tokens so far.
     slot: int [B], where the next token goes.
     position: int [B], the position of the next token.
@@ -232,23 +234,48 @@ class Decoder(nnx.Module):
     )
     return cache, positions.last_real(states, prompt_mask)
 
+  @property
+  def in_pieces(self) -> bool:
+    """Whether a prompt may run piece by piece: no token sees a later one."""
+    return not self.config.prefix_lm
+
+  def extend(
+    self, cache: Cache, tokens: Array, mask: Array
+  ) -> tuple[Cache, Array]:
+    """Runs the next tokens of prompts, [B, C], padded on the right."""
+    places = cache.slot[:, None] + jnp.arange(tokens.shape[1])[None]
+    where = cache.position[:, None] + positions.from_mask(mask)
+    attention = look.after_cache(self._attend, cache.visible, cache.slot, where)
+    states, past, _ = self._run(tokens, where, attention, cache.past)
+    row = jnp.arange(tokens.shape[0])[:, None]
+    cache = Cache(
+      past,
+      cache.visible.at[row, places].set(mask),
+      cache.slot + tokens.shape[1],
+      cache.position + positions.lengths(mask),
+    )
+    return cache, positions.last_real(states, mask)
+
   @staticmethod
   def rows(cache: Cache) -> Cache:
     """See `Model`."""
-    return cache._replace(past=apart.split(cache.past))
+    return cache._replace(past=apart.split(layers.by_head(cache.past)))
 
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
     """Decodes one token a row: [B] -> [B, d]; at most `max_new` times."""
     row = jnp.arange(tokens.shape[0])
     visible = cache.visible.at[row, cache.slot].set(True)
     where, slots = cache.position[:, None], positions.from_mask(visible)
+    by_head = apart.any_apart(cache.past)
+    attend = dataclasses.replace(self._attend, by_head=by_head)
+    write = layers.write_by_head if by_head else layers.write
 
     def attention(
       window: Array | None, q: Array, k: Array, v: Array, past: Any
     ) -> Any:
-      keys, values = layers.write(past, (k, v), cache.slot)
+      keys, values = write(past, (k, v), cache.slot)
       view = real(visible).near(where, slots, window)
-      return self._attend(q, keys, values, view).mixed, (keys, values)
+      return attend(q, keys, values, view).mixed, (keys, values)
 
     states, past, _ = self._run(tokens[:, None], where, attention, cache.past)
     cache = Cache(past, visible, cache.slot + 1, cache.position + 1)

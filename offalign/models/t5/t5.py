@@ -9,6 +9,7 @@ completions of a prompt are one stream [B, K * T] that looks at one copy of
 the encoder's states.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -36,7 +37,8 @@ class Cache(NamedTuple):
 
   Attributes:
     own: keys and values of the decoder, [L, B, 1 + max_new, H, D] each: the
-      start token, then the new tokens; or `Apart`, like the next.
+      start token, then the new tokens; or `Apart`, each layer
+      [B, H, 1 + max_new, D], like the next.
     memory: keys and values of the prompt, [L, B, P, H, D] each.
     prompt_mask: bool [B, P].
     slot: int [B], where the next token goes.
@@ -186,20 +188,22 @@ class T5(nnx.Module):
   @staticmethod
   def rows(cache: Cache) -> Cache:
     """See `Model`."""
-    own, memory = apart.split((cache.own, cache.memory))
+    own, memory = apart.split(layers.by_head((cache.own, cache.memory)))
     return cache._replace(own=own, memory=memory)
 
   def decode(self, cache: Cache, tokens: Array) -> tuple[Cache, Array]:
     """Decodes one token a row: [B] -> [B, d]; at most `max_new` times."""
-    slots = jnp.arange(apart.take(cache.own[0], 0).shape[1])
-    attend = self._attend
+    by_head = apart.any_apart(cache.own)
+    write = layers.write_by_head if by_head else layers.write
+    slots = jnp.arange(apart.take(cache.own[0], 0).shape[2 if by_head else 1])
+    attend = dataclasses.replace(self._attend, by_head=by_head)
     # Each row is at a place of its own.
     rows = self.decoder.bias(cache.slot, slots).transpose(2, 1, 0, 3)
     bias = Bias(dense=rows)
     so_far = real(slots[None] <= cache.slot[:, None])
 
     def attention(q: Array, k: Array, v: Array, past: Any) -> Any:
-      own = layers.write(past, (k, v), cache.slot)
+      own = write(past, (k, v), cache.slot)
       return attend(q, *own, so_far, bias).mixed, own
 
     def step(block: T5DecoderBlock, x: Array, past: Any) -> Any:

@@ -1,11 +1,11 @@
 """Draw samples from a policy for a round: tokens and their log-probs."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-import jax
 import numpy as np
 
 from offalign.config.grow import GrowConfig
@@ -13,7 +13,7 @@ from offalign.data import Tokenizer
 from offalign.data.text.ragged import Ragged
 from offalign.distributed import sharding
 from offalign.distributed.signals import Stop
-from offalign.generation.sampling import sample
+from offalign.generation import slots
 from offalign.models.base import Model
 from offalign.types import Params
 
@@ -52,7 +52,7 @@ class Drawn:
 
 @dataclasses.dataclass(frozen=True)
 class Drawer:
-  """Samples in batches of one shape, so that they are compiled once.
+  """Samples with shapes that never change, so that it is compiled once.
 
   Attributes:
     tokenizer: of the prompts.
@@ -93,38 +93,29 @@ class Drawer:
       Stopped: where the run was asked to stop.
     """
     ends = list(self.tokenizer.end_ids)
-    found: list[np.ndarray] = []
-    each: list[np.ndarray] = []
-    logps = np.empty(len(which), np.float32)
-    for begin in range(0, len(which), self.batch):
-      # The last batch is padded with its last row, so all have one shape.
-      places = np.minimum(np.arange(begin, begin + self.batch), len(which) - 1)
-      tokens, mask = prompts.padded(
-        which[places], self.width, self.tokenizer.pad_id
-      )
-      asked = (tokens, mask, seeds[places].astype(np.int32))
-      put: Any = sharding.put_batch(self.mesh, cast(Any, asked))
-      drawn = jax.device_get(
-        sample(
-          model,
-          params,
-          *put[:2],
-          seeds=put[2],
-          max_new_tokens=self.longest,
-          eos_id=ends,
-          temperature=self.options.temperature,
-          top_k=self.options.top_k,
-          top_p=self.options.top_p,
-        )
-      )
-      real = min(self.batch, len(which) - begin)
-      found += [drawn.tokens[k][drawn.mask[k]] for k in range(real)]
-      each += [drawn.token_logps[k][drawn.mask[k]] for k in range(real)]
-      logps[begin : begin + real] = drawn.logps[:real]
-      self.stop.check()
-    finished = np.array([row[-1] in ends for row in found], bool)
-    by_token = Ragged.of(each, np.float32)
-    return Drawn(Ragged.of(found), logps, by_token, finished)
+    made = slots.complete(
+      model,
+      params,
+      prompts,
+      which,
+      seeds=seeds,
+      slots=self.batch,
+      max_new_tokens=self.longest,
+      eos_id=ends,
+      temperature=self.options.temperature,
+      top_k=self.options.top_k,
+      top_p=self.options.top_p,
+      width=self.width,
+      put=functools.partial(sharding.put_batch, self.mesh),
+      after=self.stop.check,
+    )
+    found = [x.tokens for x in made]
+    return Drawn(
+      Ragged.of(found),
+      np.array([x.logps for x in made], np.float32),
+      Ragged.of([x.token_logps for x in made], np.float32),
+      np.array([row[-1] in ends for row in found], bool),
+    )
 
 
 def batch_of(mesh: Any, microbatches: int, sequences: int) -> int:
