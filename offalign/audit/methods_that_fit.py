@@ -98,6 +98,8 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
     return "no", "no columns 'completion_ids' and 'logprobs'"
   if {"token_weights", "token_rewards"} & set(loss.needs):
     return "no", "no form of data has weights or rewards of tokens"
+  if kind == "single" and not columns and "behaviour_token_logps" in loss.needs:
+    return "fits", "reads no feedback: the reference is the teacher"
   alike = facts.ranked and not facts.pairs
   rated = facts.rewards and rewards and kind != "group"
   if alike and not rated and (columns or kind != "single"):
