@@ -19,8 +19,9 @@ import numpy as np
 
 from offalign.errors import UserError
 
-LEAST = 30.0
-"""Effective completions below which nothing is said."""
+LEAST = 100.0
+"""Effective completions below which nothing is said: with less, intervals of
+95% cover the truth too seldom (docs/estimating.md)."""
 
 LEAST_SHARE = 0.01
 """The effective completions' share of the log, below which likewise."""
@@ -133,7 +134,11 @@ class Report:
 
 
 def estimate(
-  evidence: Evidence, *, resamples: int = RESAMPLES, seed: int = 0
+  evidence: Evidence,
+  *,
+  resamples: int = RESAMPLES,
+  seed: int = 0,
+  least: float = LEAST,
 ) -> Report:
   """Estimates what the new policy is worth.
 
@@ -141,6 +146,7 @@ def estimate(
     evidence: the log.
     resamples: of the bootstrap.
     seed: of the bootstrap.
+    least: effective completions below which nothing is said.
 
   Returns:
     A report without estimates where the support is too thin for any.
@@ -167,7 +173,7 @@ def estimate(
     mean_weight=float(scale * weight.mean()),
     mean_weight_high=high,
     estimates={},
-    refusal=_refusal(evidence, effective, high),
+    refusal=_refusal(evidence, effective, high, least),
   )
   if report.refusal:
     return report
@@ -283,14 +289,22 @@ _ESTIMATORS = {
 }
 
 
-def _refusal(evidence: Evidence, effective: float, mean_high: float) -> str:
+def _refusal(
+  evidence: Evidence, effective: float, mean_high: float, least: float
+) -> str:
   """Why the log cannot say what the policy is worth; "" where it can."""
   n = len(evidence.rewards)
   most = "sample the policy and have its completions rated"
-  if effective < LEAST or effective < LEAST_SHARE * n:
+  least = max(least, LEAST_SHARE * n)
+  if n < least:
+    return (
+      f"the log has {n:,} rated completions, and at least {least:.0f} are "
+      f"needed for any policy; {most}"
+    )
+  if effective < least:
     return (
       f"the {n:,} logged completions count for {effective:.1f} under the new "
-      f"policy (at least {max(LEAST, LEAST_SHARE * n):.0f} are needed): it "
+      f"policy (at least {least:.0f} are needed): it "
       f"hardly writes what was logged; {most}"
     )
   if mean_high < HALF:

@@ -119,10 +119,10 @@ def test_the_estimate_is_the_formula():
   modelled, rewards = [0.5, 0.5, 1.0, 2.0], [1.0, 0.0, 2.0, 1.0]
   weight, direct = np.array([1.0, 0.5, 2.0, 1.0]), np.array([0.6, 1.2, 0.9])
   evidence = Evidence(
-    prompts=np.tile([0, 1, 1, 2], 20),
-    rewards=np.tile(rewards, 20),
-    log_weights=np.tile(np.log(weight), 20),
-    modelled=np.tile(modelled, 20),
+    prompts=np.tile([0, 1, 1, 2], 40),
+    rewards=np.tile(rewards, 40),
+    log_weights=np.tile(np.log(weight), 40),
+    modelled=np.tile(modelled, 40),
     direct=direct,
   )
   found = estimate(evidence).estimates
@@ -186,6 +186,13 @@ def test_a_policy_off_the_support_is_refused(log_weights, said):
   else:
     assert said in report.refusal
     assert not report.estimates
+
+
+def test_too_few_effective_completions_are_refused_as_many_as_asked_for():
+  rng = np.random.default_rng(0)
+  evidence = Evidence(np.arange(90), rng.random(90), np.zeros(90))
+  assert "has 90 rated completions" in estimate(evidence).refusal
+  assert not estimate(evidence, least=30).refusal
 
 
 def test_evidence_that_does_not_fit_is_refused():
