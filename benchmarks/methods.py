@@ -186,6 +186,8 @@ def why_not(name: str) -> str | None:
   by_token = {"token_weights", "token_rewards"} & set(loss.needs)
   if by_token:
     return "it takes feedback on single tokens, which the log does not have"
+  if loss.name == "distill":
+    return "its reference is a teacher, which no track has"
   return None
 
 

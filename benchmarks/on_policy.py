@@ -15,6 +15,7 @@ known in closed form, and is not the same for all:
                  KL(pi_ref || pi), and its advantage is (K - 1) / K of the
                  leave-one-out one, so the optimum is that of
                  E r - beta K / (K - 1) KL(pi_ref || pi).
+  distill        at its teacher, which here is the optimum of J at tau = 1.
 
 Regret is (J* - J) / (J* - J_ref) of that objective: 0 at its optimum, 1 for
 doing nothing.
@@ -53,6 +54,7 @@ class OnPolicy:
     steps: updates in a round.
     objective: "KL(pi || ref)" or "KL(ref || pi)".
     moving: whether the reference is the policy of the round's start.
+    taught: whether it is the optimum of J.
     value: of the losses that need one.
     learning_rate: of policy and value.
   """
@@ -62,13 +64,15 @@ class OnPolicy:
   steps: int = 1
   objective: str = "KL(pi || ref)"
   moving: bool = False
+  taught: bool = False
   value: ValueConfig | None = None
   learning_rate: float = 0.1
 
   @property
   def name(self) -> str:
     """In the table."""
-    return self.loss + (", moving reference" if self.moving else "")
+    how = ", moving reference" if self.moving else ""
+    return self.loss + (", taught by the optimum" if self.taught else how)
 
 
 METHODS = (
@@ -82,6 +86,7 @@ METHODS = (
     "grpo(beta=0.5, behaviour=logged, scale_rewards=False)",
     objective="KL(ref || pi)",
   ),
+  OnPolicy("distill", taught=True),
 )
 
 
@@ -119,6 +124,8 @@ def train(method: OnPolicy, bandits: Sequence[Bandit]) -> np.ndarray:
       def grown(state: TrainState, _: None) -> tuple[TrainState, None]:
         policy = jax.nn.log_softmax(state.params["policy"]["table"])
         reference = policy if method.moving else log_ref
+        if method.taught:
+          reference = jax.nn.log_softmax(log_ref + table)
         rows = _rows(loss.kind, table, policy, reference)
         state, _ = jax.lax.scan(
           lambda s, _: (learner.step(s, rows, {"table": reference})[0], None),

@@ -105,6 +105,8 @@ def judge(loss: "Loss", facts: Facts) -> tuple[Verdict, str]:
     return "no", "no spans with a weight, and no 'token_weights'"
   if "token_rewards" in loss.needs and not facts.token_rewards:
     return "no", "no spans with a reward, and no 'token_rewards'"
+  if kind == "single" and not columns and "behaviour_token_logps" in loss.needs:
+    return "fits", "reads no feedback: the reference is the teacher"
   alike = facts.ranked and not facts.pairs
   rated = facts.rewards and rewards and kind != "group"
   if alike and not rated and (columns or kind != "single"):

@@ -5,8 +5,11 @@ w = pi_new(y|x) / pi_logged(y|x). Self-normalised, it is sum w r / sum w. The
 direct method asks a model of the reward about the new policy's own samples,
 and the doubly robust estimate corrects it by the weighted error of that model
 on the log (Dudik et al., arXiv:1103.4601, equation 1; self-normalised as in
-Thomas and Brunskill, arXiv:1604.00923, section 4). Intervals are from a
-bootstrap over prompts, since completions of one prompt are not independent.
+Thomas and Brunskill, arXiv:1604.00923, section 4). A model's scores are brought
+to the rewards by the line that fits the log best. A prompt counts as often as
+the log has completions of it, in all estimates and in the log's own mean.
+Intervals are from a bootstrap over prompts, since completions of one prompt are
+not independent; the line is fitted anew in each resample.
 """
 
 import dataclasses
@@ -16,8 +19,9 @@ import numpy as np
 
 from offalign.errors import UserError
 
-LEAST = 30.0
-"""Effective completions below which nothing is said."""
+LEAST = 100.0
+"""Effective completions below which nothing is said: with less, intervals of
+95% cover the truth too seldom (docs/estimating.md)."""
 
 LEAST_SHARE = 0.01
 """The effective completions' share of the log, below which likewise."""
@@ -37,9 +41,9 @@ class Evidence:
     prompts: int [n], the prompt of each completion, 0 .. m - 1.
     rewards: float [n], as logged.
     log_weights: float [n], log pi_new - log pi_logged of each completion, nats.
-    modelled: float [n], a reward model's reward of each logged completion; or
-      None without a model.
-    direct: float [m], the model's mean reward of the new policy's own samples
+    modelled: float [n], a reward model's score of each logged completion, on
+      any scale; or None without a model.
+    direct: float [m], the model's mean score of the new policy's own samples
       of each prompt; or None without a model.
   """
 
@@ -130,7 +134,11 @@ class Report:
 
 
 def estimate(
-  evidence: Evidence, *, resamples: int = RESAMPLES, seed: int = 0
+  evidence: Evidence,
+  *,
+  resamples: int = RESAMPLES,
+  seed: int = 0,
+  least: float = LEAST,
 ) -> Report:
   """Estimates what the new policy is worth.
 
@@ -138,6 +146,7 @@ def estimate(
     evidence: the log.
     resamples: of the bootstrap.
     seed: of the bootstrap.
+    least: effective completions below which nothing is said.
 
   Returns:
     A report without estimates where the support is too thin for any.
@@ -164,7 +173,7 @@ def estimate(
     mean_weight=float(scale * weight.mean()),
     mean_weight_high=high,
     estimates={},
-    refusal=_refusal(evidence, effective, high),
+    refusal=_refusal(evidence, effective, high, least),
   )
   if report.refusal:
     return report
@@ -193,12 +202,14 @@ class _Sums:
   """Sums over the completions of each prompt [m], or of each resample [R]."""
 
   count: np.ndarray
-  prompts: np.ndarray
   reward: np.ndarray
   weight: np.ndarray
   weighted: np.ndarray  # sum w r
-  missed: np.ndarray  # sum w (r - modelled)
-  direct: np.ndarray
+  model: np.ndarray
+  squares: np.ndarray  # sum modelled^2
+  product: np.ndarray  # sum modelled r
+  weighted_model: np.ndarray  # sum w modelled
+  direct: np.ndarray  # once for each completion
 
   @classmethod
   def of(
@@ -207,18 +218,24 @@ class _Sums:
     def total(column: np.ndarray) -> np.ndarray:
       return np.bincount(evidence.prompts, column, len(kept))[kept]
 
-    modelled, direct = evidence.modelled, evidence.direct
-    none = np.zeros(int(kept.sum()))
+    rewards, modelled = evidence.rewards, evidence.modelled
+    none = np.zeros(len(rewards))
+    direct = none
+    if evidence.direct is not None:
+      assert modelled is not None
+      # About their mean, so that squares lose no digits.
+      direct = evidence.direct[evidence.prompts] - modelled.mean()
+    model = none if modelled is None else modelled - modelled.mean()
     return cls(
       count=total(np.ones(len(weight))),
-      prompts=np.ones(int(kept.sum())),
-      reward=total(evidence.rewards),
+      reward=total(rewards),
       weight=total(weight),
-      weighted=total(weight * evidence.rewards),
-      missed=none
-      if modelled is None
-      else total(weight * (evidence.rewards - modelled)),
-      direct=none if direct is None else direct[kept],
+      weighted=total(weight * rewards),
+      model=total(model),
+      squares=total(model**2),
+      product=total(model * rewards),
+      weighted_model=total(weight * model),
+      direct=total(direct),
     )
 
   def total(self) -> "_Sums":
@@ -240,22 +257,54 @@ class _Sums:
   def _columns(self) -> list[np.ndarray]:
     return [getattr(self, f.name) for f in dataclasses.fields(self)]
 
+  @property
+  def importance(self) -> np.ndarray:
+    return self.weighted / self.weight
+
+  @property
+  def slope(self) -> np.ndarray:
+    """Of the least-squares line from the model to the rewards; 0 of none."""
+    n = self.count
+    spread = self.squares - self.model**2 / n
+    with_reward = self.product - self.model * self.reward / n
+    flat = spread <= 1e-12 * self.squares
+    return np.where(flat, 0.0, with_reward / np.where(flat, 1.0, spread))
+
+  @property
+  def direct_method(self) -> np.ndarray:
+    gap = (self.direct - self.model) / self.count
+    return self.reward / self.count + self.slope * gap
+
+  @property
+  def doubly_robust(self) -> np.ndarray:
+    # The line's constant is in both terms, and cancels.
+    gap = self.direct / self.count - self.weighted_model / self.weight
+    return self.importance + self.slope * gap
+
 
 _ESTIMATORS = {
-  "importance": lambda s: s.weighted / s.weight,
-  "direct": lambda s: s.direct / s.prompts,
-  "doubly robust": lambda s: s.direct / s.prompts + s.missed / s.weight,
+  "importance": lambda s: s.importance,
+  "direct": lambda s: s.direct_method,
+  "doubly robust": lambda s: s.doubly_robust,
 }
 
 
-def _refusal(evidence: Evidence, effective: float, mean_high: float) -> str:
+def _refusal(
+  evidence: Evidence, effective: float, mean_high: float, least: float
+) -> str:
   """Why the log cannot say what the policy is worth; "" where it can."""
   n = len(evidence.rewards)
   most = "sample the policy and have its completions rated"
-  if effective < LEAST or effective < LEAST_SHARE * n:
+  least = max(least, LEAST_SHARE * n)
+  if n < least:
+    return (
+      f"the log has {n:,} rated completions, and at least {least:.0f} are "
+      f"needed for any policy; {most}"
+    )
+  if effective < least:
     return (
       f"the {n:,} logged completions count for {effective:.1f} under the new "
-      f"policy (at least {max(LEAST, LEAST_SHARE * n):.0f} are needed): it "
+      f"policy (at least {least:.0f} are needed): it "
       f"hardly writes what was logged; {most}"
     )
   if mean_high < HALF:

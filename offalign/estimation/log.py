@@ -1,4 +1,4 @@
-"""The evidence of a log: weights of a new policy, and a model's rewards."""
+"""The evidence of a log: weights of a new policy, and a model's scores."""
 
 from collections.abc import Callable, Sequence
 
@@ -81,7 +81,6 @@ def from_log(
     ]
     scores = np.asarray(scorer(pairs), np.float64)
     direct = scores.reshape(len(distinct), samples).mean(axis=1)
-    modelled, direct = _calibrated(modelled, rewards, direct)
   return Evidence(
     prompts=np.array([number[prompt] for prompt in asked]),
     rewards=rewards,
@@ -124,21 +123,3 @@ def _logps(
   return np.asarray(
     found[np.arange(found.shape[1]) < counts[:, None]], np.float64
   )
-
-
-def _calibrated(
-  modelled: np.ndarray, rewards: np.ndarray, direct: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Brings a model's scores to the rewards' scale, by least squares.
-
-  A reward model's zero and unit are its own. Two numbers are fitted to n
-  rewards; the doubly robust estimate corrects what they get wrong.
-  """
-  spread = modelled.std()
-  if not spread > 0:
-    return np.full_like(modelled, rewards.mean()), np.full_like(
-      direct, rewards.mean()
-    )
-  slope = float(np.mean((modelled - modelled.mean()) * rewards) / spread**2)
-  base = float(rewards.mean() - slope * modelled.mean())
-  return base + slope * modelled, base + slope * direct

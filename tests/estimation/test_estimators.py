@@ -50,15 +50,21 @@ def _softmax(x):
   return e / e.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", ["importance", "doubly robust"])
-def test_intervals_cover_the_truth_in_90_to_99_of_100_logs(name):
-  bandit = Bandit(0)
-  covered = 0
+def test_intervals_cover_the_truth_in_90_to_99_percent_of_200_logs():
+  bandit, sharp = Bandit(0), Bandit(0)
+  sharp.model = 3 - 2 * sharp.reward  # right, on a scale of its own
+  covered = dict.fromkeys(("importance", "doubly robust", "direct"), 0)
   for seed in range(200):
-    evidence = bandit.log(400, np.random.default_rng(seed))
-    found = estimate(evidence, resamples=400, seed=seed).estimates[name]
-    covered += found.low <= bandit.truth <= found.high
-  assert 0.9 * 200 <= covered <= 0.99 * 200
+    for world, names in (
+      (bandit, ("importance", "doubly robust")),
+      (sharp, ("direct",)),
+    ):
+      evidence = world.log(400, np.random.default_rng(seed))
+      report = estimate(evidence, resamples=400, seed=seed)
+      for name in names:
+        found = report.estimates[name]
+        covered[name] += found.low <= world.truth <= found.high
+  assert all(0.9 * 200 <= n <= 0.99 * 200 for n in covered.values()), covered
 
 
 def test_a_wrong_model_misleads_the_direct_method_and_not_the_robust_one():
@@ -110,17 +116,54 @@ def test_completions_of_one_prompt_are_no_independent_evidence():
 
 
 def test_the_estimate_is_the_formula():
+  modelled, rewards = [0.5, 0.5, 1.0, 2.0], [1.0, 0.0, 2.0, 1.0]
+  weight, direct = np.array([1.0, 0.5, 2.0, 1.0]), np.array([0.6, 1.2, 0.9])
   evidence = Evidence(
-    prompts=np.tile([0, 1, 1, 2], 20),
-    rewards=np.tile([1.0, 0.0, 2.0, 1.0], 20),
-    log_weights=np.tile(np.log([1.0, 0.5, 2.0, 1.0]), 20),
-    modelled=np.tile([0.5, 0.5, 1.0, 1.0], 20),
-    direct=np.array([0.6, 1.2, 0.9]),
+    prompts=np.tile([0, 1, 1, 2], 40),
+    rewards=np.tile(rewards, 40),
+    log_weights=np.tile(np.log(weight), 40),
+    modelled=np.tile(modelled, 40),
+    direct=direct,
   )
   found = estimate(evidence).estimates
+  line = np.polynomial.Polynomial.fit(modelled, rewards, 1)
+  # The second prompt has two completions, and counts twice.
+  said = line(direct)[[0, 1, 1, 2]].mean()
+  missed = np.array(rewards) - line(np.array(modelled))
   assert found["importance"].value == pytest.approx(6 / 4.5)
-  assert found["direct"].value == pytest.approx(0.9)
-  assert found["doubly robust"].value == pytest.approx(0.9 + 2.25 / 4.5)
+  assert found["direct"].value == pytest.approx(said)
+  assert found["doubly robust"].value == pytest.approx(
+    said + weight @ missed / 4.5
+  )
+
+
+def test_a_model_that_knows_nothing_says_the_mean():
+  rng = np.random.default_rng(0)
+  evidence = Evidence(
+    prompts=np.arange(200),
+    rewards=rng.normal(size=200),
+    log_weights=0.1 * rng.normal(size=200),
+    modelled=np.full(200, 0.3),
+    direct=np.full(200, 0.3),
+  )
+  report = estimate(evidence, resamples=50)
+  found = report.estimates
+  assert found["direct"].value == pytest.approx(report.logged)
+  assert found["doubly robust"] == found["importance"]
+
+
+def test_a_models_zero_and_unit_do_not_matter():
+  evidence = Bandit(4).log(300, np.random.default_rng(0))
+  other = dataclasses.replace(
+    evidence,
+    modelled=50 - 7 * evidence.modelled,
+    direct=50 - 7 * evidence.direct,
+  )
+  for name, found in estimate(evidence, resamples=50).estimates.items():
+    again = estimate(other, resamples=50).estimates[name]
+    assert dataclasses.astuple(again) == pytest.approx(
+      dataclasses.astuple(found)
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,6 +186,13 @@ def test_a_policy_off_the_support_is_refused(log_weights, said):
   else:
     assert said in report.refusal
     assert not report.estimates
+
+
+def test_too_few_effective_completions_are_refused_as_many_as_asked_for():
+  rng = np.random.default_rng(0)
+  evidence = Evidence(np.arange(90), rng.random(90), np.zeros(90))
+  assert "has 90 rated completions" in estimate(evidence).refusal
+  assert not estimate(evidence, least=30).refusal
 
 
 def test_evidence_that_does_not_fit_is_refused():

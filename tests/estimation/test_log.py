@@ -1,4 +1,4 @@
-"""The evidence of a log: rewards, weights, and a model brought to scale."""
+"""The evidence of a log: rewards, weights, and what a model says."""
 
 import types
 
@@ -59,7 +59,7 @@ def test_groups_thumbs_and_prompts_are_read_in_order(scored):
   assert found.direct is None
 
 
-def test_a_models_scores_are_brought_to_the_rewards(scored):
+def test_a_model_scores_the_log_and_samples_of_the_policy(scored):
   texts = ("a", "bb", "ccc", "dddd")
   records = [
     record(f"p{i}", text, rewards=(3.0 * len(text) - 1,))
@@ -72,20 +72,8 @@ def test_a_models_scores_are_brought_to_the_rewards(scored):
     scorer=lambda pairs: np.array([10.0 + len(text) for _, text in pairs]),
     samples=3,
   )
-  np.testing.assert_allclose(found.modelled, found.rewards)
-  np.testing.assert_allclose(found.direct, np.full(4, 5.0))
-
-
-def test_a_model_that_knows_nothing_says_the_mean(scored):
-  records = [record(f"p{i}", "a", rewards=(float(i),)) for i in range(3)]
-  found = log_lib.from_log(
-    scored(1.0),
-    records,
-    behaviour=scored(1.0),
-    scorer=lambda pairs: np.ones(len(pairs)),
-  )
-  assert found.modelled.tolist() == [1, 1, 1]
-  assert found.direct.tolist() == [1, 1, 1]
+  assert found.modelled.tolist() == [11, 12, 13, 14]
+  assert found.direct.tolist() == [12] * 4
 
 
 def test_who_wrote_the_log_is_said_once(scored):

@@ -141,6 +141,56 @@ def test_ppo_is_its_formulas(spec, reward, rest):
       )
 
 
+def distill_loss(t, gaps, *, gamma=0.0, clip=0.2):
+  """Of `gaps`, log(pi_b / pi_ref) of every token; a loop over tokens."""
+  mask = t["token_mask"]
+  out = np.zeros(len(mask))
+  for b, k in np.ndindex(mask.shape[:2]):
+    n = mask[b, k].sum()
+    for i in range(n):
+      a = -sum(gamma ** (j - i) * gaps[b, k, j] for j in range(i, n))
+      w = np.exp(
+        t["token_logps"][b, k, i] - t["behaviour_token_logps"][b, k, i]
+      )
+      out[b] -= min(w * a, min(max(w, 1 - clip), 1 + clip) * a)
+  k = mask.shape[1]
+  return out / k / (mask.sum() / (len(mask) * k))
+
+
+@pytest.mark.parametrize(
+  ("spec", "options"),
+  [
+    ("distill", {}),
+    ("distill(gamma=0.7, cliprange=0.1)", {"gamma": 0.7, "clip": 0.1}),
+    ("distill(gamma=1)", {"gamma": 1.0}),
+  ],
+)
+def test_distill_is_its_formula(spec, options):
+  t = table()
+  gaps = t["behaviour_token_logps"] - t["ref_token_logps"]
+  got = evaluate(spec, lengths=t["token_mask"].sum(-1), **t)
+
+  def loss(table):
+    return distill_loss(table, gaps, **options)
+
+  np.testing.assert_allclose(got.values, loss(t), rtol=1e-9, atol=1e-12)
+  grads = got.grads["token_logps"]
+  assert (grads[~t["token_mask"]] == 0).all()
+  for index in [(0, 0, 0), (1, 0, 0), (1, 0, 5), (2, 1, 0)]:
+    want = slope(loss, t, "token_logps", index)
+    assert grads[index] == pytest.approx(want, abs=1e-8)
+  kl = np.where(t["token_mask"], gaps, 0.0).sum(axis=-1)
+  np.testing.assert_allclose(got.metrics["objective/kl"], kl, rtol=1e-9)
+
+
+def test_distill_of_the_teacher_itself_moves_nothing():
+  t = table()
+  t["ref_token_logps"] = t["behaviour_token_logps"]
+  got = evaluate("distill", lengths=t["token_mask"].sum(-1), **t)
+  assert not got.values.any()
+  assert not got.grads["token_logps"].any()
+
+
 def test_gae_of_lambda_one_is_what_is_left_of_the_return():
   """At lambda = gamma = 1 an advantage is the return from there, less V."""
   t = table(k=1)

@@ -101,7 +101,8 @@ def tilted(temperature):
 FEEDBACK = [
   spec
   for spec in specs()
-  if spec not in ("sft", "discopop") and not losses.get(spec).trains_rewards
+  if spec not in ("sft", "discopop", "distill")
+  and not losses.get(spec).trains_rewards
 ]
 
 

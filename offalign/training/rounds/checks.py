@@ -89,6 +89,8 @@ def _check_samples(config: Config, loss: Loss) -> None:
   if grow.sampler is not None:
     _check_sampler(grow, loss)
   reads = wants.rewards or wants.labels or loss.kind is not Kind.SINGLE
+  # What weighs samples by their odds, as distill does, imitates none of them.
+  reads = reads or wants.behaviour_logps
   if not (reads or grow.thresholds or _selects(config)):
     raise UserError(
       f"loss {str(loss)!r} reads no scores, so that all samples would be "

@@ -309,6 +309,34 @@ def test_the_other_half_is_written_by_another_policy(rebel, tmp_path):
   assert not np.allclose(logps[:, 0], logps[:, 1])
 
 
+def test_a_smaller_policy_is_taught_by_another(tmp_path):
+  teacher = Run(
+    data=[{"prompt": f"p{i}", "completion": chr(i)} for i in range(32, 127)],
+    loss="sft",
+    model=runs.DECODER,
+    tokenizer="byte",
+    steps=20,
+    batch_size=64,
+    optimizer={"learning_rate": 1e-2, "warmup_steps": 0},
+    out=tmp_path / "teacher",
+  )
+  teacher.train(verbose=False)
+  student = rounds.train(
+    tmp_path / "student",
+    "distill",
+    model="decoder(width=8, layers=1, heads=2)",
+    reference=str(teacher.folder),
+    batch_size=64,
+    optimizer={"learning_rate": 1e-2},
+    eval_every=1000,
+    save_every=1000,
+    grow={"rounds": 30, "samples": 16, "max_new_tokens": 1, "eval_prompts": 0},
+  )
+  lines = runs.metrics(student.folder)
+  apart = [x["objective/kl"] for x in lines if "objective/kl" in x]
+  assert np.mean(apart[-3:]) < 0.75 * np.mean(apart[:3])
+
+
 def test_a_score_that_fails_says_so_and_the_steps_before_are_kept(tmp_path):
   calls = []
 
