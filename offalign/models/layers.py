@@ -25,6 +25,7 @@ _KEPT: dict[str, Any] = {
 }
 """Remat -> the jax policy for what the forward pass keeps of a layer."""
 
+F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=nnx.Module)
 
 
@@ -45,6 +46,17 @@ Attention = Callable[[Array, Array, Array, Any], tuple[Array, Any]]
 
 q and mixed are [B, S, H, D], k and v [B, S, G, D].
 """
+
+
+def light(function: F) -> F:
+  """Has a function computed again in the backward pass, since it is cheap.
+
+  What it makes on the way is then not kept. Matrix products in it are computed
+  again only where something after them needs their results, so that a linear
+  map at its end costs nothing.
+  """
+  # prevent_cse=False: inside a scan nothing else is needed.
+  return jax.checkpoint(function, prevent_cse=False)
 
 
 class Linear(nnx.Module):
@@ -93,9 +105,12 @@ class RMSNorm(nnx.Module):
 
   def __call__(self, x: Array) -> Array:
     """[..., d] -> [..., d], computed in float32 or wider."""
+    return light(self._normed)(x, self.scale[...])
+
+  def _normed(self, x: Array, scale: Array) -> Array:
     wide = x.astype(wider(x.dtype))
     square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    scale = _along(self.scale[...].astype(wide.dtype), x)
+    scale = _along(scale.astype(wide.dtype), x)
     if self.plus_one:
       scale = 1 + scale
     return (wide * jax.lax.rsqrt(square + self.epsilon) * scale).astype(x.dtype)
@@ -111,12 +126,13 @@ class LayerNorm(nnx.Module):
 
   def __call__(self, x: Array) -> Array:
     """[..., d] -> [..., d], computed in float32 or wider."""
+    return light(self._normed)(x, self.scale[...], self.bias[...])
+
+  def _normed(self, x: Array, scale: Array, bias: Array) -> Array:
     wide = x.astype(wider(x.dtype))
     wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
     square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    scale, bias = (
-      _along(p[...].astype(wide.dtype), x) for p in (self.scale, self.bias)
-    )
+    scale, bias = (_along(p.astype(wide.dtype), x) for p in (scale, bias))
     y = wide * jax.lax.rsqrt(square + self.epsilon) * scale + bias
     return y.astype(x.dtype)
 
@@ -201,6 +217,10 @@ def merge(a: Attended, b: Attended) -> Array:
   The softmax over a union is the average of the softmaxes over its parts,
   weighted by their masses.
   """
+  return light(_merged)(a, b)
+
+
+def _merged(a: Attended, b: Attended) -> Array:
   share = jax.nn.sigmoid(a.mass - b.mass)[..., None]
   mixed = share * a.mixed.astype(share.dtype)
   mixed = mixed + (1 - share) * b.mixed.astype(share.dtype)
