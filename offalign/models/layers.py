@@ -203,8 +203,12 @@ def attend(
   if bias is not None:
     scores = scores + bias
   scores = jnp.where(mask, scores, _MASKED)
-  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-  mass = jax.nn.logsumexp(scores, axis=-1)
+  # Both from the same exponentials, which are then kept once.
+  top = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+  likely = jnp.exp(scores - top)
+  total = likely.sum(axis=-1, keepdims=True)
+  weights = (likely / total).astype(v.dtype)
+  mass = (top + jnp.log(total))[..., 0]
   mixed = jnp.einsum(
     "bgrts,bsgd->btgrd", weights.reshape(b, g, h // g, t, s), v
   )
