@@ -7,7 +7,7 @@ completions that share a prompt) is passed to them as a function.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,9 @@ _KEPT: dict[str, Any] = {
 }
 """Remat -> the jax policy for what the forward pass keeps of a layer."""
 
-F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=nnx.Module)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Attended(NamedTuple):
@@ -48,7 +49,7 @@ q and mixed are [B, S, H, D], k and v [B, S, G, D].
 """
 
 
-def light(function: F) -> F:
+def light(function: Callable[P, R]) -> Callable[P, R]:
   """Has a function computed again in the backward pass, since it is cheap.
 
   What it makes on the way is then not kept. Matrix products in it are computed
