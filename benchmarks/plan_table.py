@@ -88,6 +88,18 @@ ROWS: dict[str, tuple[PlanConfig, Config | None]] = {
       mesh=MeshConfig(data=8, fsdp=64),
     ),
   ),
+  "llama3-8b-32k": (
+    PlanConfig(topology="v5p:4x4x4"),
+    Config(
+      loss="dpo",
+      compute_dtype="bfloat16",
+      data=DataConfig(max_prompt=24576, max_completion=8192),
+      model="meta-llama/Meta-Llama-3-8B",
+      batch_size=64,
+      remat="block",
+      mesh=MeshConfig(fsdp=64),
+    ),
+  ),
   "llama3-8b-lora-16": (
     PlanConfig(topology="v5e:4x4"),
     Config(
