@@ -37,6 +37,10 @@ _ROWS: dict[str, PlanConfig] = {
   "t5-xl-32": PlanConfig(**_DRO, model="google/flan-t5-xl", topology="v5e:4x8"),
   "llama3-8b-64": PlanConfig(**_LLAMA, mesh="fsdp"),
   "llama3-8b-64-copies": PlanConfig(**_LLAMA, mesh="data=4,fsdp=16"),
+  # A pair of ordinary chat length.
+  "llama3-8b-4k": PlanConfig(
+    **_LLAMA, prompt=3072, completion=1024, mesh="fsdp"
+  ),
   # The first row again, with the batch growing as the chips do.
   "t5-large-64": PlanConfig(**_LARGE, topology="v5e:8x8", batch=128),
   "t5-large-256": PlanConfig(**_LARGE, topology="v5e:16x16", batch=512),
@@ -82,6 +86,18 @@ ROWS: dict[str, tuple[PlanConfig, Config | None]] = {
       batch_size=512,
       remat="block",
       mesh=MeshConfig(data=8, fsdp=64),
+    ),
+  ),
+  "llama3-8b-32k": (
+    PlanConfig(topology="v5p:4x4x4"),
+    Config(
+      loss="dpo",
+      compute_dtype="bfloat16",
+      data=DataConfig(max_prompt=24576, max_completion=8192),
+      model="meta-llama/Meta-Llama-3-8B",
+      batch_size=64,
+      remat="block",
+      mesh=MeshConfig(fsdp=64),
     ),
   ),
   "llama3-8b-lora-16": (

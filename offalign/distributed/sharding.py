@@ -277,9 +277,14 @@ def put_batch(mesh: Mesh, batch: Batch) -> Batch:
   )
 
 
+def batch_pieces(mesh: Mesh | AbstractMesh) -> int:
+  """Number of pieces that `BATCH_AXES` cut the rows of a batch into."""
+  return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
 def check_batch_size(mesh: Mesh, batch_size: int, microbatches: int) -> None:
   """Raises UserError where a batch cannot be split evenly."""
-  pieces = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+  pieces = batch_pieces(mesh)
   rows = pieces * microbatches
   if batch_size < 1 or microbatches < 1 or batch_size % rows:
     raise UserError(

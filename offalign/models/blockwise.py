@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from offalign.distributed import constraints
+from offalign.distributed import constraints, sharding
 from offalign.models.layers import Attended, wider
 from offalign.models.logps import soft_cap
 from offalign.models.sight import Sight
@@ -67,6 +67,8 @@ class Plan:
     cap: the bound on scores, or None.
     causal: see `Sight`.
     skips: whether pairs of blocks may turn out to be ruled out.
+    shares: parts of the batch on different devices, of which each adds up its
+      own gradient of `by_distance`.
   """
 
   queries: Cut
@@ -76,6 +78,7 @@ class Plan:
   cap: float | None
   causal: bool
   skips: bool
+  shares: int = 1
 
   @property
   def pairs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -123,6 +126,7 @@ def attend(
     cap=cap,
     causal=sight.causal,
     skips=sight.window is not None or sight.queries is not None,
+    shares=_shares(b),
   )
   if by_distance is not None:
     # Entry 0 becomes the distance 1 - T of the padded T.
@@ -141,6 +145,13 @@ def _largest(rows: int) -> int:
   while size > _LEAST and 4 * rows * size * size > _BUDGET:
     size //= 2
   return size
+
+
+def _shares(rows: int) -> int:
+  """Parts of a batch that lie on different devices."""
+  mesh = constraints.mesh()
+  parts = 1 if mesh is None else sharding.batch_pieces(mesh)
+  return parts if rows % parts == 0 else 1
 
 
 class _Facts(NamedTuple):
@@ -418,8 +429,10 @@ def _backward(plan: Plan, kept: Any, given: tuple[Array, Array]) -> Any:
     d_scores = product("bgrtd,bgsd->bgrts", d_mixed[i], values[j])
     d_scores = weights * (d_scores - drop[i][..., None])
     if d_bias is not None:
-      flat = d_scores.sum(axis=0).reshape(-1, *d_scores.shape[-2:])
-      spread = functools.partial(_skew, rows=plan.queries.size)
+      # Summed over devices here, they would be sent for every pair.
+      apart = d_scores.reshape(plan.shares, -1, *d_scores.shape[1:])
+      flat = apart.sum(axis=1).reshape(*d_bias.shape[:2], *d_scores.shape[-2:])
+      spread = jax.vmap(functools.partial(_skew, rows=plan.queries.size))
       d_bias += jax.linear_transpose(spread, d_bias)(flat)[0]
     if scores.slope is not None:
       d_scores = d_scores * scores.slope
@@ -432,7 +445,7 @@ def _backward(plan: Plan, kept: Any, given: tuple[Array, Array]) -> Any:
     d_query, d_key, d_value, d_bias = carry
     if d_bias is not None:
       d_bias = jax.lax.dynamic_slice_in_dim(
-        d_bias, _start(plan, i, j), _window(plan), axis=1
+        d_bias, _start(plan, i, j), _window(plan), axis=2
       )
     return d_query[i], d_key[j], d_value[j], d_bias
 
@@ -440,7 +453,7 @@ def _backward(plan: Plan, kept: Any, given: tuple[Array, Array]) -> Any:
     d_query, d_key, d_value, d_bias = carry
     if d_bias is not None:
       d_bias = jax.lax.dynamic_update_slice_in_dim(
-        d_bias, parts[3], _start(plan, i, j), axis=1
+        d_bias, parts[3], _start(plan, i, j), axis=2
       )
     return (
       d_query.at[i].set(parts[0]),
@@ -449,10 +462,11 @@ def _backward(plan: Plan, kept: Any, given: tuple[Array, Array]) -> Any:
       d_bias,
     )
 
-  carry = (
-    *(jnp.zeros_like(x, dtype) for x in (queries, keys, values)),
-    None if by_distance is None else jnp.zeros_like(by_distance, dtype),
-  )
+  empty = None
+  if by_distance is not None:
+    empty = jnp.zeros((plan.shares, *by_distance.shape), dtype)
+  sums = (jnp.zeros_like(x, dtype) for x in (queries, keys, values))
+  carry = (*sums, empty)
   *sums, d_bias = _scan(plan, facts, carry, pick, work, put)
   lengths = q.shape[1], k.shape[1], v.shape[1]
   d_q, d_k, d_v = (
@@ -460,7 +474,7 @@ def _backward(plan: Plan, kept: Any, given: tuple[Array, Array]) -> Any:
     for x, length in zip(sums, lengths, strict=True)
   )
   if by_distance is not None:
-    d_bias = d_bias.astype(by_distance.dtype)
+    d_bias = d_bias.sum(axis=0).astype(by_distance.dtype)
   return d_q, d_k, d_v, d_bias, None
 
 

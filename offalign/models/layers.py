@@ -7,7 +7,7 @@ completions that share a prompt) is passed to them as a function.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ _KEPT: dict[str, Any] = {
 """Remat -> the jax policy for what the forward pass keeps of a layer."""
 
 M = TypeVar("M", bound=nnx.Module)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Attended(NamedTuple):
@@ -45,6 +47,17 @@ Attention = Callable[[Array, Array, Array, Any], tuple[Array, Any]]
 
 q and mixed are [B, S, H, D], k and v [B, S, G, D].
 """
+
+
+def light(function: Callable[P, R]) -> Callable[P, R]:
+  """Has a function computed again in the backward pass, since it is cheap.
+
+  What it makes on the way is then not kept. Matrix products in it are computed
+  again only where something after them needs their results, so that a linear
+  map at its end costs nothing.
+  """
+  # prevent_cse=False: inside a scan nothing else is needed.
+  return jax.checkpoint(function, prevent_cse=False)
 
 
 class Linear(nnx.Module):
@@ -93,9 +106,12 @@ class RMSNorm(nnx.Module):
 
   def __call__(self, x: Array) -> Array:
     """[..., d] -> [..., d], computed in float32 or wider."""
+    return light(self._normed)(x, self.scale[...])
+
+  def _normed(self, x: Array, scale: Array) -> Array:
     wide = x.astype(wider(x.dtype))
     square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    scale = _along(self.scale[...].astype(wide.dtype), x)
+    scale = _along(scale.astype(wide.dtype), x)
     if self.plus_one:
       scale = 1 + scale
     return (wide * jax.lax.rsqrt(square + self.epsilon) * scale).astype(x.dtype)
@@ -111,12 +127,13 @@ class LayerNorm(nnx.Module):
 
   def __call__(self, x: Array) -> Array:
     """[..., d] -> [..., d], computed in float32 or wider."""
+    return light(self._normed)(x, self.scale[...], self.bias[...])
+
+  def _normed(self, x: Array, scale: Array, bias: Array) -> Array:
     wide = x.astype(wider(x.dtype))
     wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
     square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    scale, bias = (
-      _along(p[...].astype(wide.dtype), x) for p in (self.scale, self.bias)
-    )
+    scale, bias = (_along(p.astype(wide.dtype), x) for p in (scale, bias))
     y = wide * jax.lax.rsqrt(square + self.epsilon) * scale + bias
     return y.astype(x.dtype)
 
@@ -190,8 +207,12 @@ def attend(
   if bias is not None:
     scores = scores + bias
   scores = jnp.where(mask, scores, _MASKED)
-  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-  mass = jax.nn.logsumexp(scores, axis=-1)
+  # Both from the same exponentials, which are then kept once.
+  top = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+  likely = jnp.exp(scores - top)
+  total = likely.sum(axis=-1, keepdims=True)
+  weights = (likely / total).astype(v.dtype)
+  mass = (top + jnp.log(total))[..., 0]
   mixed = jnp.einsum(
     f"bgrts,{keys}->btgrd", weights.reshape(b, g, h // g, t, s), v
   )
@@ -204,6 +225,10 @@ def merge(a: Attended, b: Attended) -> Array:
   The softmax over a union is the average of the softmaxes over its parts,
   weighted by their masses.
   """
+  return light(_merged)(a, b)
+
+
+def _merged(a: Attended, b: Attended) -> Array:
   share = jax.nn.sigmoid(a.mass - b.mass)[..., None]
   mixed = share * a.mixed.astype(share.dtype)
   mixed = mixed + (1 - share) * b.mixed.astype(share.dtype)

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from offalign.distributed import constraints, sharding
 from offalign.models import blockwise, layers, sight
+from offalign.planning import hlo, traffic
 
 B, H, T, D = 3, 4, 21, 6
 RNG = np.random.default_rng(0)
@@ -139,3 +141,43 @@ def test_a_gradient_takes_an_eighth_of_the_memory_at_2048_tokens():
   )
   assert dense >= 4 * 4 * 2048**2  # the scores of four heads
   assert blocks <= dense / 8, (blocks, dense)
+
+
+@pytest.mark.parametrize(
+  ("seen", "bias"),
+  [(WINDOW, False), (sight.same(IDS, IDS).before(), True)],
+  ids=["window", "packed-bias"],
+)
+def test_devices_send_neither_scores_nor_keys(seen, bias):
+  """Rows and heads are split; of a bias, the gradient is summed once."""
+  mesh = sharding.make_mesh(sharding.MeshConfig(2, 2, 2))
+  rows = jax.sharding.PartitionSpec(sharding.BATCH_AXES)
+  heads = jax.sharding.PartitionSpec(sharding.BATCH_AXES, None, "tensor")
+
+  def placed(x, spec):
+    where = jax.sharding.NamedSharding(mesh, spec)
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+
+  # Four rows, for the four devices that share them.
+  seen = jax.tree.map(
+    lambda x: placed(np.concatenate([x, x[:1]]), rows) if x.ndim else x, seen
+  )
+  q = placed(np.zeros((4, T, H, D), np.float32), heads)
+  table = jax.ShapeDtypeStruct((H, 2 * T - 1), jnp.float32)
+
+  def loss(q, table, seen):
+    with constraints.ambient(mesh):
+      by_distance = table if bias else None
+      found = blockwise.attend(
+        q, q, q, seen, by_distance=by_distance, largest=8
+      )
+    return jnp.square(found.mixed).sum() + found.mass.sum()
+
+  grad = jax.jit(jax.grad(loss, (0, 1)))
+  module = hlo.parse(grad.lower(q, table, seen).compile().as_text())
+  found = traffic.collectives(module, mesh.size)
+  assert set(found) <= {"all-reduce"}, found
+  # Which pairs of blocks matter to any row is one bit a pair, each way.
+  pairs = 2 * 6
+  size = 4 * H * (2 * 24 - 1) / 2 if bias else 0  # of padded distances
+  assert found["all-reduce"].sent <= 2 * (size + 4 * pairs), found

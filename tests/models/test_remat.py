@@ -1,5 +1,8 @@
 """Layers computed again in the backward pass: less memory, same gradients."""
 
+import collections
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,7 @@ from offalign.errors import UserError
 from offalign.learner import Learner, LearnerConfig
 
 V, B, P, T = 32, 2, 24, 24
+LAYERS = 2  # unless a spec says so
 
 
 def compiled(spec, remat):
@@ -50,6 +54,47 @@ def test_gradients_are_the_same_and_take_less_memory(spec):
   assert needed["block"] < needed["dots"] < needed["none"], needed
 
 
+@pytest.mark.parametrize(
+  ("spec", "want"),
+  [
+    ("decoder(width=8, heads=2)", {(40, 8): 5, (40, 32): 1, (2, 24, 24): 2}),
+    (
+      "t5(width=8, heads=2)",
+      {(24, 8): 4, (24, 16): 2, (16, 8): 6, (16, 16): 2},
+    ),
+  ],
+)
+def test_of_norms_and_activations_nothing_is_kept(spec, want):
+  """Of 24 and 16 tokens: what matrix products take, or what goes into norms
+  and activations, once each, in bfloat16; and exponentials in float32."""
+  p, t = 24, 16
+  model = models.make(spec, vocab_size=V).attending("dense")
+  inputs = (
+    jnp.zeros((B, p), jnp.int32),
+    jnp.ones((B, p), bool),
+    jnp.zeros((B, 1, t), jnp.int32),
+    jnp.ones((B, 1, t), bool),
+  )
+  params = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16),
+    jax.eval_shape(model.init, jax.random.key(0)),
+  )
+
+  def loss(params):
+    return model.hidden(params, *inputs).completions.sum()
+
+  kept = collections.Counter()
+  for equation in jax.make_jaxpr(jax.grad(loss))(params).jaxpr.eqns:
+    loop = equation.params
+    if equation.primitive.name == "scan" and not loop["reverse"]:
+      for x in equation.outvars[loop["num_carry"] :]:
+        _, _, *shape = x.aval.shape
+        kept[tuple(shape)] += x.aval.size * x.aval.dtype.itemsize
+  for shape, times in want.items():
+    one = 2 * LAYERS * B * math.prod(shape)  # bytes
+    assert kept[shape] == times * one, (shape, kept)
+
+
 def test_the_learner_asks_the_model_for_it():
   model = models.make("decoder(width=8, heads=2)", vocab_size=V)
   learner = Learner("sft", model, LearnerConfig(remat="dots"))
@@ -63,7 +108,7 @@ def test_the_learner_asks_the_model_for_it():
   )
   for each, there in ((model, False), (learner.model, True)):
     jaxpr = str(jax.make_jaxpr(each.hidden)(params, *inputs))
-    assert ("remat" in jaxpr) == there
+    assert ("policy=Dots" in jaxpr) == there
 
 
 def test_a_model_without_layers_refuses_it():

@@ -101,11 +101,15 @@ class Block(nnx.Module):
     if self.experts is not None:
       return self.experts(h, counted)
     assert self.up is not None
+    gate = None if self.gate is None else self.gate(h)
+    return layers.light(self._down)(self.up(h), gate), None
+
+  def _down(self, up: Array, gate: Array | None) -> Array:
     assert self.down is not None
     activation = layers.ACTIVATIONS[self.activation]
-    if self.gate is None:
-      return self.down(activation(self.up(h))), None
-    return self.down(activation(self.gate(h)) * self.up(h)), None
+    if gate is None:
+      return self.down(activation(up))
+    return self.down(activation(gate) * up)
 
 
 def norm(

@@ -79,10 +79,13 @@ class MLP(nnx.Module):
 
   def __call__(self, x: Array) -> Array:
     """[B, S, d] -> [B, S, d]."""
-    act = _ACTIVATIONS[self.activation]
     h = self.norm(x)
-    up = self.up(h)
-    return x + self.down(act(self.gate(h)) * up if self.gated else act(up))
+    gate = self.gate(h) if self.gated else None
+    return x + layers.light(self._down)(self.up(h), gate)
+
+  def _down(self, up: Array, gate: Array | None) -> Array:
+    act = _ACTIVATIONS[self.activation]
+    return self.down(act(up) if gate is None else act(gate) * up)
 
 
 class T5EncoderBlock(nnx.Module):
