@@ -51,7 +51,7 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("here")
 def test_every_command_finds_its_rows():
   found = commands()
-  assert len(found) == 15
+  assert len(found) == 16
   for args in found:
     if not any(arg.startswith("--cfg.out=") for arg in args):
       args = [*args, "--cfg.out=runs/shown"]
