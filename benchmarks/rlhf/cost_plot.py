@@ -9,6 +9,7 @@ from offalign.leaderboard import Row
 from offalign.pages.figures import STYLE
 
 NAME = "gain-over-cost.png"
+_LINE = 0.03
 
 
 def points(rows: Iterable[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -43,36 +44,32 @@ def write(folder: pathlib.Path, rows: Iterable[Row]) -> None:
     axes = figure.subplots()
     widest = max(cost.mean() for cost, _ in found.values())
     placed: list[tuple[float, float]] = []
-    for label, (cost, gain) in found.items():
-      if gain.mean() < 0:
-        axes.annotate(
-          f"{label}: {gain.mean():+.2f}",
-          (float(cost.mean()), 0.0),
-          fontsize=8,
-          ha="center",
-        )
+    for label, (cost, gain) in sorted(
+      found.items(), key=lambda pair: -pair[1][1].mean()
+    ):
+      x, y = float(cost.mean()), float(gain.mean())
+      if y < 0:
+        axes.annotate(f"{label}: {y:+.2f}", (x, 0.0), fontsize=8, ha="center")
         continue
-      error = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
       axes.errorbar(
-        cost.mean(),
-        gain.mean(),
-        yerr=error,
+        x,
+        y,
+        yerr=gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else 0.0,
         fmt="o",
         mfc="white" if label in offline else None,
         capsize=2,
       )
-      at = float(cost.mean()), float(gain.mean())
-      below = any(
-        abs(x - at[0]) < 0.1 * widest and abs(y - at[1]) < 0.03
-        for x, y in placed
-      )
-      placed.append(at)
+      low = y  # names of near points stand below each other
+      while any(abs(u - x) < widest / 6 and v - low < _LINE for u, v in placed):
+        low -= _LINE / 4
+      placed.append((x, low))
       axes.annotate(
         label,
-        at,
-        xytext=(5, -9 if below else 4),
+        (x, low),
+        xytext=(6, 0),
         textcoords="offset points",
         fontsize=8,
+        va="center",
       )
     axes.set_ylim(bottom=-0.03)
     axes.set_xlim(0, 1.25 * widest)
