@@ -131,7 +131,7 @@ def complete(
     max_new_tokens: longest completion in tokens.
     batch_size: completions that are made at a time.
     samples: completions of each prompt; the first is the same however many
-      there are.
+      there are, but for rounding.
     temperature: see `sample`.
     top_k: see `sample`.
     top_p: see `sample`.

@@ -198,7 +198,7 @@ class Policy:
       top_p: draw from the likeliest tokens that have this share of the
         probability; None = from all.
       samples: completions of each prompt, with random numbers of their own;
-        the first is the same however many there are.
+        the first is the same however many there are, but for rounding.
       seed: of the samples.
       batch_size: completions that are made at a time.
       sampler: "endpoint(url=..., model=...)", an engine that completes the
