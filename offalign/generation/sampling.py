@@ -197,7 +197,19 @@ def begin(
   cache, state = model.prefill(params, prompts, prompt_mask, room)
   if model.rows is not None:
     cache = model.rows(cache)
-  n = prompts.shape[:1]
+  return without_tokens(cache, state, seeds, room)
+
+
+def without_tokens(cache: Any, state: Array, seeds: Array, room: int) -> Rows:
+  """Makes rows that have no token yet.
+
+  Args:
+    cache: the model's.
+    state: [B, d], of the last token of each prompt.
+    seeds: int32 [B].
+    room: tokens of a completion at most.
+  """
+  n = seeds.shape
   return Rows(
     cache,
     state,

@@ -404,15 +404,9 @@ def _empty(
     functools.partial(_prefill, model, room), params, tokens, mask
   )
   cache, state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made)
-  return Rows(
-    cache,
-    state,
-    step=jnp.zeros(slots, jnp.int32),
-    done=jnp.ones(slots, bool),
-    limit=jnp.ones(slots, jnp.int32),
-    keys=jax.vmap(jax.random.key)(jnp.zeros(slots, jnp.int32)),
-    logps=jnp.zeros(slots, jnp.float32),
-  )
+  seeds = jnp.zeros(slots, jnp.int32)
+  rows = sampling.without_tokens(cache, state, seeds, room=1)
+  return rows._replace(done=jnp.ones(slots, bool))
 
 
 @functools.partial(jax.jit, donate_argnums=(0,))
