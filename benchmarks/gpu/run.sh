@@ -20,8 +20,11 @@ done
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 if [ -n "$wheels" ]; then
-  site=$(mktemp -d)
-  trap 'rm -rf "$site"' EXIT
+  # dill, which datasets hashes with, copies whole what it takes for modules of
+  # the user: all that are not under a folder of this name.
+  made=$(mktemp -d)
+  trap 'rm -rf "$made"' EXIT
+  site=$made/site-packages
   "$python" -m pip install --quiet --no-index --no-deps --no-compile \
     --target "$site" "$wheels"/*.whl
   export PYTHONPATH=$site:$PYTHONPATH

@@ -30,12 +30,17 @@ def run(
       f"--part=sentiment needs {', '.join(lacking)}: carry their wheels "
       "(docs/gpu.md) and give the folder as --wheels"
     )
-  # These import what a machine may lack.
-  from benchmarks.sentiment import cli, scores, sizes, suite
-  from benchmarks.sentiment import report as pages
-  from benchmarks.sentiment.folder import Folder
-  from benchmarks.sentiment.training import Task
-  from offalign import Policy
+  try:  # what a machine may lack
+    from benchmarks.sentiment import cli, scores, sizes, suite
+    from benchmarks.sentiment import report as pages
+    from benchmarks.sentiment.folder import Folder
+    from benchmarks.sentiment.training import Task
+    from offalign import Policy
+  except ImportError as error:
+    raise UserError(
+      f"--part=sentiment cannot begin ({error}): carry the wheel of that too "
+      "(docs/gpu.md)"
+    ) from None
 
   cli.check_weights(str(weights))
   plain = sizes.Sizes()

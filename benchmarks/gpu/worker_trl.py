@@ -17,7 +17,7 @@ import transformers
 import trl
 
 from benchmarks.throughput import worker_trl
-from benchmarks.throughput.cases import Case
+from benchmarks.throughput.cases import VOCAB, Case
 
 WARM, STEPS = 4, 16
 
@@ -57,14 +57,15 @@ def main() -> None:
   tokens, liger = given["tokens"], given["mode"] == "liger"
   shape = {k: v for k, v in given["config"].items() if k != "architectures"}
   config = transformers.AutoConfig.for_model(shape.pop("model_type"), **shape)
-  if given["weights"] is None:
-    model = transformers.AutoModelForCausalLM.from_config(config)
-  else:
-    model = transformers.AutoModelForCausalLM.from_pretrained(given["weights"])
+  kind, weights = transformers.AutoModelForCausalLM, given["weights"]
+  if weights is None:  # the trainer reads the reference from a folder
+    weights = tempfile.mkdtemp()
+    kind.from_config(config).save_pretrained(weights)
+  model = kind.from_pretrained(weights)
   case = Case(
     "dpo", "", tokens["prompts"], 2, tokens["prompt"], tokens["completion"]
   )
-  on_gpu = torch.cuda.is_available()
+  on_gpu, words = torch.cuda.is_available(), min(VOCAB, config.vocab_size)
   options = {
     "output_dir": tempfile.mkdtemp(),
     "per_device_train_batch_size": case.prompts,
@@ -88,8 +89,8 @@ def main() -> None:
   trainer(
     model=model.float(),
     args=settings(**options),
-    train_dataset=worker_trl.rows(case),
-    processing_class=worker_trl.tokenizer(),
+    train_dataset=worker_trl.rows(case, words),
+    processing_class=worker_trl.tokenizer(words),
     callbacks=[clock],
   ).train()
   names = ("trl", "torch", "transformers", *(["liger-kernel"] * liger))

@@ -24,11 +24,11 @@ from benchmarks.throughput.cases import MODELS, VOCAB, Case
 BATCHES = 4  # distinct ones; their reference pass is not timed
 
 
-def tokenizer() -> Any:
+def tokenizer(vocab_size: int = VOCAB) -> Any:
   """Word i is token i."""
   names = ["<pad>", "<s>", "</s>"]
   vocab = {w: i for i, w in enumerate(names)}
-  vocab |= {f"w{i}": i for i in range(len(names), VOCAB)}
+  vocab |= {f"w{i}": i for i in range(len(names), vocab_size)}
   words = tokenizers.Tokenizer(
     tokenizers.models.WordLevel(vocab, unk_token="<pad>")
   )
@@ -38,12 +38,12 @@ def tokenizer() -> Any:
   )
 
 
-def rows(case: Case) -> datasets.Dataset:
+def rows(case: Case, vocab_size: int = VOCAB) -> datasets.Dataset:
   """Random words; the trainer adds the end of every completion."""
   rng = np.random.default_rng(0)
 
   def text(length: int) -> str:
-    return " ".join(f"w{i}" for i in rng.integers(3, VOCAB, length))
+    return " ".join(f"w{i}" for i in rng.integers(3, vocab_size, length))
 
   def row() -> dict[str, Any]:
     prompt = text(case.prompt) + " "

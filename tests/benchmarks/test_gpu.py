@@ -2,6 +2,7 @@
 
 import importlib.abc
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -10,7 +11,15 @@ import typing
 import jax
 import pytest
 
-from benchmarks.gpu import attention, devices, flops, sizes, steps, training
+from benchmarks.gpu import (
+  attention,
+  devices,
+  flops,
+  sentiment,
+  sizes,
+  steps,
+  training,
+)
 from benchmarks.gpu.__main__ import PARTS, main
 from benchmarks.gpu.flops import Tokens
 
@@ -86,6 +95,35 @@ def test_flags_and_peers_are_said(tmp_path, capsys, bare):
   assert training.missing() == ["trl", "datasets", "accelerate"]
   subprocess.run(["bash", "-n", RUN], check=True)
   assert RUN.stat().st_mode & 0o100
+
+
+def test_a_wheel_that_was_forgotten_is_named(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(sentiment.importlib.util, "find_spec", lambda name: name)
+  monkeypatch.setitem(sys.modules, "benchmarks.sentiment.cli", None)
+  monkeypatch.delattr("benchmarks.sentiment.cli", raising=False)
+  assert main(["--part=sentiment", "--weights=x", f"--out={tmp_path}"]) == 2
+  said = capsys.readouterr().err
+  assert "cannot begin (" in said
+  assert "benchmarks.sentiment.cli" in said
+  assert "carry the wheel of that too" in said
+
+
+def test_wheels_go_where_dill_takes_them_for_libraries(tmp_path):
+  (tmp_path / "a.whl").touch()
+  python = tmp_path / "python"
+  python.write_text('#!/bin/sh\necho "$PYTHONPATH|$*"\n')
+  python.chmod(0o755)
+  words = [RUN, "--part=dpo", f"--wheels={tmp_path}"]
+  env = {**os.environ, "PYTHON": str(python)}
+  said = subprocess.run(
+    words, env=env, check=True, capture_output=True, text=True
+  ).stdout
+  installed, ran = said.splitlines()
+  folder = ran.split(":")[0]
+  assert folder.endswith("/site-packages")
+  assert f"--target {folder} {tmp_path}/a.whl" in installed
+  assert ran.endswith("|-m benchmarks.gpu --part=dpo")
+  assert not pathlib.Path(folder).parent.exists()
 
 
 @pytest.mark.parametrize(
