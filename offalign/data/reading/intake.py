@@ -26,6 +26,7 @@ from offalign.data.reading.records import (
   count,
   quote,
 )
+from offalign.data.reading.row_parser import RowParser
 from offalign.errors import Sentence, UserError, marked, option, suggest
 
 Sample = Callable[[], Sequence[dict[str, Any]]]
@@ -43,8 +44,8 @@ class Intake:
     form: of the file.
     used: columns of the form that are read, by the form's names.
     unrated: rows that nobody rated, which are left out.
-    set_aside: see `forms.RowParser`.
-    metadata: see `forms.RowParser`.
+    set_aside: see `RowParser`.
+    metadata: see `RowParser`.
     overlooked: columns that are not read and look like feedback.
     columns: of the file.
   """
@@ -93,10 +94,10 @@ class Intake:
     except UserError as error:
       cure = proposals.cure(columns, sample())
       raise UserError(marked(error) + cure) from None
-    self._parser = forms.RowParser(
+    self._parser = RowParser(
       name, self.form, names, int_labels=int_labels, aspects=aspects
     )
-    self.used = self._parser.used
+    self.used = self._parser.layout.used
     self.metadata = self._parser.metadata
     self._parser.turn_key = self._find_turn_key(sample)
     self._check_targets()
