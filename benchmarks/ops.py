@@ -52,6 +52,7 @@ class Trained:
   Attributes:
     params: of the last step, or of the one that was selected.
     curve: [step, win rate against SFT].
+    gains: [step, reward gained over SFT].
     view: what the loss saw.
     ties: pairs dropped.
     selection: as `Row.selection`.
@@ -63,6 +64,7 @@ class Trained:
 
   params: Params
   curve: list[list[float]]
+  gains: list[list[float]]
   view: str
   ties: int
   selection: str
@@ -188,7 +190,8 @@ def train(
   reference = base.params if learner.needs_reference_weights else None
   state = learner.init(base.params)
   step_of = stepper(method, base.model, shared)
-  curve, best, selected = [[0, 0.5]], -1.0, None
+  curve, gains = [[0, 0.5]], [[0, 0.0]]
+  best, selected = -1.0, None
   lengths = rows.completion_mask.reshape(len(rows.prompts), -1).sum(axis=1)
   tokens, z0 = 0, []
   for step in range(sizes.STEPS):
@@ -199,9 +202,10 @@ def train(
     if (step + 1) % sizes.CURVE_EVERY == 0:
       picked = sampler.indices(step)
       check_finite(step + 1, metrics, [f"row {i}" for i in picked])
-      won = judge(base, state.params["policy"], base.validation, method.name)
-      rate = ops_metrics.win_rate(won, base.validation.rewards)
+      policy = state.params["policy"]
+      rate, gain = progress(base, policy, method.name)
       curve.append([step + 1, rate])
+      gains.append([step + 1, gain])
       if SELECT.value and rate > best:
         # A copy, as the next step is given the state's memory.
         best, selected = rate, jax.tree.map(jnp.copy, state.params["policy"])
@@ -216,7 +220,7 @@ def train(
   if z0:
     kept = np.array([finish({"means": {"kl": each}})["kl"] for each in z0])
     shown |= {"z0": float(kept.mean()), "z0_clipped": float((kept <= 0).mean())}
-  return Trained(params, curve, name, ties, how, shown)
+  return Trained(params, curve, gains, name, ties, how, shown)
 
 
 def _count(params: Params) -> int:
@@ -228,6 +232,13 @@ def judge(base: Base, params: Params, on: Judged, stream: str) -> np.ndarray:
   world = base.setting.world
   found = draw(world, base.model, params, on.prompts, stream)
   return world.gold_reward(on.prompts, found.tokens, found.mask)
+
+
+def progress(base: Base, params: Params, stream: str) -> tuple[float, float]:
+  """(win rate, reward gain) over SFT on the validation prompts; for curves."""
+  won, theirs = judge(base, params, base.validation, stream), base.validation
+  rate = ops_metrics.win_rate(won, theirs.rewards)
+  return rate, float(np.mean(won - theirs.rewards))
 
 
 def validate(base: Base, params: Params, stream: str) -> tuple[float, float]:

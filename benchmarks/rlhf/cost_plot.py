@@ -25,11 +25,34 @@ def points(rows: Iterable[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   }
 
 
+def ways(rows: Iterable[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """label -> GFLOPs [P] and gains [P] on the way, means over its seeds.
+
+  The points are those of the steps that all seeds have.
+  """
+  found: dict[str, list[Row]] = {}
+  for row in rows:
+    if row.status == "ok" and {"gflops", "reward_gain"} <= set(row.curves):
+      found.setdefault(row.label, []).append(row)
+  made = {}
+  for label, seeds in found.items():
+    sides = []
+    for name in ("gflops", "reward_gain"):
+      tables = [dict(row.curves[name]) for row in seeds]
+      steps = sorted(set.intersection(*(set(table) for table in tables)))
+      sides.append(
+        np.array([np.mean([table[s] for table in tables]) for s in steps])
+      )
+    made[label] = (sides[0], sides[1])
+  return made
+
+
 def write(folder: pathlib.Path, rows: Iterable[Row]) -> None:
   """Draws gain over cost into a folder, if there is a row with costs.
 
   Lines with a reward model are filled, those that train on the log alone are
-  not. A line that lost reward is named at the lower edge.
+  not. A line that lost reward is named at the lower edge. Where rows have
+  curves, thin lines lead to the points, over validation prompts.
   """
   import matplotlib
   from matplotlib.figure import Figure
@@ -38,6 +61,7 @@ def write(folder: pathlib.Path, rows: Iterable[Row]) -> None:
   found = points(rows)
   if not found:
     return
+  paths = ways(rows)
   offline = {row.label for row in rows if row.data_view == "the log"}
   with matplotlib.rc_context(STYLE):
     figure = Figure(figsize=(8.0, 5.0), layout="constrained")
@@ -51,7 +75,7 @@ def write(folder: pathlib.Path, rows: Iterable[Row]) -> None:
       if y < 0:
         axes.annotate(f"{label}: {y:+.2f}", (x, 0.0), fontsize=8, ha="center")
         continue
-      axes.errorbar(
+      (mark, *_) = axes.errorbar(
         x,
         y,
         yerr=gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else 0.0,
@@ -59,6 +83,8 @@ def write(folder: pathlib.Path, rows: Iterable[Row]) -> None:
         mfc="white" if label in offline else None,
         capsize=2,
       )
+      if label in paths:
+        axes.plot(*paths[label], color=mark.get_color(), lw=0.8, alpha=0.7)
       low = y  # names of near points stand below each other
       while any(abs(u - x) < widest / 6 and v - low < _LINE for u, v in placed):
         low -= _LINE / 4
@@ -75,5 +101,11 @@ def write(folder: pathlib.Path, rows: Iterable[Row]) -> None:
     axes.set_xlim(0, 1.25 * widest)
     axes.set_xlabel("GFLOPs after the log: sampling, scoring, training")
     axes.set_ylabel("gold reward gained over SFT")
-    axes.set_title("hollow: trained on the log alone", fontsize=9)
+    axes.set_title(
+      "hollow: trained on the log alone; lines: on the way, by validation "
+      "prompts"
+      if paths
+      else "hollow: trained on the log alone",
+      fontsize=9,
+    )
     figure.savefig(folder / NAME, dpi=120, facecolor="white")

@@ -11,6 +11,7 @@ from benchmarks.methods import Method
 from benchmarks.ops_log import Feedback
 from benchmarks.ops_policy import Base, as_batch
 from benchmarks.rlhf.costs import Costs, size, tokens
+from benchmarks.rlhf.curves import Curves
 from benchmarks.rlhf.proxy import Proxy
 from offalign import losses
 from offalign.data import Sampler
@@ -66,11 +67,13 @@ class Grown:
     params: of the policy.
     costs: of the rounds, without the reward model's training.
     rounds: how many.
+    curves: on the way.
   """
 
   params: Params
   costs: Costs
   rounds: int
+  curves: Curves
 
 
 def train(
@@ -79,6 +82,7 @@ def train(
   base: Base,
   feedback: Feedback,
   proxy: Proxy,
+  curves: bool = False,
 ) -> Grown:
   """Trains for as many updates and completions as an offline run sees.
 
@@ -88,6 +92,8 @@ def train(
     base: where the policy starts, and its reference.
     feedback: the log, for its prompts.
     proxy: the reward model that scores.
+    curves: whether the policy is judged on its way, at the ends of rounds
+      about every `CURVE_EVERY` updates.
   """
   method, seed = online.method(strength), feedback.seed
   loss = losses.get(method.loss)
@@ -96,6 +102,8 @@ def train(
   scorer = ops.learner_of(Method("sft"), base.model)
   state: Any = learner.init(base.params)
   costs, parameters = Costs(), size(base.params)
+  way = Curves()
+  way.begin(proxy.costs.flops)
   count = sizes.COMPLETIONS * online.every // online.k
   prompts = Sampler(len(feedback.prompts), count, seed=seed)
   rounds = sizes.STEPS // online.every
@@ -139,7 +147,14 @@ def train(
       trains = sum(size(tree) for tree in state.params.values())
       state, _ = step_of(state, batch, held)
       costs.trained(tokens(batch), trains)
-  return Grown(state.params["policy"], costs, rounds)
+    done = (number + 1) * online.every
+    if (
+      curves
+      and done // sizes.CURVE_EVERY > (done - online.every) // sizes.CURVE_EVERY
+    ):
+      rate, gain = ops.progress(base, state.params["policy"], method.name)
+      way.add(done, rate, gain, proxy.costs.flops + costs.flops)
+  return Grown(state.params["policy"], costs, rounds, way)
 
 
 def _top(rewards: np.ndarray, done: float) -> float:

@@ -21,6 +21,7 @@ from benchmarks.ops_policy import Base, as_batch
 from benchmarks.recorder import Recorder, quiet_failure
 from benchmarks.rlhf import online, proxy
 from benchmarks.rlhf.costs import Costs, size
+from benchmarks.rlhf.curves import Curves
 from benchmarks.rlhf.online import Online
 from benchmarks.worlds.setting import Setting
 from offalign.errors import UserError, suggest
@@ -183,20 +184,24 @@ def _train(
   base: Base,
   feedback: Feedback,
   model: proxy.Proxy,
-) -> tuple[Params, Costs]:
-  """(policy params, what it cost)."""
+  curves: bool = False,
+) -> tuple[Params, Costs, Curves]:
+  """(policy params, what it cost, its curves)."""
   if isinstance(method, Online):
-    found = online.train(method, strength, base, feedback, model)
+    found = online.train(method, strength, base, feedback, model, curves)
     costs = found.costs
     costs.flops += model.costs.flops
-    return found.params, costs
+    return found.params, costs, found.curves
   of = method.method(strength)
   trained = ops.train(of, base, feedback, shared=True)
   costs = Costs()
   prompts = sizes.STEPS * sizes.COMPLETIONS * feedback.prompts.shape[1]
   count = int(trained.metrics["tokens"]) + prompts
   costs.trained(count, int(trained.metrics["parameters"]))
-  return trained.params, costs
+  way = Curves()
+  for (step, rate), (_, gain) in zip(trained.curve, trained.gains, strict=True):
+    way.add(int(step), rate, gain, costs.flops * step / sizes.STEPS)
+  return trained.params, costs, way
 
 
 def _tuned(
@@ -214,7 +219,7 @@ def _tuned(
     recorder.doing(f"{method.name} at {strength:g}, to choose by")
     errors: list[str] = []
     with quiet_failure(errors):
-      params, _ = _train(method, strength, base, feedback, model)
+      params, *_ = _train(method, strength, base, feedback, model)
       found[strength] = ops.validate(base, params, method.name)
   if not found:
     recorder.notes.append(f"{method.name} failed at each strength: {errors[0]}")
@@ -271,10 +276,12 @@ def _record(
   errors: list[str] = []
   fields: dict = {"metrics": {}}
   with Stopwatch() as watch, quiet_failure(errors):
-    params, costs = _train(method, strength, base, feedback, model)
+    params, costs, way = _train(
+      method, strength, base, feedback, model, curves=True
+    )
     measured = ops.measure(base, params, f"{method.name}, {feedback.seed}")
     measured.metrics.update(costs.metrics())
-    fields = cells.measures(base, measured)
+    fields = {**cells.measures(base, measured), "curves": way.fields()}
   seconds = dict(watch.seconds)
   if isinstance(method, Online):
     seconds["cpu"] += model.seconds

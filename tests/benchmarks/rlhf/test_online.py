@@ -79,6 +79,7 @@ def test_every_method_has_strengths_that_its_loss_takes():
 def test_the_suite_runs_and_goes_on(small, tmp_path, monkeypatch):
   monkeypatch.setattr(ops_sizes, "STEPS", 8)
   monkeypatch.setattr(ops_sizes, "PROMPTS", 64)
+  monkeypatch.setattr(ops_sizes, "CURVE_EVERY", 4)
   short = [
     dataclasses.replace(method, strengths=method.strengths[:1])
     for method in suite.METHODS
@@ -107,3 +108,11 @@ def test_the_suite_runs_and_goes_on(small, tmp_path, monkeypatch):
   assert "reward models order" in (tmp_path / "report.md").read_text()
   assert (tmp_path / cost_plot.NAME).read_bytes()[:4] == b"\x89PNG"
   assert set(cost_plot.points(rows)) == set(found)
+  ways = cost_plot.ways(rows)
+  assert set(ways) == {"DRO-V", "REBEL, iterated", "ReST"}
+  for label, (spent, gained) in ways.items():
+    assert len(spent) == len(gained) == 3, label  # 0, 4 and 8 updates
+    assert gained[0] == 0
+    assert (np.diff(spent) > 0).all()
+    assert spent[-1] == pytest.approx(found[label].metrics["gflops"], abs=1e-2)
+  assert ways["DRO-V"][0][0] == 0  # no reward model
