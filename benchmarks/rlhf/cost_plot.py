@@ -38,7 +38,7 @@ def ways(rows: Iterable[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   for label, seeds in found.items():
     sides = []
     for name in ("gflops", "reward_gain"):
-      tables = [dict(row.curves[name]) for row in seeds]
+      tables = [{p[0]: p[1] for p in row.curves[name]} for row in seeds]
       steps = sorted(set.intersection(*(set(table) for table in tables)))
       sides.append(
         np.array([np.mean([table[s] for table in tables]) for s in steps])
