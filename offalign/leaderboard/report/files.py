@@ -4,10 +4,11 @@ import json
 import os
 import pathlib
 
+from offalign.errors import UserError
 from offalign.leaderboard.board import Board
 from offalign.leaderboard.report import plots
 from offalign.leaderboard.report.json_form import as_json
-from offalign.leaderboard.report.markdown import render_markdown
+from offalign.leaderboard.report.markdown import REPRODUCE, render_markdown
 from offalign.leaderboard.report.page import render_page
 from offalign.leaderboard.rows import jsonable
 
@@ -24,8 +25,12 @@ def write(board: Board, directory: str | os.PathLike[str]) -> list[str]:
 
   Returns:
     The relative paths of the files, `REPORTS` first.
+
+  Raises:
+    UserError: where report.md is another program's page.
   """
   folder = pathlib.Path(directory)
+  _check_ours(folder / "report.md")
   pictures = plots.draw(board, folder / "plots")
   captions = {
     key: [(picture.path, picture.caption) for picture in drawn]
@@ -41,6 +46,17 @@ def write(board: Board, directory: str | os.PathLike[str]) -> list[str]:
   _replace(folder / "report.json", text)
   paths = [picture.path for drawn in pictures.values() for picture in drawn]
   return [*REPORTS, *paths]
+
+
+def _check_ours(page: pathlib.Path) -> None:
+  """Refuses to replace a page that this did not write."""
+  if not page.exists():
+    return
+  if REPRODUCE not in page.read_text(encoding="utf-8", errors="replace"):
+    raise UserError(
+      f"{page} is not a report of the leaderboard, whose report would replace "
+      "it; rename it, or copy the rows to a folder of their own"
+    )
 
 
 def _replace(path: pathlib.Path, text: str) -> None:

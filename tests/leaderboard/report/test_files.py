@@ -340,3 +340,18 @@ def test_the_command_prints_the_table_without_jax(row, tmp_path):
 def test_a_mistake_is_one_sentence_and_exit_status_2(arguments, sentence):
   done = command(*arguments)
   assert (done.returncode, done.stderr) == (2, sentence)
+
+
+def test_the_page_of_another_program_is_not_replaced(rows, tmp_path):
+  fill(tmp_path, rows)
+  page = tmp_path / "report.md"
+  page.write_text("# Mine\n")
+  with pytest.raises(
+    UserError, match=r"report\.md is not a report of the lead"
+  ):
+    write(load(tmp_path), tmp_path)
+  assert page.read_text() == "# Mine\n"
+  assert not (tmp_path / "report.json").exists()
+  page.unlink()
+  for _ in range(2):  # its own it replaces
+    assert "report.md" in write(load(tmp_path), tmp_path)
