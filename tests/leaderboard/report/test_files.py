@@ -347,7 +347,7 @@ def test_the_page_of_another_program_is_not_replaced(rows, tmp_path):
   page = tmp_path / "report.md"
   page.write_text("# Mine\n")
   with pytest.raises(
-    UserError, match=r"report\.md is not a report of the lead"
+    UserError, match=r"report\.md is not a report of"
   ):
     write(load(tmp_path), tmp_path)
   assert page.read_text() == "# Mine\n"
