@@ -1,6 +1,7 @@
 """A picture of gold and proxy reward over the root of KL, proxy by proxy."""
 
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def draw(path: pathlib.Path, method: str, own: Sequence["Line"]) -> None:
         second = at if fit.form == fits.BEST_OF_FORM else np.log(at)
         form = at * (fit.alpha - fit.beta * second)
         axes.plot(at, form, ":", color="black", label="fitted form")
-      axes.set_title(line.proxy, fontsize=8)
+      axes.set_title(textwrap.fill(line.proxy, 34), fontsize=8)
       axes.set_xlabel("sqrt(KL)", fontsize=8)
     panels[0, 0].legend(fontsize=7)
     figure.suptitle(f"{method}: gain over the SFT policy", fontsize=10)

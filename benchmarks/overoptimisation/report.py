@@ -10,7 +10,8 @@ from benchmarks.overoptimisation.points import Point
 from benchmarks.overoptimisation.proxies import MEMBERS
 
 PAGE = "report.md"
-_COMPARED = (16, 64, 256)
+_COMPARED = {suite.BEST_OF: (16, 64, 256), "RLOO": (40, 120, 300)}
+"""Method -> strengths at which families are compared; default: all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,8 @@ def write(folder: pathlib.Path, points: Sequence[Point]) -> pathlib.Path:
     plots.draw(folder / picture, method, own)
     parts += [f"![Gold and proxy over the root of KL]({picture})", ""]
     if method == suite.BEST_OF:
-      parts += [*_ties(points), "", *_families(own), ""]
+      parts += [*_ties(points), ""]
+    parts += [*_families(method, own), ""]
   page = folder / PAGE
   page.write_text("\n".join(parts), encoding="utf-8")
   return page
@@ -188,31 +190,36 @@ def _ties(points: Sequence[Point]) -> list[str]:
   ]
 
 
-def _families(own: Sequence[Line]) -> list[str]:
-  """WARM against one model and the ensemble, at equal n."""
+def _families(method: str, own: Sequence[Line]) -> list[str]:
+  """WARM against one model and the ensemble, at equal strength."""
   known = {line.proxy: line.curve for line in own}
+  strengths = _COMPARED.get(method, suite.strengths(method))
+  equal = "n and so equal KL"
+  if method != suite.BEST_OF:
+    equal = "strength (not at equal KL, which the tables above have)"
   parts = [
-    "### WARM and ensembles",
+    f"### WARM and ensembles, {method}",
     "",
     f"Gold reward of WARM ({MEMBERS} reward models from one start, their "
-    "weights averaged) less that of others, at equal n and so equal KL, "
+    f"weights averaged) less that of others, at equal {equal}, "
     "paired by seed and prompts. One model costs as much to score with and a "
     f"third to train; one with {MEMBERS} times the updates costs as much in "
     f"both; the ensembles cost as much to train and {MEMBERS} times as much to "
     "score with. A star: the 95% interval of that one difference leaves out 0.",
     "",
   ]
-  heads = ["data", "WARM less", *(f"n = {n}" for n in _COMPARED)]
+  named = (f"{_strength(method)} {x:g}" for x in strengths)
+  heads = ["data", "WARM less", *named]
   parts += [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
   count = stars = 0
   for size, data in proxies.cells():
     names = proxies.names(size, data)
-    if len(names) == 1 or any(name not in known for name in names):
+    if len(names) == 1 or names[2] not in known:
       continue
     one, longer, warm, mean, worst = names
-    for other in (one, longer, mean, worst):
+    for other in (x for x in (one, longer, mean, worst) if x in known):
       cells = [str(data), other.removesuffix(f", {size}, {data}")]
-      for n in _COMPARED:
+      for n in strengths:
         gap = fits.difference(known[warm], known[other], n)
         count, stars = count + 1, stars + gap.is_sure
         star = " *" if gap.is_sure else ""

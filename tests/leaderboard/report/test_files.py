@@ -346,9 +346,7 @@ def test_the_page_of_another_program_is_not_replaced(rows, tmp_path):
   fill(tmp_path, rows)
   page = tmp_path / "report.md"
   page.write_text("# Mine\n")
-  with pytest.raises(
-    UserError, match=r"report\.md is not a report of"
-  ):
+  with pytest.raises(UserError, match=r"report\.md is not a report of"):
     write(load(tmp_path), tmp_path)
   assert page.read_text() == "# Mine\n"
   assert not (tmp_path / "report.json").exists()
