@@ -32,7 +32,10 @@ from offalign.types import Batch, Params
 
 RLOO = "RLOO"
 _LOSSES = {"DPO": "dpo(beta={s})", "DRO-V": "dro_v(tau={s})"}
-_STRENGTHS = {"DPO": (0.1, 0.3, 1.0), "DRO-V": (0.03, 0.1, 0.3)}
+_STRENGTHS = {
+  "DPO": (0.1, 0.3, 1.0, 3.0, 10.0),
+  "DRO-V": (0.03, 0.1, 0.3, 1.0, 3.0),
+}
 NAMES = (RLOO, *_LOSSES)
 ROUNDS = (10, 20, 40, 80, 120, 200, 300)
 """Updates of RLOO after which the policy is measured."""
