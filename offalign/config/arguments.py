@@ -22,10 +22,10 @@ def read(arguments: Mapping[str, Any]) -> Config:
   """Builds the configuration of a run.
 
   Args:
-    arguments: the fields of `Config`. A group (`data`, `value`, `lora`,
+    arguments: the fields of `Config`. A group (`data`, `value`, `lora`, `ptx`,
       `optimizer`, `mesh`, `select`, `grow`, `hosts`) is its dataclass or a
       dict of its fields; `data` may also be the training rows alone.
-      `data.path` and `data.eval_path` take what `load_data` does,
+      `data.path`, `data.eval_path` and `ptx.path` take what `load_data` does,
       `grow.prompts` a list of prompts too, and `grow.score` a function.
       Paths, and a loss object, stand for their text.
 
@@ -40,6 +40,9 @@ def read(arguments: Mapping[str, Any]) -> Config:
     group = _group(hints[name])
     if name == "data":
       given[name] = _data(value)
+    elif name == "ptx" and isinstance(value, Mapping) and "path" in value:
+      rows = as_path(value["path"], "the demonstrations'")
+      given[name] = _made(name, group, {**value, "path": rows})
     elif name == "grow" and isinstance(value, Mapping):
       given[name] = _made(name, group, _grow(value))
     elif group is not None and isinstance(value, Mapping):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from offalign import spec
 from offalign.config.data import DataConfig
 from offalign.config.grow import GrowConfig
+from offalign.config.ptx import PtxConfig
 from offalign.config.reference import parse, refuse_without_rounds
 from offalign.config.select import SelectConfig
 from offalign.distributed.hosts import HostsConfig
@@ -55,8 +56,8 @@ CHANGEABLE = {
 class Config:
   """A training run.
 
-  `data`, `value`, `lora`, `select`, `grow`, `optimizer`, `mesh` and `hosts` are
-  groups of flags.
+  `data`, `value`, `lora`, `ptx`, `select`, `grow`, `optimizer`, `mesh` and
+  `hosts` are groups of flags.
 
   Attributes:
     loss: a loss by spec, e.g. 'dro_v(tau=0.1)' or 'kto(threshold=batch)'.
@@ -126,6 +127,8 @@ class Config:
     on_divergence: whether a loss that has grown a thousandfold, which no run
       comes back from, stops the run or is warned of alone. One that is no
       number always stops it.
+    ptx: demonstrations to imitate beside the loss, from a second source;
+      default none.
     select: keeps the checkpoint that wins most comparisons; default none.
     grow: rounds of samples and scores; default none: rows are those of the
       data.
@@ -165,6 +168,7 @@ class Config:
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   value: ValueConfig | None = None
   lora: LoraConfig | None = None
+  ptx: PtxConfig | None = None
   select: SelectConfig | None = None
   grow: GrowConfig | None = None
   optimizer: OptimizerConfig = dataclasses.field(

@@ -22,6 +22,7 @@ from offalign import losses, spec
 from offalign.distributed import constraints, sharding
 from offalign.errors import OPTIONS, UserError, option
 from offalign.learner import optim
+from offalign.learner import ptx as ptx_lib
 from offalign.learner import value as value_lib
 from offalign.learner.check_batch import check_batch
 from offalign.learner.objective import Means, Objective
@@ -72,6 +73,8 @@ class LearnerConfig:
       memory and time, not results.
     router_aux_loss_coef: weight of a mixture of experts' load-balancing loss;
       None = that of the checkpoint; 0 = none.
+    ptx: weight of the imitation of demonstrations, which each step then takes
+      beside its batch; None = no such term.
   """
 
   value: value_lib.ValueConfig | None = None
@@ -86,6 +89,7 @@ class LearnerConfig:
   attention: AttentionPath = "auto"
   logp_chunk: int | None = None
   router_aux_loss_coef: float | None = None
+  ptx: float | None = None
 
   def __post_init__(self) -> None:
     spec.check_fields("", self)
@@ -98,6 +102,8 @@ class LearnerConfig:
       raise UserError(
         f"{option('router_aux_loss_coef')} must be 0 or more, not {weight}"
       )
+    if self.ptx is not None and not 0 < self.ptx < math.inf:
+      raise UserError(f"{option('ptx.coef')} must be above 0, not {self.ptx}")
 
 
 class Learner:
@@ -166,6 +172,7 @@ class Learner:
       layout=chunked_softmax.layout(self.mesh, model.vocab_size),
       balance=_balance(config.router_aux_loss_coef, model, self.loss),
     )
+    self._ptx = ptx_lib.term(config.ptx, self.loss)
 
   def learning_rate(self, step: int) -> float:
     """The policy's learning rate for the update that follows `step`.
@@ -264,7 +271,11 @@ class Learner:
     return lora_lib.combine(self._lora, ref_params, params["policy"])
 
   def step(
-    self, state: TrainState, batch: Batch, ref_params: Params | None = None
+    self,
+    state: TrainState,
+    batch: Batch,
+    ref_params: Params | None = None,
+    demonstrations: Batch | None = None,
   ) -> tuple[TrainState, dict[str, Array]]:
     """Makes one update; pure and not compiled, for use in a scan or a vmap.
 
@@ -274,12 +285,15 @@ class Learner:
         needs (see `check_batch`).
       ref_params: the reference's weights where `needs_reference_weights`;
         with LoRA, the weights that `init` was given.
+      demonstrations: N prompts with one completion each, where the learner
+        has `ptx`.
 
     Returns:
       The next state, and metrics: "losses" [B], "grad_norm" (the policy's),
       "grad_norm/value", and under "means", for every metric of the loss, a
       pair (sum, weight) whose ratio is its mean.
     """
+    ptx_lib.check(self._ptx, demonstrations)
     objective, ref_params = self._on(ref_params)
     loss_state = objective.next_state(
       state.params, batch, ref_params, state.loss_state
@@ -287,6 +301,11 @@ class Learner:
     grads, row_losses, means = objective.grads(
       state.params, batch, ref_params, loss_state
     )
+    if self._ptx is not None:
+      assert demonstrations is not None
+      grads, means = self._ptx.onto(
+        objective, state.params, demonstrations, grads, means
+      )
     grads = constraints.place(self.mesh, grads, self.model.splits)
     norms = {
       "grad_norm" if name == "policy" else f"grad_norm/{name}": (

@@ -109,7 +109,7 @@ def figures(program: Program, place: Slice) -> Figures:
     parameters=bytes_per_device(program.state.params),
     frozen=bytes_per_device(program.ref_params),
     optimizer=bytes_per_device(program.state.opt_state),
-    batch=bytes_per_device(program.batch),
+    batch=bytes_per_device((program.batch, program.demonstrations)),
   )
   step = program.trace()
   written = traced_flops.flops(step.jaxpr)

@@ -85,6 +85,7 @@ class Step:
     prompt: P, tokens of every prompt.
     completion: T, tokens of every completion.
     k: K, completions a prompt.
+    demonstrations: N, of a second source; None = there is none.
   """
 
   loss: str
@@ -93,6 +94,7 @@ class Step:
   prompt: int
   completion: int
   k: int
+  demonstrations: int | None = None
 
 
 def completions(loss: str, group_size: int | None) -> int:
@@ -129,18 +131,21 @@ class Program:
     batch: the batch of B prompts, as shapes.
     ref_params: the weights that LoRA freezes; None without it, since
       log-probs under the reference are columns of the batch.
+    demonstrations: of a second source, likewise; None where there is none.
   """
 
   learner: Learner
   state: Any
   batch: Batch
   ref_params: Params | None
+  demonstrations: Batch | None = None
 
   def trace(self) -> Any:
     """Traces the step; `.lower().compile()` on the result compiles it."""
-    return self.learner.train_step.trace(
-      self.state, self.batch, self.ref_params
-    )
+    given = [self.state, self.batch, self.ref_params]
+    if self.demonstrations is not None:
+      given.append(self.demonstrations)
+    return self.learner.train_step.trace(*given)
 
 
 def build(step: Step, model: Model, mesh: Mesh) -> Program:
@@ -166,7 +171,13 @@ def build(step: Step, model: Model, mesh: Mesh) -> Program:
   state = sharding.placed(
     jax.eval_shape(learner.fresh, policy), learner.shardings(policy)
   )
-  return Program(learner, state, _batch(step, learner, mesh), frozen)
+  more = None
+  if step.demonstrations is not None:
+    sharding.check_batch_size(mesh, step.demonstrations, config.microbatches)
+    theirs = dataclasses.replace(step, batch=step.demonstrations, k=1)
+    more = _batch(theirs, losses.get("sft").needs, mesh)
+  batch = _batch(step, learner.loss.needs, mesh)
+  return Program(learner, state, batch, frozen, more)
 
 
 def weights(model: Model, config: LearnerConfig) -> Params:
@@ -202,14 +213,13 @@ _TOKENS = (
 """Columns of the batch by token, named as in `needs`."""
 
 
-def _batch(step: Step, learner: Learner, mesh: Mesh) -> Batch:
+def _batch(step: Step, needs: tuple[str, ...], mesh: Mesh) -> Batch:
   b, k = step.batch, step.k
   rows = NamedSharding(mesh, PartitionSpec(sharding.BATCH_AXES))
 
   def column(dtype: str, *sizes: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((b, *sizes), dtype, sharding=rows)
 
-  needs = learner.loss.needs
   reads = Needs.of(needs)
   sums: dict[str, Any] = {
     name: column("float32", k) for name, need in _SUMS.items() if need in needs

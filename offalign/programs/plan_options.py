@@ -168,11 +168,19 @@ def together(
     prompt=found.data.max_prompt,
     completion=found.data.max_completion,
     k=completions(found.loss, config.group_size),
+    demonstrations=_demonstrations(found),
   )
   reached = {*theirs, *(TWINS[name] for name in own)}
   if config.mesh is not None:
     reached.add("mesh")
   return Planned(found, step, mesh, frozenset(reached))
+
+
+def _demonstrations(run: Config) -> int | None:
+  """How many demonstrations a step imitates; None = none."""
+  if run.ptx is None:
+    return None
+  return run.ptx.batch_size or run.batch_size
 
 
 def _short(config: PlanConfig, short: Collection[str] | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from offalign.policy.best import Best
 from offalign.policy.checkpoint import Checkpoints
 from offalign.training.auc import Auc
 from offalign.training.cost import Cost
+from offalign.training.demonstrations import Demonstrations
 from offalign.training.evaluation import evaluate, thumbs
 from offalign.training.health import Health
 from offalign.training.logs import Logs, describe, mean_of
@@ -33,11 +34,15 @@ from offalign.types import Batch, Params
 
 @dataclasses.dataclass(frozen=True)
 class _Drawn:
-  """A step's batch, on the devices; `picked` and `tokens` are of its rows."""
+  """A step's batch, on the devices; `picked` and `tokens` are of its rows.
+
+  `demonstrations` are its rows of a second source, counted in `tokens`.
+  """
 
   picked: np.ndarray
   tokens: int
   batch: Batch
+  demonstrations: Batch | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Loop:
     learner: the learner.
     rounds: what rows a step has, and the rows to evaluate on.
     ref: the frozen weights, where the learner has them.
+    demonstrations: which are imitated beside the rows; None = none.
     checkpoints: where states are saved.
     logs: where metrics are written.
     about: the run.json, saved beside each state.
@@ -92,6 +98,7 @@ class Loop:
   learner: Learner
   rounds: Rounds
   ref: Params | None
+  demonstrations: Demonstrations | None
   checkpoints: Checkpoints
   logs: Logs
   about: dict[str, Any]
@@ -177,14 +184,19 @@ class Loop:
     """Begins with the batches of a round, from a step on."""
     if self._batches is not None:
       self._batches.close()
-    mine = sharding.local_rows(self.learner.mesh, self.config.batch_size)
+    mesh, more = self.learner.mesh, self.demonstrations
+    mine = sharding.local_rows(mesh, self.config.batch_size)
 
     def draw(step: int) -> _Drawn:
       rows = now.data.train
       picked = now.sampler.indices(step - 1)
       host = now.data.batch("train", picked, rows.weight[picked], mine)
-      placed = sharding.put_batch(self.learner.mesh, host)
-      return _Drawn(picked, rows.count_tokens(picked), placed)
+      placed, tokens = sharding.put_batch(mesh, host), rows.count_tokens(picked)
+      if more is None:
+        return _Drawn(picked, tokens, placed)
+      own = more.batch(step, sharding.local_rows(mesh, more.batch_size))
+      tokens += more.tokens(step)
+      return _Drawn(picked, tokens, placed, sharding.put_batch(mesh, own))
 
     left = range(step + 1, self.config.last_step + 1)
     steps = itertools.takewhile(lambda s: not self.rounds.begins(s), left)
@@ -201,7 +213,10 @@ class Loop:
       rate = learner.learning_rate(step - 1)
     with self.profile.step(step):
       drawn = self._batches.take()
-      state, metrics = learner.train_step(state, drawn.batch, self.ref)
+      given = [drawn.batch, self.ref]
+      if drawn.demonstrations is not None:
+        given.append(drawn.demonstrations)
+      state, metrics = learner.train_step(state, *given)
       for metric in jax.tree.leaves(metrics):
         metric.copy_to_host_async()
       self._settle()

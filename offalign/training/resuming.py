@@ -22,6 +22,7 @@ _FILES = (
   ("start", "another starting policy"),
   ("reference", "another reference"),
   ("data", "other data"),
+  ("demonstrations", "other demonstrations"),
 )
 """Keys of run.json that files decide, and what is said of another value."""
 
@@ -41,7 +42,8 @@ def refuse_other_files(
   """
   for key, what in _FILES:
     # A version without another reference had the start for it.
-    before = known.get(key, known["start"])
+    absent = known["start"] if key == "reference" else None
+    before = known.get(key, absent)
     if before != now[key]:
       raise UserError(
         f"{folder} was begun with {what} ({before}, now {now[key]}): the files "

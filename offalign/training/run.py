@@ -51,6 +51,7 @@ from offalign.reference.store import Shared, Store
 from offalign.training import (
   auto_mesh,
   compile_cache,
+  demonstrations,
   epochs,
   evaluation,
   header,
@@ -174,6 +175,9 @@ class Run:
     refuse_changes(config, known, self.folder)
     self._known_prompts = split.known
     self.inputs = self._inputs(config, loss, split, known)
+    self._demonstrations = demonstrations.read(
+      config, self.inputs.tokenizer, self.inputs.held_prompts, self.folder
+    )
     size = self.inputs.tokenizer.vocab_size
     shape = config.mesh
     if shape.auto:
@@ -190,6 +194,7 @@ class Run:
       config, choice, self.inputs.tokenizer, mesh, self._identity
     )
     self._check_vocabulary(model)
+    demonstrations.check(self._demonstrations, model)
     if self._reference is not None:
       with concerning(option("reference")):
         self._check_vocabulary(self._reference.model)
@@ -261,6 +266,7 @@ class Run:
       "data": self._fingerprint,
       limit.LONGEST: self.inputs.train.longest_completion,
       "reward_scale": self.inputs.scales and self.inputs.scales.summary(),
+      "demonstrations": demonstrations.fingerprint(self._demonstrations),
       "mixture": self.inputs.mixture and self.inputs.mixture.summary(),
     }
     if config.mesh.auto:
@@ -276,6 +282,10 @@ class Run:
       mesh = sharding.make_mesh(config.mesh)
     with concerning(option("batch_size", config.batch_size)):
       sharding.check_batch_size(mesh, config.batch_size, config.microbatches)
+    if config.ptx is not None and config.ptx.batch_size is not None:
+      size = config.ptx.batch_size
+      with concerning(option("ptx.batch_size", size)):
+        sharding.check_batch_size(mesh, size, config.microbatches)
     return mesh
 
   def _writes_half(self, config: Config) -> making.Other | Logged | None:
@@ -434,7 +444,12 @@ class Run:
     else:
       state = self._from_reward_model(state)
     if hosts.is_first():
-      sentences = (*self.inputs.sentences, *self._said)
+      more = self._demonstrations
+      sentences = (
+        *self.inputs.sentences,
+        *(more.inputs.sentences if more else ()),
+        *self._said,
+      )
       problems = self.inputs.problems
       header.report(
         self.folder, sentences, problems, learner, self._first, begin
@@ -480,6 +495,7 @@ class Run:
       learner=learner,
       rounds=rounds,
       ref=ref,
+      demonstrations=self._demonstrations,
       checkpoints=checkpoints,
       logs=logs,
       about=self._about,
@@ -704,6 +720,7 @@ def learner_config(config: Config) -> LearnerConfig:
     logp_chunk=config.logp_chunk,
     attention=config.attention,
     router_aux_loss_coef=config.router_aux_loss_coef,
+    ptx=None if config.ptx is None else config.ptx.coef,
     compute_dtype=(
       None if config.compute_dtype == "float32" else config.compute_dtype
     ),

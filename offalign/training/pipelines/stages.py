@@ -49,7 +49,7 @@ _LENGTH = ("grow.rounds", "grow.every", "steps")
 """Options of which two give the third."""
 
 _OF_REFERENCE = ("reference", "reference_step")
-_GROW = "grow."
+_GROW, _PTX = "grow.", "ptx."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _shared(each: StageRecipe, shared: Mapping[str, Any]) -> dict[str, Any]:
   """The options of all that this stage reads."""
   found = {}
   for name, value in shared.items():
-    of_rounds = name.startswith(_GROW) or name in _OF_REFERENCE
+    of_rounds = name.startswith((_GROW, _PTX)) or name in _OF_REFERENCE
     if of_rounds and not each.rounds:
       continue
     if name in _OF_DATA and each.rounds:
@@ -182,10 +182,12 @@ def _defaults(
       found.pop(name, None)
   if f"{_GROW}score" not in given:
     found[f"{_GROW}score"] = _scored_by(folders[REWARD_MODEL])
-  if f"{_GROW}prompts" not in given and "data.path" not in given:
-    path = own.get(SFT, {}).get("data.path", shared.get("data.path"))
-    if path is not None:
-      found[f"{_GROW}prompts"] = _prompts(each, path)
+  path = own.get(SFT, {}).get("data.path", shared.get("data.path"))
+  asked = any(name.startswith(_PTX) for name in given)
+  if asked and f"{_PTX}path" not in given and path is not None:
+    found[f"{_PTX}path"] = path  # what the stage before imitated
+  if not {f"{_GROW}prompts", "data.path"} & set(given) and path is not None:
+    found[f"{_GROW}prompts"] = _prompts(each, path)
   return found
 
 

@@ -25,6 +25,10 @@ def given(tmp_path):
   runs.write(
     tmp_path / "prompts.jsonl", [{"prompt": f"p{i}"} for i in range(9)]
   )
+  demos = runs.write(
+    tmp_path / "demos.jsonl",
+    [{"prompt": f"q{i}", "completion": "abc"} for i in range(5)],
+  )
   score = tmp_path / "score.py"
   score.write_text("def score(prompt, text):\n  return len(set(text))\n")
   return {
@@ -43,6 +47,8 @@ def given(tmp_path):
     "grow.every": 2,
     "grow.max_new_tokens": 4,
     "grow.eval_prompts": 1,
+    "ptx.path": str(demos),
+    "ptx.batch_size": 2,
   }
 
 
@@ -61,8 +67,9 @@ def test_killed_at_every_instant_of_a_border_it_is_the_same_to_the_bit(
   )
   assert done.returncode == 0, done.stderr
   grow = {k[5:]: v for k, v in flags.items() if k.startswith("grow.")}
-  rest = {k: v for k, v in flags.items() if not k.startswith("grow.")}
-  whole = Run(**rest, grow=grow, out=str(tmp_path / "whole"))
+  ptx = {k[4:]: v for k, v in flags.items() if k.startswith("ptx.")}
+  rest = {k: v for k, v in flags.items() if "." not in k}
+  whole = Run(**rest, grow=grow, ptx=ptx, out=str(tmp_path / "whole"))
   assert isinstance(whole.config, Config)
   expected = runs.state_of(whole)
   files = runs.contents(whole.folder / "rounds")
