@@ -17,9 +17,9 @@ ABOUT = {
 }
 
 
-@pytest.mark.parametrize("key", [*ABOUT, "reference"])
+@pytest.mark.parametrize("key", [*ABOUT, "reference", "demonstrations"])
 def test_a_folder_begun_with_other_files_is_refused(key, tmp_path):
-  now = {**ABOUT, "reference": "s"}
+  now = {**ABOUT, "reference": "s", "demonstrations": None}
   resuming.refuse_other_files(tmp_path, ABOUT, now)
   with pytest.raises(UserError, match=r"was begun with .*, now x"):
     resuming.refuse_other_files(tmp_path, ABOUT, {**now, key: "x"})

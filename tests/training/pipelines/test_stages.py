@@ -172,3 +172,13 @@ def test_groups_of_options_become_names_with_dots():
   assert (found["grow.samples"], found["seed"]) == (2, 1)
   group = Config().optimizer
   assert stages.flatten({"optimizer": group}) == {}
+
+
+def test_demonstrations_are_of_the_last_stage_and_by_default_those_of_sft():
+  sft, reward_model, ppo = pipelines.plan("rlhf", shared={"ptx.coef": 0.5})
+  assert sft.config.ptx is reward_model.config.ptx is None
+  assert (ppo.config.ptx.path, ppo.config.ptx.coef) == ("log.jsonl", 0.5)
+  *_, ppo = pipelines.plan("rlhf", ppo={"ptx.path": "other.jsonl"})
+  assert (ppo.config.ptx.path, ppo.config.ptx.coef) == ("other.jsonl", 1.0)
+  *_, ppo = pipelines.plan("rlhf")
+  assert ppo.config.ptx is None
