@@ -9,8 +9,7 @@ On GPUs no kernel serves: cuDNN, by `jax.nn.dot_product_attention`, takes such
 a mask as a bias of [S, S] numbers alone, and bounds no scores.
 """
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
@@ -23,8 +22,7 @@ LARGEST_HEAD = 256
 """Most numbers of a head; the kernel was compiled for 8 to 256."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Heads:
+class Heads(NamedTuple):
   """Heads of an attention.
 
   Attributes:
@@ -38,8 +36,7 @@ class Heads:
   size: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Shared:
+class Shared(NamedTuple):
   """Sizes of attention over prompts and their completions.
 
   Attributes:
