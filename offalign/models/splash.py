@@ -202,7 +202,9 @@ def _local(
 def _kernel(layout: Layout, heads: int, cap: float | None) -> Any:
   n = layout.block
   names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute")
-  sizes = {f"block_{name}": n for name in (*names, "q_dq", "kv_dq")}
+  sizes: dict[str, Any] = {
+    f"block_{name}": n for name in (*names, "q_dq", "kv_dq")
+  }
   return kernel_lib.make_splash_mha(
     mask_lib.MultiHeadMask([layout] * heads),
     block_sizes=kernel_lib.BlockSizes(**sizes),
