@@ -158,8 +158,8 @@ def describe(path: AttentionPath, why: str | None = None) -> str:
   dense = f"dense up to {DENSE_SCORES:,} scores a head"
   if path == "splash":
     return (
-      "attention over prompts and their completions is splash, compiled for "
-      f"this TPU; over prompts alone it is {dense}, and blockwise above"
+      "attention over prompts and their completions is splash; over prompts "
+      f"alone it is {dense}, and blockwise above"
     )
   if why is not None:
     return f"attention is {dense}, and blockwise above: {why}"
