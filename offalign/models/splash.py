@@ -76,13 +76,13 @@ class Layout(mask_lib.Mask):
   def __getitem__(self, index: Any) -> np.ndarray:
     """The mask of slices of queries and keys, bool [rows, columns].
 
-    The kernel's mask is made of every block. A block that is all or nothing
-    is one number, repeated without taking memory.
+    The kernel's mask is made of every block, so one that is all or nothing is
+    not made anew.
     """
-    rows, columns = (np.arange(self.shape[0])[part] for part in index)
+    rows, columns = (np.arange(part.start, part.stop) for part in index)
     known = self._known(rows, columns)
     if known is not None:
-      return np.broadcast_to(np.bool_(known), (len(rows), len(columns)))
+      return _constant(len(rows), len(columns), known)
     return self._seen(rows[:, None], columns[None])
 
   def _owner(self, index: np.ndarray) -> np.ndarray:
@@ -127,6 +127,13 @@ class Layout(mask_lib.Mask):
       if self._place(last) - self._place(low) >= self.window:
         return None
     return True
+
+
+@functools.lru_cache(maxsize=16)
+def _constant(rows: int, columns: int, value: bool) -> np.ndarray:
+  made = np.full((rows, columns), value)
+  made.flags.writeable = False
+  return made
 
 
 def attend(
