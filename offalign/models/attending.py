@@ -5,6 +5,7 @@ choice changes memory and time; results differ by rounding alone.
 """
 
 import dataclasses
+import typing
 from typing import Literal, NamedTuple
 
 import jax
@@ -176,6 +177,15 @@ def refused(why: str) -> str:
     why: a clause.
   """
   return f"{option('attention', 'splash')} is set, but {why}; leave it out"
+
+
+def check(path: str) -> None:
+  """Raises UserError for what is no path."""
+  paths = typing.get_args(AttentionPath)
+  if path not in paths:
+    raise UserError(
+      f"attention must be one of {', '.join(paths)}, not {path!r}"
+    )
 
 
 def choose(
