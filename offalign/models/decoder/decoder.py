@@ -3,6 +3,8 @@
 A prompt and its K completions are one sequence, [prompt | y_1 | ... | y_K],
 in which each completion sees the prompt and its own past, so the prompt is
 processed once. Who sees whom is decided in `offalign.models.decoder.attention`.
+
+Above 300 lines, since all methods of `Model` run the same layers.
 """
 
 import collections
