@@ -5,6 +5,8 @@ import pathlib
 import typing
 from typing import Any
 
+import jax
+
 from benchmarks.gpu import page, sizes, steps
 from benchmarks.gpu.flops import Tokens
 from benchmarks.gpu.page import Page
@@ -19,10 +21,12 @@ LAYERS, VOCAB = 2, 4096
 def paths() -> tuple[str, ...]:
   """Ways of computing attention: those of `LearnerConfig.attention`.
 
-  Where the learner has no such option, attention is dense.
+  Without those of other devices. Where the learner has no such option,
+  attention is dense.
   """
   hint = typing.get_type_hints(LearnerConfig).get("attention")
-  found = [name for name in _named(hint) if name != "auto"]
+  left_out = {"auto"} if jax.default_backend() == "tpu" else {"auto", "splash"}
+  found = [name for name in _named(hint) if name not in left_out]
   return tuple(found) or ("dense",)
 
 

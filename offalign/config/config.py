@@ -101,8 +101,9 @@ class Config:
       device, to save memory; default: as many as fit a few dozen megabytes.
       Changes nothing else.
     attention: how attention is computed: "dense" all scores at once,
-      "blockwise" a block of them at a time, in memory linear in length; auto
-      chooses by length. Changes memory and time, not results.
+      "blockwise" a block of them at a time, in memory linear in length,
+      "splash" by a kernel of TPUs over prompts with their completions; auto
+      chooses by length and device. Changes memory and time, not results.
     seed: seed of the weights and of the order of the data.
     compute_dtype: precision of the activations; params stay in float32, but
       for weights that LoRA freezes.

@@ -137,7 +137,9 @@ class Learner:
     config = config or LearnerConfig()
     self.loss = losses.get(loss)
     self.mesh = sharding.make_mesh() if mesh is None else mesh
-    model = attending.choose(_rematted(model, config.remat), config.attention)
+    model = attending.choose(
+      _rematted(model, config.remat), config.attention, self.mesh
+    )
     self.attention = config.attention
     self.model = model
     has_value = self.loss.needs_value

@@ -137,6 +137,9 @@ class Model:
     attending: how attention is computed -> the same model with that
       `offalign.models.attending.AttentionPath`; None for a model that does not
       choose.
+    no_kernel: (platform, mesh or None) -> why no kernel of these devices
+      computes its attention, a clause, or None where one does; None for a
+      model that knows of none.
     hidden_packed: (params, packed) -> `Hidden`, the same states that `hidden`
       gives for the same tokens; None for a model that cannot run packed rows.
     prompt_state_packed: (params, packed) -> [B, d], as `prompt_state`; None
@@ -162,6 +165,7 @@ class Model:
   )
   rematted: Callable[[Remat], "Model"] | None = None
   attending: Callable[[Any], "Model"] | None = None
+  no_kernel: Callable[[str, Any], str | None] | None = None
   hidden_packed: Callable[[Params, Packed], Hidden] | None = None
   prompt_state_packed: Callable[[Params, Packed], Array] | None = None
   routing: Routing | None = None

@@ -27,8 +27,9 @@ def as_model(
       `unembedding`, `prefill`, `decode`, `hidden_packed` and
       `prompt_state_packed`, which are those of `Model` without the params
       argument; with attributes `splits` and, if its logits are bounded,
-      `softcap`; if rows of its cache can be exchanged, `rows`; and, if
-      `in_pieces` is true, `extend`. A mixture
+      `softcap`; if rows of its cache can be exchanged, `rows`; if it chooses
+      how attention is computed, `no_kernel`; and, if `in_pieces` is true,
+      `extend`. A mixture
       of experts has `experts` (see
       `offalign.models.decoder.config.Mixture`), `hidden_routed` and
       `hidden_packed_routed`, which are those of `Routing`.
@@ -92,6 +93,7 @@ def as_model(
       if hasattr(module, "attention_path")
       else None
     ),
+    no_kernel=getattr(module, "no_kernel", None),
     hidden_packed=method("hidden_packed"),
     prompt_state_packed=method("prompt_state_packed"),
     routing=routing,

@@ -22,6 +22,18 @@ def lengths(mask: Array) -> Array:
   return mask.sum(axis=1)
 
 
+def aligned(mask: Array) -> Array:
+  """Where to take the tokens of each row from so that padding comes first.
+
+  Args:
+    mask: bool [B, P].
+
+  Returns:
+    int [B, P]; real tokens keep their order.
+  """
+  return jnp.argsort(mask, axis=1, stable=True)
+
+
 def last_real(states: Array, mask: Array) -> Array:
   """Takes the state at the last real token: [B, P, d] -> [B, d]."""
   last = jnp.max(jnp.where(mask, jnp.arange(mask.shape[1])[None], 0), axis=1)

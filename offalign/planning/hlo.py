@@ -6,6 +6,7 @@ so each instruction of the body counts as many times.
 """
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ _BYTES = {
 _SHAPE = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 _HEAD = re.compile(r"(ENTRY )?%?(\S+) \(.*\{$")
 _LINE = re.compile(r"\s+(ROOT )?%?(\S+) = ")
+_CONTINUES = re.compile(r'"|\}\}')  # attributes that begin a line
 _NAME = re.compile(r"%([^\s,(){}]+)")
 _CALLS = re.compile(
   r"\b(?:calls|body|condition|called_computations|branch_computations"
@@ -132,7 +134,7 @@ def parse(text: str) -> Module:
   """Parses the text that `compiled.as_text()` returns."""
   computations: dict[str, Computation] = {}
   entry, current = "", None
-  for line in text.splitlines():
+  for line in _whole_lines(text):
     if line.startswith("}"):
       current = None
     elif current is None:
@@ -150,6 +152,14 @@ def parse(text: str) -> Module:
         found[2], kind, op, tuple(_NAME.findall(inside)), rest, bool(found[1])
       )
   return Module(computations, entry)
+
+
+def _whole_lines(text: str) -> Iterator[str]:
+  """Lines of a program; those of kernels are printed over several."""
+  lines = text.splitlines()
+  starts = [i for i, line in enumerate(lines) if not _CONTINUES.match(line)]
+  for first, after in itertools.pairwise([*starts, len(lines)]):
+    yield "".join(lines[first:after])
 
 
 def _take(text: str) -> tuple[str, str]:

@@ -62,7 +62,7 @@ def text(figures: Figures, place: Slice) -> str:
 def verdict(figures: Figures) -> str:
   """Says whether the step fits, and by how much."""
   total = figures.memory.total
-  if total is None:
+  if total is None or not figures.fits:
     return f"no ({figures.reason})"
   return f"yes ({_gb(total)} of {_gb(figures.hbm)} GB)"
 
@@ -77,7 +77,7 @@ def ranking(rows: list[tuple[str, Figures]], left_out: dict[str, str]) -> str:
       + (
         f"{_gb(total):>10}  {_gb(figures.sent):>8}  "
         f"{_ms(figures.bound.seconds):>12}  {figures.bound.by}"
-        if total is not None
+        if total is not None and figures.fits
         else f"does not fit: {figures.reason}"
       )
     )

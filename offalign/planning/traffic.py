@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from offalign.planning import hlo
+from offalign.planning import hlo, kernel_flops
 
 KINDS = (
   "all-gather",
@@ -100,10 +100,12 @@ def flops(module: hlo.Module) -> float:
 
   Unlike XLA's own count, the body of a loop counts as often as it runs. A
   multiplication with an addition counts as two. Anything but matrix products
-  is left out.
+  is left out, and kernels but those of attention (see `kernel_flops`).
   """
   total = 0.0
   for name, line, times in module.each():
+    if line.op == "custom-call":
+      total += times * kernel_flops.flops(line.attributes)
     if line.op in ("dot", "convolution"):
       count = _dot if line.op == "dot" else _convolution
       total += times * count(module.computations[name], line)

@@ -35,6 +35,8 @@ from offalign.generation.endpoint.sampler import EndpointSampler
 from offalign.generation.streaming import Piece, stream
 from offalign.leaderboard.rows import Row
 from offalign.losses import Loss
+from offalign.models import attending
+from offalign.models.attending import AttentionPath
 from offalign.models.base import Model
 from offalign.policy import export as exporting
 from offalign.policy import held_out, pretrained, scoring, start
@@ -74,7 +76,11 @@ class Policy:
   """
 
   def __init__(
-    self, folder: str | pathlib.Path, about: dict[str, Any], step: int
+    self,
+    folder: str | pathlib.Path,
+    about: dict[str, Any],
+    step: int,
+    attention: AttentionPath = "auto",
   ):
     """Makes a policy of what `load` finds; call `load` instead.
 
@@ -82,14 +88,20 @@ class Policy:
       folder: the run folder.
       about: its run.json.
       step: of one of its checkpoints.
+      attention: how attention is computed.
     """
+    self._attention = attention
     self.folder = pathlib.Path(folder)
     self.about = about
     self.step = step
 
   @classmethod
   def load(
-    cls, folder: str | pathlib.Path, step: str | int = "newest"
+    cls,
+    folder: str | pathlib.Path,
+    step: str | int = "newest",
+    *,
+    attention: AttentionPath = "auto",
   ) -> "Policy":
     """Opens the policy of a run, or a pretrained one.
 
@@ -98,19 +110,23 @@ class Policy:
         hub (org/name; uses the network).
       step: of the checkpoint: "newest", "best" (see `Config.keep_best`) or a
         number.
+      attention: how attention is computed, as in `LearnerConfig`; a kernel
+        that does not serve the model is refused when the model is first used.
 
     Raises:
       UserError: where it is neither, or has no such checkpoint.
     """
+    attending.check(attention)
     if pretrained.is_one(folder):
-      return cls(folder, pretrained.about(folder, step), 0)
+      return cls(folder, pretrained.about(folder, step), 0, attention)
     folder = pathlib.Path(folder)
     about = read_run(folder)
     with Checkpoints(folder) as checkpoints:
       if checkpoints.latest is None:
         raise UserError(f"{folder} has no complete checkpoint yet")
     keep_best = about["config"].get("keep_best")
-    return cls(folder, about, choose(folder, str(step), keep_best))
+    found = choose(folder, str(step), keep_best)
+    return cls(folder, about, found, attention)
 
   def __repr__(self) -> str:
     what = f"{self.about.get('loss')}, {self.about['model']}"
@@ -126,8 +142,10 @@ class Policy:
   def model(self) -> Model:
     """Its model, without weights."""
     if pretrained.KEY in self.about:
-      return self._pretrained[0]
-    return start.model_of(self.folder, self.about)
+      model = self._pretrained[0]
+    else:
+      model = start.model_of(self.folder, self.about)
+    return attending.choose(model, self._attention, sharding.one_device())
 
   @functools.cached_property
   def tokenizer(self) -> Tokenizer:

@@ -24,6 +24,7 @@ from offalign.config import Config, presets
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError, option, speaking, spoken
+from offalign.models import attending
 from offalign.models.base import Model
 from offalign.planning import auto, chips, fit, meshes, report
 from offalign.planning.analysis import Figures, figures
@@ -257,6 +258,8 @@ def _one(
   for sentence in sharding.unsplit(devices, model.splits):
     _aside(f"{spelled}: {sentence}")
   program = build(planned.step, model, devices)
+  why = attending.why_not(model, devices)
+  _aside(attending.describe(planned.step.learner.attention, why))
   _aside(
     f"compiling for {place.name} as {spelled}; a large model takes minutes"
   )

@@ -49,7 +49,8 @@ def report(
     f"train, loss {learner.loss}, {sharding.describe(learner.mesh)}"
   )
   if learner.model.attending is not None:
-    hosts.say(attending.describe(learner.attention))
+    why = attending.why_not(learner.model, learner.mesh)
+    hosts.say(attending.describe(learner.attention, why))
   for sentence in sharding.unsplit(learner.mesh, learner.model.splits):
     hosts.say(f"mesh: {sentence}")
   if begin:

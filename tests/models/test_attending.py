@@ -69,7 +69,7 @@ def test_the_learner_asks_the_model_for_it():
   model = models.make("t5(width=8, heads=2)", vocab_size=8)
   learner = Learner("sft", model, LearnerConfig(attention="blockwise"))
   assert learner.model.spec == model.spec
-  with pytest.raises(UserError, match=r"^attention must be .*blockwise, not"):
+  with pytest.raises(UserError, match=r"^attention must be .*splash, not"):
     LearnerConfig(attention="blok")
   with pytest.raises(UserError, match=r"^attention=dense is set, but .* does"):
     Learner("sft", worlds.table()[0], LearnerConfig(attention="dense"))

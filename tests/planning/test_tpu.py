@@ -8,10 +8,11 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from plans import TINY
 
+from offalign.config import Config, DataConfig
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError
-from offalign.planning import chips, hlo, traffic
+from offalign.planning import chips, hlo, kernel_flops, traffic
 from offalign.planning.program import PlanConfig
 from offalign.programs import plan as plan_lib
 
@@ -77,3 +78,28 @@ def test_a_tpu_gathers_the_weights_of_each_layer_once():
   whole = layers * width * width * 2
   assert (sent.calls, sent.sent) == (layers, whole * (share - 1) / share)
   assert traffic.flops(module) == layers * 2 * 2 * 512 * width * width
+
+
+@pytest.mark.slow
+def test_long_pairs_compile_with_the_kernel(tmp_path, monkeypatch):
+  """Rows over two chips and heads over two; what it computes is counted."""
+  (tmp_path / "config.json").write_text(json.dumps(TINY))
+  run = Config(
+    model=str(tmp_path),
+    loss="dpo",
+    batch_size=4,
+    data=DataConfig(max_prompt=600, max_completion=200),
+    mesh=MeshConfig(fsdp=2, tensor=2),
+  )
+  calls, count = [], kernel_flops.flops
+
+  def counting(name):
+    calls.append(count(name))
+    return calls[-1]
+
+  monkeypatch.setattr(kernel_flops, "flops", counting)
+  _, figures, _ = plan_lib.plan(PlanConfig(topology="v5e:2x2"), run)
+  assert figures.fits
+  # Forward, and two kernels backward, traced and compiled.
+  assert [call > 0 for call in calls].count(True) == 2 * 3
+  assert figures.device_flops == pytest.approx(figures.flops / 4, rel=0.02)

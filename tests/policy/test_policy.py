@@ -3,6 +3,7 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 import runs
 
@@ -49,6 +50,17 @@ def test_what_a_folder_says(run):
   }
   best = min(evaluated, key=evaluated.get)
   assert Policy.load(run.folder, "best").step == best
+
+
+def test_attention_may_be_chosen(run):
+  rows = run.folder.parent / "log.jsonl"
+  want = Policy.load(run.folder).logps(rows)
+  got = Policy.load(run.folder, attention="blockwise").logps(rows)
+  np.testing.assert_allclose(got, want, rtol=1e-5)
+  with pytest.raises(UserError, match=r"^attention must be one of .* 'blok'"):
+    Policy.load(run.folder, attention="blok")
+  with pytest.raises(UserError, match="splash attention is a kernel of TPUs"):
+    _ = Policy.load(run.folder, attention="splash").model
 
 
 def test_weights_are_read_once_and_when_needed(run, monkeypatch, tmp_path):

@@ -184,6 +184,22 @@ def test_what_does_not_fit_is_no_error(config, here, monkeypatch, capsys):
   assert "does not fit" in report.ranking([("fsdp=8", figures)], {})
 
 
+def test_what_the_compiler_takes_may_still_be_too_much():
+  figures = analysis.Figures(
+    fits=False,
+    reason="106 of 102 GB",
+    memory=analysis.Memory(1, 0, 1, 1, total=106 * 10**9),
+    hbm=102e9,
+    flops=8.0,
+    device_flops=1.0,
+    collectives={},
+    bound=analysis.Bound(1.0, 0.0, 0.0),
+    compile_seconds=0.0,
+  )
+  assert report.verdict(figures) == "no (106 of 102 GB)"
+  assert "does not fit: 106" in report.ranking([("fsdp=8", figures)], {})
+
+
 def test_auto_tries_what_divides_and_says_what_it_leaves_out(config):
   model = from_config.model_of(config.model)
   found = meshes.candidates(8)

@@ -5,13 +5,16 @@ separately and merged, so no mask of the whole length squared is made and, but
 for packed rows, no completion is compared with another.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
+from offalign.errors import UserError
 from offalign.models import layers
-from offalign.models.attending import Attend
+from offalign.models.attending import Attend, refused
 from offalign.models.packed import owners, rows
 from offalign.models.positions import from_mask
 from offalign.models.sight import Sight, past, real, same
@@ -153,6 +156,56 @@ def shared_prompt(
   return attention
 
 
+def in_one_call(
+  attend: Attend,
+  prompt_mask: Array,
+  k: int,
+  t: int,
+  *,
+  prefix_lm: bool,
+  windows: Mapping[int | None, float],
+) -> Attention:
+  """Makes `shared_prompt` of a kernel's calls, one in each layer.
+
+  Args:
+    attend: has scale and bound of the scores.
+    prompt_mask: [B, P], padding first if there are windows.
+    k: completions of a prompt.
+    t: T.
+    prefix_lm: see `prompt_view`.
+    windows: that layers have -> the share of layers, None first; of those
+      with a longer window, None.
+  """
+  # Imported here: it takes a third of a second, and other paths do without.
+  from offalign.models import splash
+
+  calls = [
+    functools.partial(
+      splash.attend,
+      layout=splash.Layout(prompt_mask.shape[1], k, t, prefix_lm, window),
+      scale=attend.scale,
+      cap=attend.cap,
+      share=share,
+    )
+    for window, share in windows.items()
+  ]
+
+  def attention(
+    window: Array | None, q: Array, k: Array, v: Array, _: Any
+  ) -> tuple[Array, Any]:
+    if len(calls) == 1:
+      return calls[0](q, k, v, prompt_mask), None
+    assert window is not None
+    which = sum(
+      i * (window == each).astype(jnp.int32)
+      for i, each in enumerate(windows)
+      if each is not None
+    )
+    return jax.lax.switch(which, calls, q, k, v, prompt_mask), None
+
+  return attention
+
+
 def packed_rows(
   attend: Attend, packed: Packed, *, prefix_lm: bool
 ) -> Attention:
@@ -162,7 +215,16 @@ def packed_rows(
     attend: computes attention.
     packed: the rows.
     prefix_lm: see `prompt_view`.
+
+  Raises:
+    UserError: where a kernel was asked for.
   """
+  if attend.path == "splash":
+    raise UserError(
+      refused(
+        "who sees whom in packed rows is data, which the kernel does not take"
+      )
+    )
   prompts, segments = rows(packed.prompt_owner), rows(packed.segment)
   inside, after = rows(packed.prompt_position), rows(packed.position)
   p, c = prompts.shape[1], segments.shape[1]

@@ -3,8 +3,11 @@
 A prompt and its K completions are one sequence, [prompt | y_1 | ... | y_K],
 in which each completion sees the prompt and its own past, so the prompt is
 processed once. Who sees whom is decided in `offalign.models.decoder.attention`.
+
+Above 300 lines, since all methods of `Model` run the same layers.
 """
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -19,7 +22,7 @@ from flax import nnx
 from offalign.distributed import constraints
 from offalign.distributed.sharding import Split
 from offalign.errors import UserError
-from offalign.models import apart, layers, positions, tensor_parallel
+from offalign.models import apart, kernels, layers, positions, tensor_parallel
 from offalign.models import packed as packing
 from offalign.models.attending import Attend, AttentionPath
 from offalign.models.base import Counted, Hidden, Remat, Routed
@@ -133,6 +136,14 @@ class Decoder(nnx.Module):
     b, k, t = completions.shape
     p = prompts.shape[1]
     self._check_length(p + t)
+    shared = kernels.Shared(b, p, k, t, self.embedding.table[...].dtype)
+    in_one_call = self._attend.in_one_call(shared, self._heads)
+    if in_one_call and self._windows(p + t) != {None: 1.0}:
+      places = positions.aligned(prompt_mask)
+      take = functools.partial(jnp.take_along_axis, indices=places, axis=1)
+      prompts, prompt_mask = take(prompts), take(prompt_mask)
+      if counted is not None:
+        counted = counted._replace(prompts=take(counted.prompts))
     offsets = jnp.tile(jnp.arange(t), (b, k))
     where = jnp.concatenate(
       [
@@ -141,14 +152,24 @@ class Decoder(nnx.Module):
       ],
       axis=1,
     )
-    attention = look.shared_prompt(
-      self._attend,
-      prompt_mask,
-      where,
-      k,
-      t,
-      prefix_lm=self.config.prefix_lm,
-    )
+    if in_one_call:
+      attention = look.in_one_call(
+        self._attend,
+        prompt_mask,
+        k,
+        t,
+        prefix_lm=self.config.prefix_lm,
+        windows=self._windows(p + t),
+      )
+    else:
+      attention = look.shared_prompt(
+        self._attend,
+        prompt_mask,
+        where,
+        k,
+        t,
+        prefix_lm=self.config.prefix_lm,
+      )
     tokens = jnp.concatenate([prompts, completions.reshape(b, k * t)], axis=1)
     weights = None
     if counted is not None:
@@ -361,6 +382,29 @@ class Decoder(nnx.Module):
     """Attention with this model's scale and bound on scores."""
     config = self.config
     return Attend(self.attention_path, config.score_scale, config.score_cap)
+
+  @property
+  def _heads(self) -> kernels.Heads:
+    config = self.config
+    return kernels.Heads(config.heads, config.groups, config.head_size)
+
+  def no_kernel(self, platform: str, mesh: Any) -> str | None:
+    """See `Model`."""
+    return kernels.refusal(self._heads, platform, mesh)
+
+  def _windows(self, longest: int) -> dict[int | None, float]:
+    """Windows -> the share of layers that have them; first None, if any do.
+
+    Args:
+      longest: a prompt and a completion together; a window that holds it is
+        none.
+    """
+    windows = self.config.windows
+    found = collections.Counter(
+      None if w is None or w >= longest else w for w in windows
+    )
+    order = sorted(found, key=lambda w: (w is not None, w))
+    return {window: found[window] / len(windows) for window in order}
 
   def _run_prompt(
     self, prompts: Array, where: Array, seen: Sight

@@ -71,6 +71,12 @@ class T5(nnx.Module):
     if not config.tied:
       self.head = layers.Linear(d, v, d**-0.5, rngs=rngs)
 
+  @staticmethod
+  def no_kernel(platform: str, mesh: Any) -> str:
+    """See `Model`."""
+    del platform, mesh
+    return "splash attention adds no position bias to its scores, and T5 does"
+
   @property
   def splits(self) -> Mapping[str, Split]:
     """See `Model`."""
