@@ -36,8 +36,8 @@ REPEATS = flags.DEFINE_integer(
 CASES_FLAG = flags.DEFINE_string(
   "cases",
   "",
-  "Throughput: parts of cases' names, parted by commas, e.g. 'dpo 10M,kto'. "
-  "Default: all.",
+  "Throughput: parts of cases' names, parted by commas, e.g. 'dpo 10M,kto'; "
+  "run in that order. Default: all.",
 )
 CONTENDERS = flags.DEFINE_string(
   "contenders",
@@ -48,7 +48,26 @@ CONTENDERS = flags.DEFINE_string(
 BREAKDOWN = flags.DEFINE_bool(
   "breakdown", False, "Throughput: also time the parts of our own step."
 )
-NAMES = ("peers", "repeats", "cases", "contenders", "breakdown")
+SECONDS = flags.DEFINE_float(
+  "seconds", suite.SECONDS, "Throughput: a turn's length, roughly."
+)
+MINUTES = flags.DEFINE_float(
+  "minutes",
+  None,
+  "Throughput: no case is begun that would not end by then, if it takes as "
+  "long as the longest before it. Default: all are run.",
+  lower_bound=0.0,
+)
+NAMES = (
+  "peers",
+  "repeats",
+  "cases",
+  "contenders",
+  "breakdown",
+  "seconds",
+  "minutes",
+)
+clock = time.monotonic  # a test has another
 
 
 def run(folder: str) -> int:
@@ -87,7 +106,8 @@ def run(folder: str) -> int:
       "folder"
     )
   rates = ceiling.rates()
-  results, parts = [], {}
+  results, parts, late = [], {}, []
+  began, longest = clock(), 0.0
   with tqdm.tqdm(total=turns, unit="turn", dynamic_ncols=True) as bar:
 
     def doing(what: str) -> None:
@@ -95,12 +115,21 @@ def run(folder: str) -> int:
       bar.update()
 
     for case in cases:
-      found = suite.run(case, names, peers, REPEATS.value, out, doing)
+      start = clock()
+      if start - began + longest > 60 * (MINUTES.value or float("inf")):
+        late.append(case.name)
+        continue
+      found = suite.run(
+        case, names, peers, REPEATS.value, out, doing, SECONDS.value
+      )
       append(out / "throughput.jsonl", case, found)
       results.append((case, found))
       if BREAKDOWN.value:
         bar.set_description_str(f"{case.name}: where the time goes")
         parts[case.name] = breakdown.breakdown(case)
+      longest = max(longest, clock() - start)
+  if late:
+    facts[f"not run within {MINUTES.value:g} minutes"] = ", ".join(late)
   facts["load at the end"] = f"{os.getloadavg()[0]:.1f}"
   write_json(
     out / "throughput.json",
@@ -116,6 +145,8 @@ def run(folder: str) -> int:
 
 def chosen(wanted: list[str], weights: str | None = None) -> list[Case]:
   """The cases whose names hold any of some strings; all for none.
+
+  They are in the order of the strings.
 
   Args:
     wanted: the strings.
@@ -143,11 +174,8 @@ def chosen(wanted: list[str], weights: str | None = None) -> list[Case]:
     for case in known
     if weights or not case.published
   ]
-  return [
-    case
-    for case in found
-    if not wanted or any(part in case.name for part in wanted)
-  ]
+  named = [case for part in wanted for case in found if part in case.name]
+  return list(dict.fromkeys(named)) if wanted else found
 
 
 def _check(weights: str) -> None:

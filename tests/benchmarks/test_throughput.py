@@ -200,6 +200,30 @@ def test_a_published_model_needs_its_folder(tmp_path):
   assert everyone == ["offalign", "TRL", "TRL, compiled", "EasyDeL", "Tunix"]
 
 
+def test_cases_run_in_the_order_that_they_are_named_in():
+  found = [case.name for case in cli.chosen(["T5", "kto 60M", "kto"])]
+  assert found[:2] == ["dro_v T5 60M 128+64", "kto 60M 64+64"]
+  assert found[2:] == ["kto 60M 256+64", "kto 10M 64+64", "kto 10M 256+64"]
+
+
+def test_what_does_not_fit_into_the_minutes_is_said(
+  fakes, tmp_path, monkeypatch
+):
+  fakes("offalign")
+  fakes("TRL")
+  monkeypatch.setattr(cli.ceiling, "rates", lambda: {"jax": 50.0})
+  ticks = iter(100.0 * i for i in range(99))  # a case takes 100 seconds
+  monkeypatch.setattr(cli, "clock", lambda: next(ticks))
+  out = tmp_path / "out"
+  named = ("--cases=dpo", "--repeats=1", "--minutes=7", f"--out={out}")
+  assert given("--suite=throughput", *named) == 0
+  rows = [json.loads(s) for s in (out / "throughput.jsonl").open()]
+  assert {r["case"] for r in rows} == {"dpo 10M 64+64", "dpo 10M 256+64"}
+  assert "not run within 7 minutes: dpo 60M 64+64, dpo 60M 256+64" in (
+    out / "throughput.md"
+  ).read_text().replace("\n", " ")
+
+
 def test_grouped_queries_need_fewer_products():
   kto = next(c for c in PUBLISHED if c.loss == "kto" and c.prompt == 9)
   shape = MODELS["SmolLM2"]
@@ -289,6 +313,8 @@ def test_our_own_worker_answers(tmp_path):
   log = pathlib.Path(tmp_path / "log")
   worker = suite.Worker(ours, TINY, sys.executable, log, seconds=0.05)
   try:
+    worker.ready()
+    worker.measure()
     worker.turn()
     found = worker.result()
   finally:
