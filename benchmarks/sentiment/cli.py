@@ -14,7 +14,8 @@ from offalign.errors import UserError
 WEIGHTS = flags.DEFINE_string(
   "weights",
   ".cache/real/smollm2",
-  "Sentiment: the folder of SmolLM2-135M-Instruct.",
+  "Sentiment and throughput: the folder of SmolLM2-135M-Instruct. Throughput "
+  "leaves its cases out unless this flag is given.",
 )
 TINY = flags.DEFINE_bool(
   "tiny",

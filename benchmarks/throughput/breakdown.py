@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.throughput.cases import Case
-from benchmarks.throughput.worker_offalign import batch, learner_for
+from benchmarks.throughput.worker_offalign import batch, learner_for, weights
 from offalign.distributed import sharding
 from offalign.learner import optim
 from offalign.models import logps
@@ -28,7 +28,7 @@ def breakdown(case: Case, rounds: int = ROUNDS) -> dict[str, float]:
   """
   learner, optimizer = learner_for(case)
   model, host = learner.model, batch(case, 0)
-  policy = jax.jit(model.init)(jax.random.key(0))
+  policy = weights(case, learner)
   rows = sharding.put_batch(learner.mesh, host)
 
   def states(p: Params, b: Batch) -> jax.Array:
@@ -40,7 +40,7 @@ def breakdown(case: Case, rounds: int = ROUNDS) -> dict[str, float]:
     return logps.token_logps(h, w, rows.completions, softcap=model.softcap)
 
   hidden = jax.jit(states)(policy, rows)
-  weights = model.unembedding(policy)
+  table = model.unembedding(policy)
   transforms = optim.make(optimizer, value=False, steps=1000)
   grads = {"policy": policy}
   opt_state = {"policy": transforms["policy"].init(policy)}
@@ -69,8 +69,8 @@ def breakdown(case: Case, rounds: int = ROUNDS) -> dict[str, float]:
   timed: dict[str, Callable[[], Any]] = {
     "forward": lambda: forward(policy, rows),
     "both": lambda: both(policy, rows),
-    "project": lambda: project(weights, hidden),
-    "project both": lambda: project_both(weights, hidden),
+    "project": lambda: project(table, hidden),
+    "project both": lambda: project_both(table, hidden),
     "update": lambda: update(grads, opt_state, {"policy": policy}),
     "host": work,
     "finish": lambda: jnp.float32(finish(metrics)["loss"]),

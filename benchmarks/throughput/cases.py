@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 VOCAB = 32_000
+PUBLISHED_MODEL = "SmolLM2"
 
 
 def _llama(hidden: int, layers: int, mlp: int) -> dict[str, Any]:
@@ -32,6 +33,16 @@ MODELS: dict[str, dict[str, Any]] = {
   "tiny": _llama(64, 1, 128),
   "10M": _llama(256, 3, 704),
   "60M": _llama(640, 8, 1728),
+  # SmolLM2-135M-Instruct as its config.json has it.
+  PUBLISHED_MODEL: {
+    **_llama(576, 30, 1536),
+    "vocab_size": 49_152,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 100_000.0,
+    "pad_token_id": 2,
+  },
   "T5 60M": {
     "model_type": "t5",
     "architectures": ["T5ForConditionalGeneration"],
@@ -52,7 +63,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "eos_token_id": 1,
   },
 }
-"""Name -> config.json. Random weights; T5's is the shape of `t5-small`.
+"""Name -> config.json. Random weights; T5's is the shape of `t5-small`. The
+published model's weights are read from a folder.
 No case has "tiny": it is for trying a worker out."""
 
 
@@ -67,6 +79,7 @@ class Case:
     per_prompt: K.
     prompt: tokens of every prompt.
     completion: tokens of every completion.
+    weights: folder of the published model; "" for random weights.
   """
 
   loss: str
@@ -75,11 +88,18 @@ class Case:
   per_prompt: int
   prompt: int
   completion: int
+  weights: str = ""
+
+  @property
+  def published(self) -> bool:
+    """Whether the weights are of a published model."""
+    return self.model == PUBLISHED_MODEL
 
   @property
   def name(self) -> str:
-    """Identifies the case, e.g. "dpo 10M 64+64"."""
-    return f"{self.loss} {self.model} {self.prompt}+{self.completion}"
+    """Identifies the case, e.g. "dpo 10M 64+64" or "kto SmolLM2 9+25 K=1"."""
+    name = f"{self.loss} {self.model} {self.prompt}+{self.completion}"
+    return f"{name} K={self.per_prompt}" if self.published else name
 
   @property
   def tokens(self) -> int:
@@ -110,11 +130,15 @@ class Case:
       value = self.prompts * (self.prompt * (encoder + cross) + decoder)
       return 6.0 * (read + written + value)
     d, f = config["hidden_size"], config["intermediate_size"]
-    block = config["num_hidden_layers"] * (4 * d * d + 3 * d * f)
+    kv = config["num_key_value_heads"] * config["head_dim"]
+    block = config["num_hidden_layers"] * (2 * d * (d + kv) + 3 * d * f)
     head = rows * self.completion * d * config["vocab_size"]
     read = (self.prompts * self.prompt + rows * self.completion) * block
     mismatched = 2.0 * (read + head) if self.loss == "kto" else 0.0
-    return 6.0 * (read + head) + mismatched
+    value = 0.0
+    if self.loss == "dro_v":
+      value = 6.0 * self.prompts * self.prompt * block
+    return 6.0 * (read + head) + mismatched + value
 
 
 CASES = (
@@ -130,3 +154,13 @@ CASES = (
   ),
   Case("dro_v", "T5 60M", 8, 1, 128, 64),
 )
+"""With random weights."""
+
+PUBLISHED = tuple(
+  Case(loss, PUBLISHED_MODEL, rows // k, k, prompt, completion)
+  for rows, prompt, completion in ((8, 9, 25), (4, 64, 64))
+  for loss, ks in (("dpo", (2,)), ("kto", (1, 2)), ("dro_v", (1, 2)))
+  for k in ks
+)
+"""With published weights; as many completions at K = 1 as at K = 2. A pair of
+DPO is two completions of a prompt, so it has no K = 1."""

@@ -11,8 +11,15 @@ import tqdm
 from absl import flags
 
 from benchmarks import commands
+from benchmarks.sentiment.cli import WEIGHTS
 from benchmarks.throughput import breakdown, ceiling, contenders, report, suite
-from benchmarks.throughput.cases import CASES, Case
+from benchmarks.throughput.cases import (
+  CASES,
+  MODELS,
+  PUBLISHED,
+  PUBLISHED_MODEL,
+  Case,
+)
 from benchmarks.throughput.suite import Result
 from offalign.errors import UserError
 from offalign.files import write_json
@@ -29,8 +36,8 @@ REPEATS = flags.DEFINE_integer(
 CASES_FLAG = flags.DEFINE_string(
   "cases",
   "",
-  "Throughput: parts of cases' names, parted by commas, e.g. 'dpo 10M,kto'. "
-  "Default: all.",
+  "Throughput: parts of cases' names, parted by commas, e.g. 'dpo 10M,kto'; "
+  "run in that order. Default: all.",
 )
 CONTENDERS = flags.DEFINE_string(
   "contenders",
@@ -41,7 +48,26 @@ CONTENDERS = flags.DEFINE_string(
 BREAKDOWN = flags.DEFINE_bool(
   "breakdown", False, "Throughput: also time the parts of our own step."
 )
-NAMES = ("peers", "repeats", "cases", "contenders", "breakdown")
+SECONDS = flags.DEFINE_float(
+  "seconds", suite.SECONDS, "Throughput: a turn's length, roughly."
+)
+MINUTES = flags.DEFINE_float(
+  "minutes",
+  None,
+  "Throughput: no case is begun that would not end by then, if it takes as "
+  "long as the longest before it. Default: all are run.",
+  lower_bound=0.0,
+)
+NAMES = (
+  "peers",
+  "repeats",
+  "cases",
+  "contenders",
+  "breakdown",
+  "seconds",
+  "minutes",
+)
+clock = time.monotonic  # a test has another
 
 
 def run(folder: str) -> int:
@@ -50,8 +76,9 @@ def run(folder: str) -> int:
   Raises:
     UserError: for a flag that names nothing.
   """
+  weights = WEIGHTS.value if flags.FLAGS["weights"].present else None
   cases, names, peers = (
-    chosen(_parted(CASES_FLAG.value, ",")),
+    chosen(_parted(CASES_FLAG.value, ","), weights),
     _contenders(),
     None,
   )
@@ -73,8 +100,14 @@ def run(folder: str) -> int:
     )
   out.mkdir(parents=True, exist_ok=True)
   facts = _facts()
+  if not weights:
+    facts["left out"] = (
+      f"{len(PUBLISHED)} cases on {PUBLISHED_MODEL}, as no --weights names its "
+      "folder"
+    )
   rates = ceiling.rates()
-  results, parts = [], {}
+  results, parts, late = [], {}, []
+  began, longest = clock(), 0.0
   with tqdm.tqdm(total=turns, unit="turn", dynamic_ncols=True) as bar:
 
     def doing(what: str) -> None:
@@ -82,12 +115,21 @@ def run(folder: str) -> int:
       bar.update()
 
     for case in cases:
-      found = suite.run(case, names, peers, REPEATS.value, out, doing)
+      start = clock()
+      if start - began + longest > 60 * (MINUTES.value or float("inf")):
+        late.append(case.name)
+        continue
+      found = suite.run(
+        case, names, peers, REPEATS.value, out, doing, SECONDS.value
+      )
       append(out / "throughput.jsonl", case, found)
       results.append((case, found))
       if BREAKDOWN.value:
         bar.set_description_str(f"{case.name}: where the time goes")
         parts[case.name] = breakdown.breakdown(case)
+      longest = max(longest, clock() - start)
+  if late:
+    facts[f"not run within {MINUTES.value:g} minutes"] = ", ".join(late)
   facts["load at the end"] = f"{os.getloadavg()[0]:.1f}"
   write_json(
     out / "throughput.json",
@@ -101,23 +143,54 @@ def run(folder: str) -> int:
   return int(any(_failed(r) for _, found in results for r in found))
 
 
-def chosen(wanted: list[str]) -> list[Case]:
+def chosen(wanted: list[str], weights: str | None = None) -> list[Case]:
   """The cases whose names hold any of some strings; all for none.
 
+  They are in the order of the strings.
+
+  Args:
+    wanted: the strings.
+    weights: folder of the published model; without it, its cases are left out.
+
   Raises:
-    UserError: for a string that fits no case.
+    UserError: for a string that fits no case, or cases of the published model
+      alone without its folder, or a folder of another model.
   """
+  known = (*CASES, *PUBLISHED)
   for part in wanted:
-    if not any(part in case.name for case in CASES):
+    if not any(part in case.name for case in known):
       raise UserError(
         f"--cases: no case has {part!r} in its name; there are: "
-        + ", ".join(case.name for case in CASES)
+        + ", ".join(case.name for case in known)
       )
-  return [
-    case
-    for case in CASES
-    if not wanted or any(part in case.name for part in wanted)
+    if not weights and not any(part in case.name for case in CASES):
+      raise UserError(
+        f"--cases={part} is on a published model: name its folder by --weights"
+      )
+  if weights:
+    _check(weights)
+  found = [
+    dataclasses.replace(case, weights=weights) if case.published else case
+    for case in known
+    if weights or not case.published
   ]
+  named = [case for part in wanted for case in found if part in case.name]
+  return list(dict.fromkeys(named)) if wanted else found
+
+
+def _check(weights: str) -> None:
+  """Raises UserError for a folder that is not of the published model."""
+  path = pathlib.Path(weights) / "config.json"
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise UserError(f"--weights={weights}: cannot read {path}") from error
+  for key in ("hidden_size", "num_hidden_layers", "vocab_size"):
+    if found.get(key) != MODELS[PUBLISHED_MODEL][key]:
+      raise UserError(
+        f"--weights={weights}: {path} has {key}={found.get(key)!r}, and "
+        f"SmolLM2-135M has {MODELS[PUBLISHED_MODEL][key]}"
+      )
 
 
 def append(path: pathlib.Path, case: Case, results: list[Result]) -> None:
@@ -131,8 +204,7 @@ def append(path: pathlib.Path, case: Case, results: list[Result]) -> None:
 
 def _contenders() -> list[str]:
   names = _parted(CONTENDERS.value, ";")  # one of the names holds a comma
-  for case in CASES:
-    contenders.chosen(case, names)
+  contenders.chosen(CASES[0], names)
   return names
 
 
@@ -150,7 +222,7 @@ def _failed(result: Result) -> bool:
 def _facts() -> dict[str, str]:
   cores = len(os.sched_getaffinity(0))
   return {
-    "command": f"`{commands.command(('suite', *NAMES))}`",
+    "command": f"`{commands.command(('suite', 'weights', *NAMES))}`",
     "date": time.strftime("%Y-%m-%d"),
     "machine": f"{cores} cores, {platform.machine()}, {platform.system()}",
     "rounds": str(REPEATS.value),

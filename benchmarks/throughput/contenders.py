@@ -26,6 +26,8 @@ class Contender:
     module: what it imports; without a peers' folder, it takes part where
       this process could import it.
     settings: further variables of its process.
+    random: takes part in cases of random weights.
+    published: takes part in cases of published weights.
   """
 
   name: str
@@ -34,11 +36,20 @@ class Contender:
   losses: tuple[str, ...]
   module: str
   settings: tuple[tuple[str, str], ...] = ()
+  random: bool = True
+  published: bool = False
 
 
 CONTENDERS = (
-  Contender(OURS, "worker_offalign", None, ("dpo", "kto", "dro_v"), "offalign"),
-  Contender("TRL", "worker_trl", "trl", ("dpo", "kto"), "trl"),
+  Contender(
+    OURS,
+    "worker_offalign",
+    None,
+    ("dpo", "kto", "dro_v"),
+    "offalign",
+    published=True,
+  ),
+  Contender("TRL", "worker_trl", "trl", ("dpo", "kto"), "trl", published=True),
   Contender(
     "TRL, compiled",
     "worker_trl",
@@ -50,6 +61,15 @@ CONTENDERS = (
   Contender("EasyDeL", "worker_easydel", "easydel", ("dpo", "kto"), "easydel"),
   Contender("Tunix", "worker_tunix", "tunix", ("dpo",), "tunix"),
   Contender("PyTorch", "worker_torch_t5", "trl", ("dro_v",), "torch"),
+  Contender(
+    "PyTorch, plain",
+    "worker_torch_decoder",
+    "trl",
+    ("dpo", "kto", "dro_v"),
+    "torch",
+    random=False,
+    published=True,
+  ),
 )
 
 
@@ -79,7 +99,9 @@ def chosen(case: Case, names: Sequence[str]) -> list[Contender]:
   return [
     c
     for c in CONTENDERS
-    if case.loss in c.losses and (not names or c.name in {OURS, *names})
+    if case.loss in c.losses
+    and (c.published if case.published else c.random)
+    and (not names or c.name in {OURS, *names})
   ]
 
 

@@ -7,11 +7,15 @@ from benchmarks.throughput.cases import Case
 from benchmarks.throughput.contenders import OURS
 from benchmarks.throughput.suite import Result
 
-MEMORY = 0.6  # of the leanest peer's peak, at most
+MEMORY = 0.6
+"""Of the leanest peer's peak, at most. Published models have no such goal: they
+take turns with peers for speed."""
 
 
 def speed(case: Case) -> float:
   """How many times as fast as the fastest peer a case should be."""
+  if case.published:
+    return 1.0 if case.per_prompt == 1 else 1.5
   if case.loss == "dro_v":
     return 1.5
   return 2.0 if case.prompt >= 256 else 1.3
@@ -37,11 +41,16 @@ def verdicts(case: Case, results: Sequence[Result]) -> list[str]:
   goal, found = speed(case), ratios(ours, fastest)
   times, memory = statistics.median(found), ours.peak_mb / leanest.peak_mb
   unsure = (min(found) < goal) != (max(found) < goal)
-  return [
+  said = [
     f"{case.name}, speed: {_word(times >= goal)}. {times:.2f} times the "
     f"fastest peer ({fastest.contender}); the goal is {goal}, "
     f"{_by(times / goal - 1)}"
     + ("; single turns fell on both sides." if unsure else "."),
+  ]
+  if case.published:
+    return said
+  return [
+    *said,
     f"{case.name}, memory: {_word(memory <= MEMORY)}. {memory:.2f} of the "
     f"leanest peer's peak ({leanest.contender}); the goal is {MEMORY}, "
     f"{_by(1 - memory / MEMORY)}.",

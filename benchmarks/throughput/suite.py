@@ -46,7 +46,7 @@ class Worker:
     log: Path,
     seconds: float = SECONDS,
   ):
-    """Starts it.
+    """Starts it, and does not wait: `ready` does.
 
     Args:
       contender: who.
@@ -54,14 +54,13 @@ class Worker:
       python: the interpreter.
       log: where what it says goes.
       seconds: of a turn, roughly.
-
-    Raises:
-      ChildProcessError: where it ends before it is ready.
     """
     self.contender = contender
     self.error: str | None = None
     self.seconds: list[float] = []
     self.peak_mb = 0.0
+    self.about: dict[str, Any] = {}
+    self._length, self._steps = seconds, 1
     self._log = log.open("w")
     self._process = subprocess.Popen(
       [
@@ -76,12 +75,22 @@ class Worker:
       stderr=self._log,
       text=True,
     )
-    try:
-      self.about = self._read()
-      self._steps = max(1, round(seconds / self._turn(1)))
-    except ChildProcessError:
-      self.close()
-      raise
+
+  def ready(self) -> None:
+    """Waits until it has compiled and is warm.
+
+    Raises:
+      ChildProcessError: where it ends before.
+    """
+    self.about = self._read()
+
+  def measure(self) -> None:
+    """Finds how many steps a turn takes; the others should be quiet by now.
+
+    Raises:
+      ChildProcessError: where it ends.
+    """
+    self._steps = max(1, round(self._length / self._turn(1)))
 
   def turn(self) -> None:
     """Makes some steps and notes the time of one, or how it failed."""
@@ -144,12 +153,14 @@ def run(
   repeats: int,
   out: Path,
   doing: Callable[[str], None] = lambda what: None,
+  seconds: float = SECONDS,
 ) -> list[Result]:
   """Runs one case.
 
-  All processes are alive throughout; in each round each makes its turn, in
-  an order that rotates, so that a drift of the machine meets all alike. One
-  that fails is left out of what follows; the others go on.
+  All processes start at once, and none is timed before all are ready. They
+  stay alive throughout; in each round each makes its turn, in an order that
+  rotates, so that a drift of the machine meets all alike. One that fails is
+  left out of what follows; the others go on.
 
   Args:
     case: what to run.
@@ -158,9 +169,10 @@ def run(
     repeats: rounds.
     out: where the processes' own words go.
     doing: told of every start and every turn.
+    seconds: of a turn, roughly.
   """
   results: dict[str, Result] = {}
-  workers: list[Worker] = []
+  started: list[Worker] = []
   with ExitStack() as stack:
     for contender in contenders.chosen(case, names):
       doing(f"{case.name}: {contender.name} starts")
@@ -171,13 +183,12 @@ def run(
         )
         continue
       log = out / f"{case.name} {contender.name}.log".replace(" ", "_")
-      try:
-        worker = Worker(contender, case, python, log)
-      except ChildProcessError as error:
-        results[contender.name] = Result(contender.name, error=str(error))
-        continue
+      worker = Worker(contender, case, python, log, seconds)
       stack.callback(worker.close)
-      workers.append(worker)
+      started.append(worker)
+    workers = started
+    for do in (Worker.ready, Worker.measure):
+      workers = [w for w in workers if _went(do, w, results)]
     for i in range(repeats):
       for j in range(len(workers)):
         worker = workers[(i + j) % len(workers)]
@@ -187,6 +198,20 @@ def run(
     results[worker.contender.name] = worker.result()
   order = [c.name for c in contenders.CONTENDERS]
   return sorted(results.values(), key=lambda r: order.index(r.contender))
+
+
+def _went(
+  do: Callable[[Worker], None], worker: Worker, results: dict[str, Result]
+) -> bool:
+  """Whether a worker got through; else why not is noted, and it is ended."""
+  try:
+    do(worker)
+  except ChildProcessError as error:
+    name = worker.contender.name
+    results[name] = Result(name, error=str(error))
+    worker.close()
+    return False
+  return True
 
 
 def _where(contender: Contender, peers: Path | None) -> str:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib.metadata
+import json
+import pathlib
 from typing import Any
 
 import jax
@@ -15,7 +17,7 @@ from offalign.learner.optim import OptimizerConfig
 from offalign.models import hf
 from offalign.models.base import Remat
 from offalign.training.metrics import finish
-from offalign.types import Batch
+from offalign.types import Batch, Params
 
 REMAT: Remat = "dots"
 """Half the memory of "none" at 60M, and no slower here."""
@@ -45,22 +47,33 @@ def batch(case: Case, step: int) -> Batch:
 
 def learner_for(case: Case) -> tuple[Learner, OptimizerConfig]:
   """The learner of a case, and its optimiser."""
-  model = hf.describe(MODELS[case.model], spec=case.model, tied=True)
+  config = MODELS[case.model]
+  if case.weights:
+    path = pathlib.Path(case.weights) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+  model = hf.describe(config, spec=case.model, tied=True)
   optimizer = (
     OptimizerConfig(name="adafactor", learning_rate=1e-4)
-    if MODELS[case.model]["model_type"] == "t5"
+    if case.loss == "dro_v"  # as the paper; and two networks are in memory
     else OptimizerConfig(learning_rate=1e-5, weight_decay=0.01)
   )
-  config = LearnerConfig(optimizer=optimizer, remat=REMAT)
-  learner = Learner(LOSSES[case.loss], model, config, sharding.one_device())
+  settings = LearnerConfig(optimizer=optimizer, remat=REMAT)
+  learner = Learner(LOSSES[case.loss], model, settings, sharding.one_device())
   return learner, optimizer
+
+
+def weights(case: Case, learner: Learner) -> Params:
+  """The policy that a case starts from."""
+  if case.weights:
+    return hf.load(case.weights)[1]
+  return jax.jit(learner.model.init)(jax.random.key(0))
 
 
 def main() -> None:
   """Builds the learner and serves."""
   speaker, case = protocol.Speaker(), protocol.case()
   learner, optimizer = learner_for(case)
-  policy = jax.jit(learner.model.init)(jax.random.key(0))
+  policy = weights(case, learner)
   parameters = sum(x.size for x in jax.tree.leaves(policy))
   state, count = learner.init(policy), 0
   del policy  # the reference is columns

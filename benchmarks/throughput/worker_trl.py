@@ -45,17 +45,22 @@ def rows(case: Case, vocab_size: int = VOCAB) -> datasets.Dataset:
   def text(length: int) -> str:
     return " ".join(f"w{i}" for i in rng.integers(3, vocab_size, length))
 
-  def row() -> dict[str, Any]:
+  def some() -> list[dict[str, Any]]:
     prompt = text(case.prompt) + " "
     if case.loss == "dpo":
       a, b = (text(case.completion - 1) + " " for _ in range(2))
-      return {"prompt": prompt, "chosen": a, "rejected": b}
-    completion = text(case.completion - 1) + " "
-    label = bool(rng.random() < 0.5)
-    return {"prompt": prompt, "completion": completion, "label": label}
+      return [{"prompt": prompt, "chosen": a, "rejected": b}]
+    return [
+      {
+        "prompt": prompt,
+        "completion": text(case.completion - 1) + " ",
+        "label": bool(rng.random() < 0.5),
+      }
+      for _ in range(case.per_prompt)
+    ]
 
   return datasets.Dataset.from_list(
-    [row() for _ in range(BATCHES * case.prompts)]
+    [row for _ in range(BATCHES * case.prompts) for row in some()]
   )
 
 
@@ -94,10 +99,10 @@ def main() -> None:
   torch.set_num_threads(threads)
   torch.manual_seed(0)
   compiled = os.environ.get("THROUGHPUT_COMPILE") == "1"
-  config = transformers.LlamaConfig(**MODELS[case.model])
   options = {
     "output_dir": tempfile.mkdtemp(),
-    "per_device_train_batch_size": case.prompts,
+    "per_device_train_batch_size": case.prompts
+    * (case.per_prompt if case.loss == "kto" else 1),
     "num_train_epochs": 10_000,
     "learning_rate": 1e-5,
     "weight_decay": 0.01,
@@ -123,7 +128,13 @@ def main() -> None:
     "threads": threads,
     "compiled": compiled,
   }
-  model = transformers.LlamaForCausalLM(config)
+  if case.weights:
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+      case.weights, dtype=torch.float32
+    )
+  else:
+    config = transformers.LlamaConfig(**MODELS[case.model])
+    model = transformers.LlamaForCausalLM(config)
   about["parameters"] = model.num_parameters()
   trainer(
     model=model,

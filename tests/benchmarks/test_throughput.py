@@ -18,7 +18,7 @@ from benchmarks.throughput import (
   report,
   suite,
 )
-from benchmarks.throughput.cases import CASES, Case
+from benchmarks.throughput.cases import CASES, MODELS, PUBLISHED, Case
 from benchmarks.throughput.suite import Result
 from offalign.errors import UserError
 
@@ -65,7 +65,7 @@ def given(*args):
   finally:
     flags.FLAGS.unparse_flags()
     flags.FLAGS(["benchmarks.run"])
-    for name in ("suite", "out", *cli.NAMES):
+    for name in ("suite", "out", "weights", *cli.NAMES):
       flags.FLAGS[name].unparse()
     flags.FLAGS(["benchmarks.run"])
 
@@ -166,6 +166,73 @@ def test_each_case_has_its_goal(case):
   assert goals.speed(case) == expected
 
 
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda c: c.name)
+def test_a_published_model_has_goals_of_speed_alone(case):
+  assert goals.speed(case) == (1.0 if case.per_prompt == 1 else 1.5)
+  (speed,) = goals.verdicts(case, results())
+  assert "speed: met. 2.00 times" in speed
+
+
+def test_a_published_model_needs_its_folder(tmp_path):
+  assert not any(case.published for case in cli.chosen([]))
+  with pytest.raises(UserError, match="name its folder by --weights"):
+    cli.chosen(["SmolLM2"])
+  with pytest.raises(UserError, match="cannot read"):
+    cli.chosen(["SmolLM2"], str(tmp_path))
+  config = tmp_path / "config.json"
+  config.write_text(json.dumps(MODELS["60M"]))
+  with pytest.raises(UserError, match="hidden_size=640, and SmolLM2"):
+    cli.chosen(["SmolLM2"], str(tmp_path))
+  config.write_text(json.dumps(MODELS["SmolLM2"]))
+  found = cli.chosen(["kto SmolLM2 9+25"], str(tmp_path))
+  assert [case.name for case in found] == [
+    "kto SmolLM2 9+25 K=1",
+    "kto SmolLM2 9+25 K=2",
+  ]
+  for case in found:
+    assert case.weights == str(tmp_path)
+    assert [c.name for c in contenders.chosen(case, [])] == [
+      "offalign",
+      "TRL",
+      "PyTorch, plain",
+    ]
+  everyone = [c.name for c in contenders.chosen(CASES[0], [])]
+  assert everyone == ["offalign", "TRL", "TRL, compiled", "EasyDeL", "Tunix"]
+
+
+def test_cases_run_in_the_order_that_they_are_named_in():
+  found = [case.name for case in cli.chosen(["T5", "kto 60M", "kto"])]
+  assert found[:2] == ["dro_v T5 60M 128+64", "kto 60M 64+64"]
+  assert found[2:] == ["kto 60M 256+64", "kto 10M 64+64", "kto 10M 256+64"]
+
+
+def test_what_does_not_fit_into_the_minutes_is_said(
+  fakes, tmp_path, monkeypatch
+):
+  fakes("offalign")
+  fakes("TRL")
+  monkeypatch.setattr(cli.ceiling, "rates", lambda: {"jax": 50.0})
+  ticks = iter(100.0 * i for i in range(99))  # a case takes 100 seconds
+  monkeypatch.setattr(cli, "clock", lambda: next(ticks))
+  out = tmp_path / "out"
+  named = ("--cases=dpo", "--repeats=1", "--minutes=7", f"--out={out}")
+  assert given("--suite=throughput", *named) == 0
+  rows = [json.loads(s) for s in (out / "throughput.jsonl").open()]
+  assert {r["case"] for r in rows} == {"dpo 10M 64+64", "dpo 10M 256+64"}
+  assert "not run within 7 minutes: dpo 60M 64+64, dpo 60M 256+64" in (
+    out / "throughput.md"
+  ).read_text().replace("\n", " ")
+
+
+def test_grouped_queries_need_fewer_products():
+  kto = next(c for c in PUBLISHED if c.loss == "kto" and c.prompt == 9)
+  shape = MODELS["SmolLM2"]
+  d, f, kv = shape["hidden_size"], shape["intermediate_size"], 3 * 64
+  layers = 30 * (2 * d * d + 2 * d * kv + 3 * d * f)
+  tokens, head = 8 * (9 + 25), 8 * 25 * d * shape["vocab_size"]
+  assert kto.flops == 8.0 * (tokens * layers + head)
+
+
 def test_without_ours_there_is_no_verdict():
   (line,) = goals.verdicts(CASE, results()[1:])
   assert "offalign did not run" in line
@@ -246,6 +313,8 @@ def test_our_own_worker_answers(tmp_path):
   log = pathlib.Path(tmp_path / "log")
   worker = suite.Worker(ours, TINY, sys.executable, log, seconds=0.05)
   try:
+    worker.ready()
+    worker.measure()
     worker.turn()
     found = worker.result()
   finally:
