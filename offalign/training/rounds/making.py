@@ -11,6 +11,7 @@ from offalign.config.grow import Function, GrowConfig
 from offalign.data import Prompt, Tokenizer
 from offalign.data.batches import vocabulary
 from offalign.data.text.ragged import Ragged
+from offalign.distributed import hosts
 from offalign.errors import UserError, concerning, option
 from offalign.generation.completing import encode, first_seed
 from offalign.judges import scorers
@@ -186,9 +187,7 @@ class Maker:
       if isinstance(self.other, Logged):
         second = self.other.take(which, seeds[~place])
       else:
-        second = self._draw(
-          self.other.model, self.other.params, prompts[~place], seeds[~place]
-        )
+        second = self._of_other(self.other, prompts[~place], seeds[~place])
       at = np.empty(len(prompts), int)
       at[place] = np.arange(place.sum())
       at[~place] = np.arange(place.sum(), len(prompts))
@@ -218,18 +217,43 @@ class Maker:
   ) -> Drawn:
     return self.drawer.draw(model, params, self.asked.tokens, which, seeds)
 
+  def _of_other(
+    self, other: Other, which: np.ndarray, seeds: np.ndarray
+  ) -> Drawn:
+    """Draws from the other policy, whose weights each process has whole."""
+    if not hosts.several():
+      return self._draw(other.model, other.params, which, seeds)
+    tokens = self.asked.tokens
+
+    def draw() -> Drawn:
+      return self.drawer.draw(
+        other.model, other.params, tokens, which, seeds, alone=True
+      )
+
+    drawn = Drawn.of_first(draw)
+    self.drawer.stop.check()
+    return drawn
+
   def _scored(
     self, score: Score, name: str, prompts: list[Any], texts: list[str]
   ) -> np.ndarray:
-    """Scores by `grow.score` or `grow.judge`, which `name` says."""
+    """Scores by `grow.score` or `grow.judge`, which `name` says.
+
+    The first process asks, so that all have the same scores.
+    """
     grow = self.config.grow
     assert grow is not None
     pairs = list(zip(prompts, texts, strict=True))
-    with concerning(option(f"grow.{name}", getattr(grow, name))):
-      found = np.asarray(score(pairs), np.float64)
-      if found.shape != (len(pairs),) or not np.isfinite(found).all():
-        raise UserError("it gave no finite number for each completion")
-    return found
+    named = option(f"grow.{name}", getattr(grow, name))
+
+    def scores() -> dict[str, np.ndarray]:
+      with concerning(named):
+        found = np.asarray(score(pairs), np.float64)
+        if found.shape != (len(pairs),) or not np.isfinite(found).all():
+          raise UserError("it gave no finite number for each completion")
+      return {"scores": found}
+
+    return hosts.from_first(scores)["scores"]
 
   def held_score(self, policy: Params) -> dict[str, float]:
     """Completes and scores held-out prompts; {} where there are none.
