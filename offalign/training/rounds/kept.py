@@ -150,6 +150,7 @@ def write_samples(
   samples: Samples,
   prompts: Sequence[Prompt],
   texts: Sequence[str],
+  **more: str,
 ) -> None:
   """Writes a round's samples, in the first process.
 
@@ -158,6 +159,7 @@ def write_samples(
     samples: n prompts with K completions.
     prompts: n.
     texts: n x K.
+    more: further keys of each line for people.
 
   Raises:
     Unwritten: where a file cannot be.
@@ -193,6 +195,7 @@ def write_samples(
       **(logprobs(i) if known else {}),
       tokens=len(drawn.tokens[i]),
       finished=bool(drawn.finished[i]),
+      **more,
     )
     for i, text in enumerate(texts)
   ]

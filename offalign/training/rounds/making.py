@@ -25,6 +25,7 @@ from offalign.training.rounds.external import External
 from offalign.training.rounds.kept import Samples
 from offalign.training.rounds.logged import Logged
 from offalign.training.rounds.prompts import Asked
+from offalign.training.rounds.refitting import Refits
 from offalign.training.rounds.schedule import RoundSampler
 from offalign.types import Params
 
@@ -131,6 +132,7 @@ class Maker:
     judge: scores those too, where it is given.
     external: an engine that draws in place of the policy; held-out prompts
       are completed by the policy all the same.
+    refits: trains `score` further between rounds, where that is wanted.
   """
 
   config: Config
@@ -143,6 +145,11 @@ class Maker:
   held: tuple[Prompt, ...]
   judge: Score | None = None
   external: External | None = None
+  refits: Refits | None = None
+
+  def scorer(self, number: int) -> Score:
+    """What scores in a round; see `Refits.score`."""
+    return self.score if self.refits is None else self.refits.score(number)
 
   def prompts(self, number: int) -> np.ndarray:
     """The prompts of a round, int [n]; each comes once before any again."""
@@ -170,6 +177,7 @@ class Maker:
     """
     grow = self.config.grow
     assert grow is not None
+    score = self.scorer(number)
     which = self.prompts(number)
     each = grow.each
     seeds = first_seed(f"{self.config.seed}/grow/{number}") + np.arange(
@@ -194,7 +202,7 @@ class Maker:
       drawn = Drawn.joined([first, second], at)
     texts = [self.tokenizer.decode(row) for row in drawn.tokens]
     scores = self._scored(
-      self.score, "score", [self.asked.prompts[i] for i in prompts], texts
+      score, "score", [self.asked.prompts[i] for i in prompts], texts
     )
     return Samples(which, drawn, scores.reshape(len(which), each)), texts
 
@@ -255,7 +263,7 @@ class Maker:
 
     return hosts.from_first(scores)["scores"]
 
-  def held_score(self, policy: Params) -> dict[str, float]:
+  def held_score(self, policy: Params, number: int) -> dict[str, float]:
     """Completes and scores held-out prompts; {} where there are none.
 
     The random numbers are the same each time, so that two figures differ by
@@ -263,6 +271,7 @@ class Maker:
 
     Args:
       policy: the weights.
+      number: of the round whose scores count.
 
     Returns:
       `HELD_SCORE`, and its standard error; `HELD_JUDGE` likewise.
@@ -275,7 +284,10 @@ class Maker:
     drawn = self.drawer.draw(self.model, policy, tokens, which, seeds)
     texts = [self.tokenizer.decode(row) for row in drawn.tokens]
     held, found = list(self.held), {}
-    by = [(self.score, "score", HELD_SCORE), (self.judge, "judge", HELD_JUDGE)]
+    by = [
+      (self.scorer(number), "score", HELD_SCORE),
+      (self.judge, "judge", HELD_JUDGE),
+    ]
     for score, name, metric in by:
       if score is None:
         continue
