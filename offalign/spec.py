@@ -24,6 +24,7 @@ _EXAMPLES = {
   "loss": "'dpo' or 'kto(beta=0.2, threshold=batch)'",
   "model": "'decoder' or 't5(width=128, layers=4)'",
   "judge": "\"reward_model(run='runs/rm')\"",
+  "refit": "\"refit(judge='my_file.py:function', steps=50)\"",
   "sampler": "\"endpoint(url='http://localhost:8000/v1', model='NAME')\"",
 }
 
@@ -43,7 +44,7 @@ def parse(spec: str, what: str = "loss") -> tuple[str, dict[str, Any]]:
     spec: `name` or `name(option=value, ...)`; a value is a number, True,
       False, None, a quoted string or a bare word. The name may have a module
       before it, `package.module:name`.
-    what: "loss", "model", "judge" or "sampler"; for the errors.
+    what: "loss", "model", "judge", "refit" or "sampler"; for the errors.
 
   Returns:
     The name, with the module where there is one, and the options, both as

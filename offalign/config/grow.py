@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from offalign import spec
+from offalign.config import refit
 from offalign.data.reading.memory import Rows
 from offalign.errors import OPTIONS, UserError, concerning, option
 from offalign.generation.endpoint import options as endpoint_options
@@ -33,6 +34,7 @@ _SAMPLING = (
   "top_p",
   "stop",
   "sampler",
+  "refit",
 )
 
 
@@ -99,6 +101,9 @@ class GrowConfig:
     sampler: "endpoint(url=..., model=...)", an engine such as vLLM or SGLang
       that writes a round's samples in place of the policy; it serves what it
       was started with, or is given by you.
+    refit: "refit(judge=..., every=1, pairs=64, steps=50, replay=0.5)": the
+      reward model that scores is trained further at borders between rounds,
+      on pairs of new samples that the judge labels, and on its own first data.
   """
 
   prompts: str | None = None
@@ -119,6 +124,7 @@ class GrowConfig:
   judge: str | None = None
   stop: int | None = None
   sampler: str | None = None
+  refit: str | None = None
 
   def __post_init__(self) -> None:
     """Checks the options as far as that needs no data.
@@ -152,6 +158,9 @@ class GrowConfig:
     if self.sampler is not None:
       with concerning(option("grow.sampler")):
         endpoint_options.parse(self.sampler)
+    if self.refit is not None:
+      with concerning(option("grow.refit")):
+        refit.parse(self.refit)
     cuts = parse_thresholds(self.thresholds)
     parse_label(self.label)
     if self.every is not None and self.every < len(cuts):

@@ -7,6 +7,7 @@ and printing, the first one does.
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from jax.experimental import multihost_utils
 
 from offalign import spec
 from offalign.distributed import lost_peer
-from offalign.errors import OPTIONS, UserError, option, spoken
+from offalign.errors import OPTIONS, UserError, marked, option, spoken
 
 _WAIT = 300  # seconds for all processes to come together
 _ALIKE = 5  # seconds in which processes that fail alike all say so
@@ -232,6 +233,57 @@ def check_shared(folder: pathlib.Path) -> None:
       "not find there what process 0 wrote; name a folder on a file system "
       "that all of them share"
     )
+
+
+def from_first(
+  make: Callable[[], dict[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+  """Arrays that the first process makes, to the bit the same in every one.
+
+  Args:
+    make: called in the first process alone, while the others wait; so it may
+      have no part that all processes take.
+
+  Raises:
+    UserError: in every process, where `make` raises one in the first.
+  """
+  if not several():
+    return make()
+  found, refusal = b"", None
+  if is_first():
+    try:
+      with io.BytesIO() as file:
+        arrays: dict[str, Any] = dict(make())
+        np.savez(file, **arrays)
+        found = file.getvalue()
+    except UserError as error:
+      refusal = error
+      found = json.dumps([marked(error), error.option]).encode()
+  told = [len(found), refusal is not None]
+  size, refused = _from_first(np.array(told, np.int32)).tolist()
+  sent = np.frombuffer(found or bytes(size), np.uint8)
+  whole = _from_first(sent).tobytes()
+  if refusal is not None:
+    raise refusal
+  if refused:
+    sentence, name = json.loads(whole)
+    raise UserError(sentence, name)
+  with np.load(io.BytesIO(whole), allow_pickle=False) as file:
+    return {name: file[name] for name in file.files}
+
+
+def whole(tree: Any) -> Any:
+  """Arrays of all devices as numpy arrays; every process calls this."""
+  if not several():
+    return jax.device_get(tree)
+  return jax.tree.map(
+    np.asarray, multihost_utils.process_allgather(tree, tiled=True)
+  )
+
+
+def _from_first(x: np.ndarray) -> np.ndarray:
+  """The first process's array, in every process; all have its shape."""
+  return np.asarray(multihost_utils.broadcast_one_to_all(x))
 
 
 def _gather(x: np.ndarray) -> np.ndarray:

@@ -136,8 +136,8 @@ def describe(mesh: Mesh) -> str:
 
 
 def one_device() -> Mesh:
-  """The trivial mesh of one device, the first."""
-  return make_mesh(devices=jax.devices()[:1])
+  """The trivial mesh of one device, the first of this process."""
+  return make_mesh(devices=jax.local_devices()[:1])
 
 
 def state_shardings(

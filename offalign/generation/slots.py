@@ -94,6 +94,7 @@ def complete(
   limits: np.ndarray | None = None,
   width: int | None = None,
   put: Callable[[Any], Any] = lambda rows: rows,
+  get: Callable[[Any], Any] = jax.device_get,
   after: Callable[[], None] = lambda: None,
 ) -> list[Completion]:
   """Samples M completions of N prompts.
@@ -120,6 +121,7 @@ def complete(
     width: tokens that all prompts are padded to, for callers whose later
       prompts should compile nothing; None for buckets of lengths.
     put: places a batch of rows on the devices that share the weights.
+    get: fetches what these drew for a batch.
     after: called whenever the host looks at the slots, or after each batch.
 
   Returns:
@@ -155,6 +157,7 @@ def complete(
       slots,
       longest,
       put,
+      get,
       after,
     )
     return list(made)
@@ -186,6 +189,7 @@ def _in_batches(
   size: int,
   width: int,
   put: Callable[[Any], Any],
+  get: Callable[[Any], Any],
   after: Callable[[], None],
 ) -> Iterator[Completion]:
   """Samples prompts of one width in batches of one size.
@@ -196,6 +200,7 @@ def _in_batches(
     size: of a batch.
     width: tokens that prompts are padded to.
     put: places a batch on the devices.
+    get: fetches what they drew.
     after: called after each batch.
   """
   prompts, which, seeds, limits = asked
@@ -204,7 +209,7 @@ def _in_batches(
     places = np.minimum(np.arange(begin, begin + size), len(which) - 1)
     tokens, mask = prompts.padded(which[places], width, 0)
     tokens, mask, own, most = put((tokens, mask, seeds[places], limits[places]))
-    drawn = jax.device_get(draw(tokens, mask, seeds=own, limits=most))
+    drawn = get(draw(tokens, mask, seeds=own, limits=most))
     for k in range(min(size, len(which) - begin)):
       yield Completion(
         drawn.tokens[k][drawn.mask[k]],

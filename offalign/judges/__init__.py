@@ -34,6 +34,7 @@ __all__ = [
   "check",
   "make",
   "names",
+  "options",
 ]
 
 _OPTIONS: dict[str, type] = {
@@ -57,7 +58,7 @@ def check(spec: str) -> None:
   Raises:
     UserError: see `make`.
   """
-  _options(spec)
+  options(spec)
 
 
 def make(spec: str, folder: str | pathlib.Path | None = None) -> Judge:
@@ -74,7 +75,7 @@ def make(spec: str, folder: str | pathlib.Path | None = None) -> Judge:
   Raises:
     UserError: for a spec that cannot be read, or names nothing.
   """
-  made = _options(spec)
+  made = options(spec)
   if isinstance(made, Endpoint):
     return EndpointJudge(made, folder)
   if isinstance(made, RewardModel):
@@ -82,8 +83,12 @@ def make(spec: str, folder: str | pathlib.Path | None = None) -> Judge:
   return typing.cast(Judge, made)
 
 
-def _options(spec: str) -> Any:
-  """An `Endpoint`, a `Gold`, a `Ratings` or a `RewardModel`."""
+def options(spec: str) -> Any:
+  """What a spec says: `Endpoint`, `Gold`, `Ratings` or `RewardModel`.
+
+  Raises:
+    UserError: see `make`.
+  """
   if _FUNCTION.fullmatch(spec):
     return Gold(spec)
   name, options = spec_lib.parse(spec, "judge")

@@ -61,6 +61,7 @@ class Store:
     self.known: dict[str, Any] = {}
     self._new: dict[str, Any] = {}
     self._written = time.monotonic()
+    hosts.wait("what the first process has written is there")
     for path in sorted(folder.glob("*.npz")):
       for key, logp in self._read(path).items():
         self.known.setdefault(key, logp)

@@ -80,6 +80,8 @@ from offalign.training.rounds import (
   logged,
   making,
   prompts,
+  refit_checks,
+  refitting,
   schedule,
   stopping,
 )
@@ -90,6 +92,7 @@ from offalign.training.rounds.kept import Kept
 from offalign.training.rounds.logged import Logged
 from offalign.training.rounds.making import HELD_JUDGE, HELD_SCORE, Maker
 from offalign.training.rounds.prompts import Asked
+from offalign.training.rounds.refitting import Refits
 from offalign.training.rounds.stopping import Stopping
 from offalign.training.selection import Selection, keeping
 from offalign.training.split import Split
@@ -236,6 +239,7 @@ class Run:
     if config.grow is not None and config.grow.score is not None:
       self._score = making.scorer(config.grow.score)
       self._other = self._writes_half(config)
+      refit_checks.check_mesh(config, mesh)
       self._judge = making.judge(config.grow, self.inputs.held_prompts)
       assert self._asked is not None
       self._external = external.of_run(
@@ -668,6 +672,10 @@ class Run:
     config, asked, grow = self.config, self._asked, self.config.grow
     if asked is None or grow is None or self._score is None:
       return None
+
+    def train(stage: Config) -> None:
+      Run(stage).train(stop, verbose=False)
+
     return Maker(
       config=config,
       asked=asked,
@@ -691,6 +699,15 @@ class Run:
       judge=self._judge,
       held=making.drawn(self.inputs.held_prompts, grow, config.seed),
       external=self._external,
+      refits=Refits.of(
+        config,
+        folder=self.folder / refitting.FOLDER,
+        prompts=asked.prompts,
+        tokenizer=self.inputs.tokenizer,
+        samples=Kept(self.folder).samples,
+        first=self._score,
+        train=train,
+      ),
     )
 
   def _with_reference(self, begin: int, scorer: Scorer) -> Batches:

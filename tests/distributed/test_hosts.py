@@ -147,6 +147,114 @@ def test_when_a_process_is_killed_the_others_say_so_and_the_run_goes_on(
   assert runs.metrics(out)[-1]["step"] == step + 2
 
 
+SCORE = """
+import os, pathlib, signal
+HERE = pathlib.Path(__file__).parent
+
+def score(prompt, text):
+  if (HERE / "deadly").exists() and (HERE / "two/rounds/2.part").exists():
+    os.kill(os.getpid(), signal.SIGKILL)
+  with (HERE / "asked").open("a") as file:
+    file.write(f"{os.getpid()}\\n")
+  return len(set(text)) + text.isascii()
+"""
+
+
+def rounds_of(folder):
+  """The arrays of the rounds of a run."""
+  found = {}
+  for path in sorted(folder.glob("rounds/*/samples.npz")):
+    with np.load(path) as file:
+      found |= {f"{path.parent.name}/{k}": file[k] for k in file.files}
+  return found
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
+def test_rounds_on_two_processes_are_those_of_one_and_survive_a_kill(tmp_path):
+  lines = [{"prompt": f"p{i}"} for i in range(12)]
+  runs.write(tmp_path / "prompts.jsonl", lines)
+  (tmp_path / "score.py").write_text(SCORE)
+  given = {
+    "loss": "grpo(behaviour=logged, clip=0.2, beta=0.1)",
+    "reference": "ema(0.5)",
+    "data__path": None,
+    "data__max_completion": None,
+    "steps": None,
+    "save_every": 1,
+    "mesh.fsdp": 2,
+    "grow.prompts": tmp_path / "prompts.jsonl",
+    "grow.score": f"{tmp_path / 'score.py'}:score",
+    "grow.rounds": 2,
+    "grow.every": 2,
+    "grow.max_new_tokens": 4,
+    "grow.eval_prompts": 3,
+  }
+  trained(None, tmp_path / "one", 1, **given)
+  (tmp_path / "asked").unlink()
+  two = tmp_path / "two"
+  (tmp_path / "deadly").touch()
+  with launched(None, two, 2, **given) as children:
+    _, err = children[1].communicate(timeout=300)
+    assert children[1].returncode not in (0, None)
+    children[0].wait(timeout=60)
+  assert "process 0 of 2 has gone, or cannot be reached " in err
+  kept = {path.name for path in (two / "rounds").iterdir()}
+  assert kept == {"1", "2.part"}
+  (tmp_path / "deadly").unlink()
+  said = trained(None, two, 2, **given)
+  assert f"going on after step 2 of {two}\n" in said
+  asked = (tmp_path / "asked").read_text().splitlines()
+  assert len(set(asked)) == 2  # one process of each launch
+  found, expected = rounds_of(two), rounds_of(tmp_path / "one")
+  assert found.keys() == expected.keys()
+  for name, array in expected.items():
+    if "logps" in name:
+      np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5)
+    else:
+      np.testing.assert_array_equal(found[name], array, err_msg=name)
+  assert {path.name for path in (two / "rounds").iterdir()} == {"1", "2"}
+  assert_same(runs.metrics(two), runs.metrics(tmp_path / "one"))
+
+
+def test_what_the_first_process_makes_all_have(monkeypatch):
+  sent = []
+
+  def broadcast(x):
+    sent.append(x)
+    return x
+
+  def received(x):
+    del x
+    return sent.pop(0)
+
+  def make():
+    return {"a": np.arange(3.0), "b": np.array(True)}
+
+  def refuse():
+    raise UserError("it fails", "grow.score")
+
+  monkeypatch.setattr(hosts, "several", lambda: True)
+  for call in (make, refuse):
+    monkeypatch.setattr(hosts, "is_first", lambda: True)
+    monkeypatch.setattr(hosts, "_from_first", broadcast)
+    if call is refuse:
+      with pytest.raises(UserError, match="it fails"):
+        hosts.from_first(call)
+    else:
+      hosts.from_first(call)
+    monkeypatch.setattr(hosts, "is_first", lambda: False)
+    monkeypatch.setattr(hosts, "_from_first", received)
+    if call is refuse:
+      with pytest.raises(UserError, match=r"grow\.score: it fails") as error:
+        hosts.from_first(call)
+      assert error.value.option == "grow.score"
+    else:
+      found = hosts.from_first(lambda: pytest.fail("asked twice"))
+      assert found.keys() == {"a", "b"}
+      np.testing.assert_array_equal(found["a"], np.arange(3.0))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiled_once")
 def test_a_folder_that_is_not_shared_is_refused(log, tmp_path):

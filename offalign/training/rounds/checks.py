@@ -8,7 +8,7 @@ from offalign.data.views.rows import Needs
 from offalign.errors import OPTIONS, UserError, option
 from offalign.generation.endpoint import options as endpoint_options
 from offalign.losses import Loss
-from offalign.training.rounds import logged
+from offalign.training.rounds import logged, refit_checks
 from offalign.types import Kind
 
 
@@ -25,10 +25,10 @@ def check(config: Config, loss: Loss) -> None:
   grow = config.grow
   assert grow is not None
   choice = reference_config.parse(config.reference)
-  if config.hosts is not None:
+  if config.hosts is not None and grow.sampler is not None:
     raise UserError(
-      f"{option('grow')} is set beside {option('hosts')}: rounds are for runs "
-      "of one process; leave one of them out"
+      f"{option('grow.sampler')} is set beside {option('hosts')}: an engine is "
+      "asked by a run of one process; leave one of them out"
     )
   if config.packing:
     raise UserError(
@@ -86,6 +86,8 @@ def _check_samples(config: Config, loss: Loss) -> None:
         f"loss {str(loss)!r} reads {name}, which samples of a round do not "
         "have; take its options without"
       )
+  if grow.refit is not None:
+    refit_checks.check(config)
   if grow.sampler is not None:
     _check_sampler(grow, loss)
   reads = wants.rewards or wants.labels or loss.kind is not Kind.SINGLE

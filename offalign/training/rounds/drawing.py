@@ -1,17 +1,17 @@
 """Draw samples from a policy for a round: tokens and their log-probs."""
 
 import dataclasses
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from offalign.config.grow import GrowConfig
 from offalign.data import Tokenizer
 from offalign.data.text.ragged import Ragged
-from offalign.distributed import sharding
+from offalign.distributed import hosts, sharding
 from offalign.distributed.signals import Stop
 from offalign.generation import slots
 from offalign.models.base import Model
@@ -36,6 +36,29 @@ class Drawn:
   logps: np.ndarray
   token_logps: Ragged
   finished: np.ndarray
+
+  @classmethod
+  def of_first(cls, draw: Callable[[], "Drawn"]) -> "Drawn":
+    """What the first process draws by itself, in every process.
+
+    Args:
+      draw: called in the first process alone; see `hosts.from_first`.
+    """
+
+    def arrays() -> dict[str, np.ndarray]:
+      drawn = draw()
+      return {
+        "tokens": drawn.tokens.tokens,
+        "offsets": drawn.tokens.offsets,
+        "logps": drawn.logps,
+        "token_logps": drawn.token_logps.tokens,
+        "finished": drawn.finished,
+      }
+
+    found = hosts.from_first(arrays)
+    tokens = Ragged(found["tokens"], found["offsets"])
+    each = Ragged(found["token_logps"], found["offsets"])
+    return cls(tokens, found["logps"], each, found["finished"])
 
   @classmethod
   def joined(cls, parts: Sequence["Drawn"], order: np.ndarray) -> "Drawn":
@@ -79,6 +102,8 @@ class Drawer:
     prompts: Ragged,
     which: np.ndarray,
     seeds: np.ndarray,
+    *,
+    alone: bool = False,
   ) -> Drawn:
     """Draws one completion for each of `which`.
 
@@ -88,6 +113,7 @@ class Drawer:
       prompts: tokens.
       which: int [M], the prompts to complete.
       seeds: int [M]: a completion depends on its prompt and seed alone.
+      alone: one process of several draws, and asks none whether to stop.
 
     Raises:
       Stopped: where the run was asked to stop.
@@ -106,8 +132,9 @@ class Drawer:
       top_k=self.options.top_k,
       top_p=self.options.top_p,
       width=self.width,
-      put=functools.partial(sharding.put_batch, self.mesh),
-      after=self.stop.check,
+      put=self._put,
+      get=hosts.whole,
+      after=_go_on if alone else self.stop.check,
     )
     found = [x.tokens for x in made]
     return Drawn(
@@ -116,6 +143,15 @@ class Drawer:
       Ragged.of([x.token_logps for x in made], np.float32),
       np.array([row[-1] in ends for row in found], bool),
     )
+
+  def _put(self, rows: Any) -> Any:
+    """Places a batch on the mesh: of each process's rows, its own."""
+    mine = sharding.local_rows(self.mesh, self.batch)
+    return sharding.put_batch(self.mesh, jax.tree.map(lambda x: x[mine], rows))
+
+
+def _go_on() -> None:
+  pass
 
 
 def batch_of(mesh: Any, microbatches: int, sequences: int) -> int:

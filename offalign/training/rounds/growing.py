@@ -113,7 +113,10 @@ class Growing:
         except UserError as error:
           raise Unscored(f"round {number}: {marked(error)}") from error
         prompts = [self.maker.asked.prompts[i] for i in samples.prompts]
-        kept_lib.write_samples(folder, samples, prompts, texts)
+        more = {}
+        if self.maker.refits is not None:
+          more["scored_by"] = self.maker.refits.says(number)["score"]
+        kept_lib.write_samples(folder, samples, prompts, texts, **more)
       reference = policy
       if self.choice.kind == "ema":
         reference = self._average(number, policy)
@@ -179,6 +182,8 @@ class Growing:
       known = {"round": number, "metrics": self._metrics(number, made)}
       if number == 1 and self._scale is not None:
         known["reward_scale"] = dataclasses.asdict(self._scale)
+      if self.maker is not None and self.maker.refits is not None:
+        known |= self.maker.refits.says(number)
     made[0] = dataclasses.replace(made[0], metrics=known["metrics"])
     return made, known
 
@@ -290,14 +295,16 @@ class Growing:
       found["reward"] = float(scaled.mean(dtype=np.float64))
     if rows.ref_logps is not None and grow.keep == "new":
       found |= _kl(rows, drawn.logps)
+    if self.maker.refits is not None:
+      found |= self.maker.refits.metrics(number)
     return found
 
   def evaluate(self, step: int, policy: Params) -> dict[str, float]:
     """See `Rounds`: the score of what is written for held-out prompts."""
-    del step
     if self.maker is None:
       return {}
-    return self.maker.held_score(policy)
+    number = self._schedule.round_of(max(step, 1))
+    return self.maker.held_score(policy, number)
 
   def count_tokens(self, steps: int) -> int:
     """See `Rounds`."""

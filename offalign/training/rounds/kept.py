@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from offalign.data.text.ragged import Ragged
+from offalign.distributed import hosts
 from offalign.errors import UserError
 from offalign.files import read_object, write_atomically, write_json, writing
 from offalign.generation import completions
@@ -59,25 +60,35 @@ class Kept:
     return self._folder / str(number)
 
   def has(self, number: int) -> bool:
-    """Whether a round is there, which it is as a whole."""
-    return self.path(number).is_dir()
+    """Whether a round is there, which it is as a whole.
+
+    Every process calls this, and gets the same answer.
+    """
+    return hosts.anywhere(self.path(number).is_dir())
 
   @contextlib.contextmanager
   def making(self, number: int) -> Iterator[pathlib.Path]:
     """A folder to make a round in; leaving it puts the round in its place.
 
+    Every process enters and leaves it, and the first writes. None goes on
+    before the round is in its place.
+
     Raises:
-      Unwritten: where it cannot be written.
+      Unwritten: in the first process, where it cannot be written.
     """
     part = self._folder / f"{number}.part"
-    with writing(part):
-      shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-      part.mkdir(parents=True)
+    if hosts.is_first():
+      with writing(part):
+        shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+        part.mkdir(parents=True)
+    hosts.wait(f"round {number} is begun")
     yield part
-    with writing(part):
-      _to_disk(part)
-      part.replace(self.path(number))
-      _to_disk(self._folder)
+    if hosts.is_first():
+      with writing(part):
+        _to_disk(part)
+        part.replace(self.path(number))
+        _to_disk(self._folder)
+    hosts.wait(f"round {number} is kept")
 
   def about(self, number: int) -> dict[str, Any]:
     """The round.json of a round."""
@@ -127,6 +138,8 @@ class Kept:
 
   def forget_averages(self, before: int) -> None:
     """Deletes the averages of rounds that no checkpoint goes on from."""
+    if not hosts.is_first():
+      return
     for path in self._folder.glob(f"*/{_AVERAGE}"):
       if path.parent.name.isdecimal() and int(path.parent.name) < before:
         path.unlink(missing_ok=True)
@@ -137,18 +150,22 @@ def write_samples(
   samples: Samples,
   prompts: Sequence[Prompt],
   texts: Sequence[str],
+  **more: str,
 ) -> None:
-  """Writes a round's samples.
+  """Writes a round's samples, in the first process.
 
   Args:
     folder: of the round.
     samples: n prompts with K completions.
     prompts: n.
     texts: n x K.
+    more: further keys of each line for people.
 
   Raises:
     Unwritten: where a file cannot be.
   """
+  if not hosts.is_first():
+    return
   drawn = samples.drawn
   _write_arrays(
     folder / _ARRAYS,
@@ -178,6 +195,7 @@ def write_samples(
       **(logprobs(i) if known else {}),
       tokens=len(drawn.tokens[i]),
       finished=bool(drawn.finished[i]),
+      **more,
     )
     for i, text in enumerate(texts)
   ]
@@ -185,13 +203,20 @@ def write_samples(
 
 
 def write_about(folder: pathlib.Path, about: dict[str, Any]) -> None:
-  """Writes the round.json of a round."""
+  """Writes the round.json of a round, in the first process."""
+  if not hosts.is_first():
+    return
   write_json(folder / _ABOUT, json.loads(json.dumps(about)))
 
 
 def write_average(folder: pathlib.Path, params: Params) -> None:
-  """Writes the weights of a reference that is an average."""
-  leaves = jax.device_get(jax.tree.leaves(params))
+  """Writes the weights of a reference that is an average.
+
+  Every process calls this, and the first writes.
+  """
+  leaves = hosts.whole(jax.tree.leaves(params))
+  if not hosts.is_first():
+    return
   _write_arrays(
     folder / _AVERAGE,
     {str(i): np.asarray(x, np.float32) for i, x in enumerate(leaves)},

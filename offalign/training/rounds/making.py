@@ -11,6 +11,7 @@ from offalign.config.grow import Function, GrowConfig
 from offalign.data import Prompt, Tokenizer
 from offalign.data.batches import vocabulary
 from offalign.data.text.ragged import Ragged
+from offalign.distributed import hosts
 from offalign.errors import UserError, concerning, option
 from offalign.generation.completing import encode, first_seed
 from offalign.judges import scorers
@@ -24,6 +25,7 @@ from offalign.training.rounds.external import External
 from offalign.training.rounds.kept import Samples
 from offalign.training.rounds.logged import Logged
 from offalign.training.rounds.prompts import Asked
+from offalign.training.rounds.refitting import Refits
 from offalign.training.rounds.schedule import RoundSampler
 from offalign.types import Params
 
@@ -130,6 +132,7 @@ class Maker:
     judge: scores those too, where it is given.
     external: an engine that draws in place of the policy; held-out prompts
       are completed by the policy all the same.
+    refits: trains `score` further between rounds, where that is wanted.
   """
 
   config: Config
@@ -142,6 +145,11 @@ class Maker:
   held: tuple[Prompt, ...]
   judge: Score | None = None
   external: External | None = None
+  refits: Refits | None = None
+
+  def scorer(self, number: int) -> Score:
+    """What scores in a round; see `Refits.score`."""
+    return self.score if self.refits is None else self.refits.score(number)
 
   def prompts(self, number: int) -> np.ndarray:
     """The prompts of a round, int [n]; each comes once before any again."""
@@ -169,6 +177,7 @@ class Maker:
     """
     grow = self.config.grow
     assert grow is not None
+    score = self.scorer(number)
     which = self.prompts(number)
     each = grow.each
     seeds = first_seed(f"{self.config.seed}/grow/{number}") + np.arange(
@@ -186,16 +195,14 @@ class Maker:
       if isinstance(self.other, Logged):
         second = self.other.take(which, seeds[~place])
       else:
-        second = self._draw(
-          self.other.model, self.other.params, prompts[~place], seeds[~place]
-        )
+        second = self._of_other(self.other, prompts[~place], seeds[~place])
       at = np.empty(len(prompts), int)
       at[place] = np.arange(place.sum())
       at[~place] = np.arange(place.sum(), len(prompts))
       drawn = Drawn.joined([first, second], at)
     texts = [self.tokenizer.decode(row) for row in drawn.tokens]
     scores = self._scored(
-      self.score, "score", [self.asked.prompts[i] for i in prompts], texts
+      score, "score", [self.asked.prompts[i] for i in prompts], texts
     )
     return Samples(which, drawn, scores.reshape(len(which), each)), texts
 
@@ -218,20 +225,45 @@ class Maker:
   ) -> Drawn:
     return self.drawer.draw(model, params, self.asked.tokens, which, seeds)
 
+  def _of_other(
+    self, other: Other, which: np.ndarray, seeds: np.ndarray
+  ) -> Drawn:
+    """Draws from the other policy, whose weights each process has whole."""
+    if not hosts.several():
+      return self._draw(other.model, other.params, which, seeds)
+    tokens = self.asked.tokens
+
+    def draw() -> Drawn:
+      return self.drawer.draw(
+        other.model, other.params, tokens, which, seeds, alone=True
+      )
+
+    drawn = Drawn.of_first(draw)
+    self.drawer.stop.check()
+    return drawn
+
   def _scored(
     self, score: Score, name: str, prompts: list[Any], texts: list[str]
   ) -> np.ndarray:
-    """Scores by `grow.score` or `grow.judge`, which `name` says."""
+    """Scores by `grow.score` or `grow.judge`, which `name` says.
+
+    The first process asks, so that all have the same scores.
+    """
     grow = self.config.grow
     assert grow is not None
     pairs = list(zip(prompts, texts, strict=True))
-    with concerning(option(f"grow.{name}", getattr(grow, name))):
-      found = np.asarray(score(pairs), np.float64)
-      if found.shape != (len(pairs),) or not np.isfinite(found).all():
-        raise UserError("it gave no finite number for each completion")
-    return found
+    named = option(f"grow.{name}", getattr(grow, name))
 
-  def held_score(self, policy: Params) -> dict[str, float]:
+    def scores() -> dict[str, np.ndarray]:
+      with concerning(named):
+        found = np.asarray(score(pairs), np.float64)
+        if found.shape != (len(pairs),) or not np.isfinite(found).all():
+          raise UserError("it gave no finite number for each completion")
+      return {"scores": found}
+
+    return hosts.from_first(scores)["scores"]
+
+  def held_score(self, policy: Params, number: int) -> dict[str, float]:
     """Completes and scores held-out prompts; {} where there are none.
 
     The random numbers are the same each time, so that two figures differ by
@@ -239,6 +271,7 @@ class Maker:
 
     Args:
       policy: the weights.
+      number: of the round whose scores count.
 
     Returns:
       `HELD_SCORE`, and its standard error; `HELD_JUDGE` likewise.
@@ -251,7 +284,10 @@ class Maker:
     drawn = self.drawer.draw(self.model, policy, tokens, which, seeds)
     texts = [self.tokenizer.decode(row) for row in drawn.tokens]
     held, found = list(self.held), {}
-    by = [(self.score, "score", HELD_SCORE), (self.judge, "judge", HELD_JUDGE)]
+    by = [
+      (self.scorer(number), "score", HELD_SCORE),
+      (self.judge, "judge", HELD_JUDGE),
+    ]
     for score, name, metric in by:
       if score is None:
         continue

@@ -120,18 +120,18 @@ def test_held_out_prompts_get_the_same_random_numbers_each_time(monkeypatch):
     making, "encode", lambda *_: (Ragged.of([np.array([1])] * 3), 0)
   )
   made = maker(held=("a", "b", "c"), score=lambda p: np.array([1.0, 2.0, 6.0]))
-  one, other = made.held_score(3), made.held_score(4)
+  one, other = made.held_score(3, 1), made.held_score(4, 1)
   assert one == other
   assert one[HELD_SCORE] == 3
   assert one[f"{HELD_SCORE}_error"] == pytest.approx(np.sqrt(7 / 3))
   calls = made.drawer.calls
   assert calls[0][2:] == calls[1][2:]
-  assert maker().held_score(0) == {}
+  assert maker().held_score(0, 1) == {}
   seen = []
   judged = dataclasses.replace(
     made, judge=lambda pairs: [len(seen.append(p) or seen) for p in pairs]
   )
-  found = judged.held_score(3)
+  found = judged.held_score(3, 1)
   assert found.items() > one.items()
   assert (found[HELD_JUDGE], found[f"{HELD_JUDGE}_error"]) == (
     2,
@@ -140,7 +140,7 @@ def test_held_out_prompts_get_the_same_random_numbers_each_time(monkeypatch):
   assert [prompt for prompt, _ in seen] == ["a", "b", "c"]
   bad = dataclasses.replace(made, judge=lambda pairs: [np.nan] * len(pairs))
   with pytest.raises(UserError, match=r"grow\.judge=None: it gave no finite"):
-    bad.held_score(3)
+    bad.held_score(3, 1)
 
 
 def test_a_judge_needs_held_out_prompts():
