@@ -69,6 +69,48 @@ def test_a_run_logs_what_it_does_without(log, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("one_device")
+@pytest.mark.parametrize("loss", ["weighted_dro_v", "weighted_dpo"])
+def test_feedback_on_parts_is_the_same_packed_and_in_pieces(
+  loss, tmp_path, capsys
+):
+  """Spans of a file, in packed microbatches and in plain batches."""
+  log = tmp_path / "parts.jsonl"
+  runs.write(log, [parts(loss, i) for i in range(32)])
+  how = {"loss": loss, "steps": 2, "log_every": 1, **LONG}
+  runs.train(log, tmp_path / "plain", **how)
+  capsys.readouterr()
+  runs.train(log, tmp_path / "packed", packing=True, microbatches=2, **how)
+  assert re.search(r"packing, train: \d+ rows of ", capsys.readouterr().out)
+  plain, packed = (
+    runs.metrics(tmp_path / name) for name in ("plain", "packed")
+  )
+  assert len(plain) == len(packed) > 0
+  for a, b in zip(plain, packed, strict=True):
+    assert a.keys() == b.keys()
+    for name in a:
+      assert b[name] == pytest.approx(a[name], rel=1e-4, abs=1e-5), name
+
+
+def parts(loss, i):
+  """A row, often short and sometimes long, with spans."""
+  rng = np.random.default_rng(i)
+  prompt = f"{i}" + "?" * (2 if rng.random() < 0.8 else 50)
+  texts = ["yes" * (1 if rng.random() < 0.8 else 9) + x for x in "ab"]
+  if loss == "weighted_dpo":
+    sides = zip(("chosen", "rejected"), texts, strict=True)
+    row = {"prompt": prompt}
+    for side, text in sides:
+      span = {"start": 1, "end": len(text), "weight": float(rng.integers(4))}
+      row |= {side: text, f"{side}_spans": [span]}
+    return row
+  spans = [
+    {"start": start, "end": end, "reward": float(rng.normal())}
+    for start, end in ((0, 2), (3, len(texts[0])))
+  ]
+  return {"prompt": prompt, "completion": texts[0], "spans": spans}
+
+
+@pytest.mark.usefixtures("one_device")
 def test_a_run_that_goes_on_ends_with_the_same_bits(log, tmp_path):
   how = {"packing": True, **LONG}
   whole = runs.train(log, tmp_path / "whole", **how)
