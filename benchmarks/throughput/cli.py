@@ -170,7 +170,7 @@ def chosen(wanted: list[str], weights: str | None = None) -> list[Case]:
   if weights:
     _check(weights)
   found = [
-    dataclasses.replace(case, weights=weights) if case.published else case
+    dataclasses.replace(case, weights=weights or "") if case.published else case
     for case in known
     if weights or not case.published
   ]
