@@ -75,8 +75,8 @@ def ppo(
   The reward of token t is -kl_coef log(pi_b / pi_ref)(t), pi_b being the policy
   that wrote it, and the completion's reward is added at its last token
   (InstructGPT, equation 2, without its pretraining term, which is a second
-  source of the run, `ptx.*`). With V_t the value of the prompt and the tokens before
-  t, and V = 0 after the last,
+  source of the run, `ptx.*`). With V_t the value of the prompt and the tokens
+  before t, and V = 0 after the last,
 
     delta_t = r_t + gamma V_t+1 - V_t
     A_t = delta_t + gamma lam A_t+1        (arXiv:1506.02438, equation 16)
