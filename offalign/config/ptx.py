@@ -1,7 +1,6 @@
 """Options of a second source: demonstrations to imitate in each step."""
 
 import dataclasses
-import math
 
 from offalign import spec
 from offalign.errors import OPTIONS, UserError, option
@@ -39,7 +38,7 @@ class PtxConfig:
         f"{option('ptx.path')} is missing: name the demonstrations, or leave "
         f"out the other {OPTIONS} of {option('ptx')}"
       )
-    if not 0 < self.coef < math.inf:
+    if self.coef <= 0:
       raise UserError(
         f"{option('ptx.coef')} must be a number above 0, not {self.coef}"
       )

@@ -11,7 +11,7 @@ from offalign.errors import UserError
   ("options", "said"),
   [
     ({"coef": -1.0}, "ptx.coef must be a number above 0, not -1.0"),
-    ({"coef": float("inf")}, "ptx.coef must be a number above 0, not inf"),
+    ({"coef": float("inf")}, "ptx.coef must be finite"),
     ({"path": ""}, "ptx.path is missing: name the demonstrations"),
     ({"batch_size": 0}, "ptx.batch_size must be at least 1, not 0"),
     ({"batch_size": "4"}, "ptx.batch_size"),
