@@ -7,7 +7,7 @@ measured on as many of its own samples as it takes. The SFT policy writes logs,
 each of its own prompts; policies that were trained from it, near and far, are
 estimated from each log alone, as `offalign estimate` does. An interval of 95%
 should cover the truth in 90 to 99% of the logs, and a policy whose completions
-the logs do not hold should be refused. With --least=30 fewer are refused than
+the logs do not hold should be refused. With --least=100 fewer are refused than
 `offalign estimate` refuses, which shows why it asks for more.
 
 The model of the direct and the doubly robust estimate is a reward model that

@@ -19,7 +19,7 @@ import numpy as np
 
 from offalign.errors import UserError
 
-LEAST = 100.0
+LEAST = 150.0
 """Effective completions below which nothing is said: with less, intervals of
 95% cover the truth too seldom (docs/estimating.md)."""
 

@@ -119,10 +119,10 @@ def test_the_estimate_is_the_formula():
   modelled, rewards = [0.5, 0.5, 1.0, 2.0], [1.0, 0.0, 2.0, 1.0]
   weight, direct = np.array([1.0, 0.5, 2.0, 1.0]), np.array([0.6, 1.2, 0.9])
   evidence = Evidence(
-    prompts=np.tile([0, 1, 1, 2], 40),
-    rewards=np.tile(rewards, 40),
-    log_weights=np.tile(np.log(weight), 40),
-    modelled=np.tile(modelled, 40),
+    prompts=np.tile([0, 1, 1, 2], 60),
+    rewards=np.tile(rewards, 60),
+    log_weights=np.tile(np.log(weight), 60),
+    modelled=np.tile(modelled, 60),
     direct=direct,
   )
   found = estimate(evidence).estimates

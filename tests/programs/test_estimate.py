@@ -20,7 +20,7 @@ def world(tmp_path_factory):
   for name, seed in (("old", 0), ("new", 1)):
     runs.train(log, folder / name, loss="sft", steps=2, seed=seed)
   old = oa.Policy.load(folder / "old")
-  asked = [f"is {i} a nr?" for i in range(120)]
+  asked = [f"is {i} a nr?" for i in range(180)]
   found = old.generate(asked, max_new_tokens=2, verbose=False)
   rows = [
     {"prompt": x, "completion": y.text or "-", "reward": (i % 7) / 7}
@@ -42,7 +42,7 @@ def test_the_policy_that_wrote_the_log_is_worth_its_mean(world, capsys):
   assert "not told apart from what wrote the log" in said
   report = json.loads(out.read_text())
   mean = np.mean([row["reward"] for row in rows])
-  assert report["effective"] == pytest.approx(120)
+  assert report["effective"] == pytest.approx(180)
   assert report["estimates"]["importance"]["value"] == pytest.approx(mean)
 
 
