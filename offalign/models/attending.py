@@ -149,7 +149,8 @@ def describe(path: AttentionPath, why: str | None = None) -> str:
 
   Args:
     path: what was asked for.
-    why: why no kernel serves, from `why_not`.
+    why: why no kernel serves, from `why_not`; "" where these devices have
+      none, so that there is nothing to explain.
 
   >>> describe("dense")
   'attention is dense'
@@ -163,7 +164,8 @@ def describe(path: AttentionPath, why: str | None = None) -> str:
       f"alone it is {dense}, and blockwise above"
     )
   if why is not None:
-    return f"attention is {dense}, and blockwise above: {why}"
+    reason = f": {why}" if why else ""
+    return f"attention is {dense}, and blockwise above{reason}"
   return (
     f"attention is {dense}; above, it is splash over prompts and their "
     "completions, and blockwise over prompts alone and packed rows"

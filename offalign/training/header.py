@@ -50,6 +50,8 @@ def report(
   )
   if learner.model.attending is not None:
     why = attending.why_not(learner.model, learner.mesh)
+    if why is not None and learner.mesh.devices.flat[0].platform != "tpu":
+      why = ""
     hosts.say(attending.describe(learner.attention, why))
   for sentence in sharding.unsplit(learner.mesh, learner.model.splits):
     hosts.say(f"mesh: {sentence}")

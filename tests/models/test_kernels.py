@@ -84,5 +84,6 @@ def test_what_the_header_says():
     found = attending.why_not(model, mesh(1, 1, 1))
     assert why in found
     assert found in attending.describe("auto", found)
+  assert attending.describe("auto", "").endswith("blockwise above")
   assert "it is splash" in attending.describe("auto", None)
   assert "is splash" in attending.describe("splash", None)
