@@ -9,20 +9,31 @@ import jax.numpy as jnp
 
 from offalign.types import Array, Kind, Scores
 
+_BY_TOKEN = {"token_logps", "ref_token_logps", "token_mask"}
+
 
 def implicit_rewards(scores: Scores, scale: float, average: bool) -> Array:
   """Computes scale * log-ratio, without gradient.
 
+  A log-ratio is of the whole completion, each token counted once, also where
+  the loss weighs tokens: so those of losses can be compared.
+
   Args:
-    scores: with `logps`, and `ref_logps` where the loss declares them.
+    scores: with `logps`, and `ref_logps` or log-probs of tokens where the loss
+      declares them.
     scale: the factor on log-ratios, `Loss.scale`, e.g. beta.
     average: divide by the completion's tokens.
 
   Returns:
     [B, K].
   """
-  has_ref = "ref_logps" in scores.columns
-  raw = scores.log_ratios if has_ref else scores.logps
+  if "ref_logps" in scores.columns:
+    raw = scores.log_ratios
+  elif scores.columns.keys() >= _BY_TOKEN:
+    ratios = scores.token_logps - scores.ref_token_logps
+    raw = jnp.where(scores.token_mask, ratios, 0.0).sum(axis=-1)
+  else:
+    raw = scores.logps
   if average:
     raw = raw / jnp.maximum(scores.lengths, 1)
   return jax.lax.stop_gradient(scale * raw)

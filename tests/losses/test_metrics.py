@@ -85,6 +85,27 @@ def test_the_scale_is_the_losss_own(spec, scale):
   np.testing.assert_allclose(got, scale * (LOGPS - REF), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+  ("spec", "scale"),
+  [
+    ("ppo(kl_coef=0.2)", 0.2),
+    ("grpo(kl=token, ratio=token, beta=0.3)", 0.3),
+    ("weighted_dro_v(tau=2.0)", 2.0),
+    ("weighted_dpo(beta=0.5)", 0.5),
+  ],
+)
+def test_a_reference_by_token_is_a_reference(spec, scale):
+  behind = np.where(MASK, TABLE["ref_token_logps"], 9.0)
+  table = TABLE | {"ref_token_logps": behind}
+  got = evaluate(spec, **table).metrics
+  want = scale * (LOGPS - REF)
+  if losses.get(spec).kind is Kind.PAIR:
+    np.testing.assert_allclose(got["rewards/rejected"], want[:, 1], rtol=1e-6)
+    np.testing.assert_allclose(got["rewards/accuracies"], [1.0, 0.0, 0.0])
+  else:
+    np.testing.assert_allclose(got["rewards/mean"], want, rtol=1e-6)
+
+
 def test_without_a_reference_log_probs_stand_for_log_ratios():
   mean = LOGPS / TABLE["lengths"]
   got = metrics("simpo(beta=2.0)")
