@@ -183,6 +183,11 @@ class Scores:
     return self._get("behaviour_token_logps")
 
   @property
+  def token_kls(self) -> Array:
+    """[B, K, T] KL(pi_ref || pi) of each token, over the vocabulary; nats."""
+    return self._get("token_kls")
+
+  @property
   def token_mask(self) -> Array:
     """[B, K, T] bool, True on completion tokens, EOS included.
 
@@ -302,6 +307,7 @@ COLUMNS = (
   "token_logps",
   "ref_token_logps",
   "behaviour_token_logps",
+  "token_kls",
   "token_mask",
   "token_values",
   "token_rewards",
@@ -328,6 +334,7 @@ BY_TOKEN = (
   "token_logps",
   "ref_token_logps",
   "behaviour_token_logps",
+  "token_kls",
   "token_mask",
   "token_values",
   "token_rewards",
@@ -336,7 +343,14 @@ BY_TOKEN = (
 )
 """The columns that are [B, K, T]."""
 
-LEARNED = ("logps", "prefix_logps", "values", "token_logps", "token_values")
+LEARNED = (
+  "logps",
+  "prefix_logps",
+  "values",
+  "token_logps",
+  "token_kls",
+  "token_values",
+)
 """The columns that gradients flow through."""
 
 

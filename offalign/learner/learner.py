@@ -114,8 +114,9 @@ class Learner:
     model: the policy's model.
     mesh: the devices.
     attention: how attention is computed.
-    has_frozen_weights: whether `train_step` needs `ref_params` because they
-      are the frozen weights under LoRA's adapters.
+    has_frozen_weights: whether `train_step` needs `ref_params` whatever the
+      batch holds: as the frozen weights under LoRA's adapters, or as the
+      reference of a loss that needs `token_kls`.
     needs_reference_weights: whether `train_step` needs `ref_params` for any
       reason: as frozen weights, or to compute a column of log-probs that a
       batch may lack (see `Objective.grads`).
@@ -150,7 +151,8 @@ class Learner:
         "values"
       )
     self._lora = lora = config.lora
-    self.has_frozen_weights = lora is not None
+    live = "token_kls" in self.loss.needs
+    self.has_frozen_weights = lora is not None or live
     columns = {"kl", "ref_prefix_logps", "ref_token_logps"} & set(
       self.loss.needs
     )

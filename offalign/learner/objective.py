@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from offalign.errors import UserError
 from offalign.learner import balance as balance_lib
 from offalign.learner import columns as columns_lib
 from offalign.learner import forward
@@ -30,7 +31,8 @@ from offalign.learner import value as value_lib
 from offalign.losses import Loss
 from offalign.models import lora as lora_lib
 from offalign.models import packed as packing
-from offalign.models.base import Model, Routed
+from offalign.models.base import Hidden, Model, Routed
+from offalign.models.chunked_kl import token_kls
 from offalign.models.chunked_softmax import Layout
 from offalign.models.logps import (
   log_collisions,
@@ -56,6 +58,8 @@ class Objective:
     logp_chunk: `chunk` of `offalign.models.logps.token_logps`.
     layout: `layout` of `offalign.models.logps.token_logps`.
     balance: weight of the load-balancing loss in the gradients; 0 for none.
+    reference: the reference's weights while a batch is scored beside it, for
+      `token_kls`; {} where `over` put it under adapters; None otherwise.
   """
 
   loss: Loss
@@ -66,6 +70,7 @@ class Objective:
   logp_chunk: int | None = None
   layout: Layout = dataclasses.field(default_factory=Layout)
   balance: float = 0.0
+  reference: Params | None = None
 
   def over(self, lora: lora_lib.LoraConfig, base: Params | None) -> "Objective":
     """This objective for LoRA adapters over `base`; {} is the reference."""
@@ -105,7 +110,8 @@ class Objective:
       return loss_state
     fixed = jax.lax.stop_gradient(params)
     columns = self._columns(fixed, batch, ref_params, loss_state)
-    learned = self._map(lambda piece: self._scored(fixed, piece), batch)
+    beside = self._beside(ref_params)
+    learned = self._map(lambda piece: beside._scored(fixed, piece), batch)
     scores = Scores({**columns, **learned, "weight": batch.weight})
     return self.loss.update_state(scores, loss_state)
 
@@ -123,18 +129,22 @@ class Objective:
       batch: B prompts; B is a multiple of `microbatches`.
       ref_params: the reference's weights; needed where the batch lacks
         `ref_mismatched_logps`, `ref_prefix_logps` or `ref_token_logps`, which
-        are then computed in the step.
+        are then computed in the step, and always for `token_kls`.
       loss_state: the loss's state, already updated by this batch.
 
     Returns:
       Gradients like `params`, losses [B], and metrics as (sum, weight).
+
+    Raises:
+      UserError: where the loss needs `token_kls` and `ref_params` is None.
     """
     columns = self._columns(params, batch, ref_params, loss_state)
+    beside = self._beside(ref_params)
     if self.microbatches == 1:
-      return self._direct(params, batch, columns)
+      return beside._direct(params, batch, columns)
     if self._mixes_rows:
-      return self._cached(params, batch, columns)
-    return self._accumulated(params, batch, columns)
+      return beside._cached(params, batch, columns)
+    return beside._accumulated(params, batch, columns)
 
   def losses(
     self,
@@ -145,13 +155,26 @@ class Objective:
   ) -> tuple[Array, Means]:
     """Losses [B] and metrics as (sum, weight), without gradients."""
     columns = self._columns(params, batch, ref_params, loss_state)
-    learned = self._map(lambda piece: self._scored(params, piece), batch)
+    beside = self._beside(ref_params)
+    learned = self._map(lambda piece: beside._scored(params, piece), batch)
     return self._summed(learned, columns, batch.weight)[1]
 
   @property
   def _mixes_rows(self) -> bool:
     per_batch = self.value is not None and self.value.per == "batch"
     return self.loss.whole_batch or per_batch or self.balance > 0
+
+  def _beside(self, ref_params: Params | None) -> "Objective":
+    """This objective beside the reference, for a loss that needs both."""
+    if "token_kls" not in self.loss.needs:
+      return self
+    if ref_params is None:
+      raise UserError(
+        f"loss {str(self.loss)!r} compares all that the policy and the "
+        "reference could write next, for which log-probs of what was written "
+        "do not suffice: give the reference's weights as ref_params"
+      )
+    return dataclasses.replace(self, reference=ref_params)
 
   def _scored(
     self,
@@ -187,6 +210,9 @@ class Objective:
     if values and "prefix_logps" in self.loss.needs:
       mask = columns_lib.prefix(batch.completion_mask)
       out["prefix_logps"] = sequence_logps(tokens, mask)
+    if values and "token_kls" in self.loss.needs:
+      kls = self._token_kls(cast["policy"], batch, hidden)
+      out["token_kls"] = jnp.where(batch.completion_mask, kls, 0.0)
     if values and "log_collisions" in self.loss.needs:
       collisions = log_collisions(
         jax.lax.stop_gradient(hidden.completions),
@@ -205,6 +231,21 @@ class Objective:
         raw = value_lib.values(self.value, self.model, own, batch, hidden)
         out["values"] = raw.astype(out["logps"].dtype)
     return out
+
+  def _token_kls(self, policy: Params, batch: Batch, hidden: Hidden) -> Array:
+    """KL(pi_ref || pi) at every token, [B, K, T]."""
+    assert self.reference is not None
+    reference = jax.lax.stop_gradient(self._cast(self.reference))
+    kls = token_kls(
+      hidden.completions,
+      self.model.unembedding(policy),
+      forward.hidden(self.model, reference, batch).completions,
+      self.model.unembedding(reference),
+      softcap=self.model.softcap,
+      chunk=self.logp_chunk,
+      layout=self.layout,
+    )
+    return forward.by_token(batch, kls)
 
   def _cast(self, params: Params) -> Params:
     if self.compute_dtype is None:

@@ -127,31 +127,29 @@ def soft_cap(x: Array, cap: float | None) -> Array:
   return x if cap is None else cap * jnp.tanh(x / cap)
 
 
-class _Piece(NamedTuple):
+class Piece(NamedTuple):
   """A piece of the vocabulary and its logits.
 
   Attributes:
     start: int [], the piece's first column in every block.
     weights: [d, S, C], columns of the unembedding.
     logits: [B, K, T, S, C]; -inf in columns that an earlier piece had.
-    chosen: bool [B, K, T, S, C], True at the targets.
+    ids: int [S, C], the columns; -1 where an earlier piece had them.
     overlaps: whether an earlier piece had some columns; their dlogits are 0.
   """
 
   start: Array
   weights: Array
   logits: Array
-  chosen: Array
+  ids: Array
   overlaps: bool
 
 
-def _piece(
-  plan: Plan, hidden: Array, unembedding: Array, targets: Array, i: Array
-) -> _Piece:
-  """Computes the i-th piece."""
+def piece_at(plan: Plan, hidden: Array, unembedding: Array, i: Array) -> Piece:
+  """Computes the i-th piece of the logits of states [B, K, T, d]."""
   start = jnp.minimum(i * plan.columns, plan.block - plan.columns)
   weights = jax.lax.dynamic_slice_in_dim(
-    _blocks(plan, unembedding), start, plan.columns, axis=2
+    blocks_of(plan, unembedding), start, plan.columns, axis=2
   )
   logits = jnp.einsum(
     "bktd,dsc->bktsc",
@@ -162,21 +160,25 @@ def _piece(
   logits = soft_cap(logits, plan.softcap)
   column = (start + jnp.arange(plan.columns))[None]
   ids = plan.block * jnp.arange(plan.blocks)[:, None] + column
-  chosen = targets[..., None, None] == ids[None, None, None]
   overlaps = plan.block % plan.columns != 0
   if overlaps:
-    fresh = (column >= i * plan.columns)[None, None, None]
-    logits = jnp.where(fresh, logits, -jnp.inf)
-    chosen = chosen & fresh
-  return _Piece(start, weights, logits, chosen, overlaps)
+    fresh = column >= i * plan.columns
+    logits = jnp.where(fresh[None, None, None], logits, -jnp.inf)
+    ids = jnp.where(fresh, ids, -1)
+  return Piece(start, weights, logits, ids, overlaps)
 
 
-def _blocks(plan: Plan, unembedding: Array) -> Array:
+def _chosen(piece: Piece, targets: Array) -> Array:
+  """Bool [B, K, T, S, C], True at the targets."""
+  return targets[..., None, None] == piece.ids[None, None, None]
+
+
+def blocks_of(plan: Plan, unembedding: Array) -> Array:
   """Views [d, V] as [d, S, V / S]; inside loops, to spare them a copy."""
   return unembedding.reshape(-1, plan.blocks, plan.block)
 
 
-def _over(plan: Plan, reduce: Callable[..., Array], x: Array) -> Array:
+def over(plan: Plan, reduce: Callable[..., Array], x: Array) -> Array:
   """Reduces [B, K, T, S, C] over a piece to [B, K, T, S or 1]."""
   if plan.apart:
     return reduce(x, axis=-1)
@@ -209,9 +211,9 @@ def _forward(
 
   def step(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
     top, mass, picked, weighted = carry
-    piece = _piece(plan, hidden, unembedding, targets, i)
+    piece = piece_at(plan, hidden, unembedding, i)
     logits = piece.logits
-    new = jnp.maximum(top, _over(plan, jnp.max, logits))
+    new = jnp.maximum(top, over(plan, jnp.max, logits))
     shrink = jnp.exp(top - new)
     below = logits - new[..., None]
     likely = jnp.exp(below)
@@ -219,10 +221,10 @@ def _forward(
       lower = jnp.where(mass > 0, top - new, 0)
       terms = likely * jnp.where(likely > 0, below, 0)
       weighted = shrink * (weighted + mass * lower)
-      weighted = weighted + _over(plan, jnp.sum, terms)
-    mass = mass * shrink + _over(plan, jnp.sum, likely)
-    chosen = jnp.where(piece.chosen, logits, 0)
-    picked = picked + _over(plan, jnp.sum, chosen)
+      weighted = weighted + over(plan, jnp.sum, terms)
+    mass = mass * shrink + over(plan, jnp.sum, likely)
+    chosen = jnp.where(_chosen(piece, targets), logits, 0)
+    picked = picked + over(plan, jnp.sum, chosen)
     return new, mass, picked, weighted
 
   parts = plan.blocks if plan.apart else 1
@@ -246,36 +248,58 @@ def _forward(
 
 def _backward(plan: Plan, kept: Any, cotangents: Any) -> Any:
   hidden, unembedding, targets, lse, entropies = kept
-  dtype = lse.dtype
   g, g_entropy = cotangents
 
-  def dlogits(piece: _Piece) -> Array:
+  def slopes(i: Array, piece: Piece) -> Array:
     logp = piece.logits - lse[..., None, None]
     p = jnp.exp(logp)
-    out = g[..., None, None] * (piece.chosen - p)
+    out = g[..., None, None] * (_chosen(piece, targets) - p)
     if plan.entropy:
       surprise = jnp.where(p > 0, logp, 0) + entropies[..., None, None]
       out = out - g_entropy[..., None, None] * p * surprise
-    if plan.softcap is not None:
-      # Not from -inf, which would be NaN in the gradient of this gradient.
-      finite = jnp.where(piece.logits > -jnp.inf, piece.logits, 0)
-      out = out * (1 - jnp.square(finite / plan.softcap))
-    # Products take operands of one type; they are summed in float32.
-    return out.astype(hidden.dtype)
+    return out
 
+  return *pull_back(plan, hidden, unembedding, slopes), None
+
+
+def pull_back(
+  plan: Plan,
+  hidden: Array,
+  unembedding: Array,
+  slopes: Callable[[Array, Piece], Array],
+) -> tuple[Array, Array]:
+  """Carries gradients of logits back, a piece at a time.
+
+  Args:
+    plan: from `plan`.
+    hidden: [B, K, T, d].
+    unembedding: [d, V].
+    slopes: (i, the i-th piece) -> gradient of its capped logits,
+      [B, K, T, S, C]; 0 where the piece's `ids` are -1.
+
+  Returns:
+    Gradients like `hidden` and `unembedding`.
+  """
+  dtype = jnp.promote_types(hidden.dtype, jnp.float32)
   to_hidden = "bktsc,dsc->bktsd" if plan.apart else "bktsc,dsc->bktd"
 
   def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
     d_hidden, d_unembedding = carry
-    piece = _piece(plan, hidden, unembedding, targets, i)
-    d_logits = dlogits(piece)
+    piece = piece_at(plan, hidden, unembedding, i)
+    d_logits = slopes(i, piece)
+    if plan.softcap is not None:
+      # Not from -inf, which would be NaN in the gradient of this gradient.
+      finite = jnp.where(piece.logits > -jnp.inf, piece.logits, 0)
+      d_logits = d_logits * (1 - jnp.square(finite / plan.softcap))
+    # Products take operands of one type; they are summed in float32.
+    d_logits = d_logits.astype(hidden.dtype)
     d_hidden = d_hidden + jnp.einsum(
       to_hidden, d_logits, piece.weights, preferred_element_type=dtype
     )
     d_piece = jnp.einsum(
       "bktsc,bktd->dsc", d_logits, hidden, preferred_element_type=dtype
     ).astype(unembedding.dtype)
-    d_blocks = _blocks(plan, d_unembedding)
+    d_blocks = blocks_of(plan, d_unembedding)
     if piece.overlaps:
       d_piece = d_piece + jax.lax.dynamic_slice_in_dim(
         d_blocks, piece.start, plan.columns, axis=2
@@ -291,7 +315,7 @@ def _backward(plan: Plan, kept: Any, cotangents: Any) -> Any:
   d_hidden, d_unembedding = jax.lax.fori_loop(0, plan.pieces, step, start)
   if plan.apart:
     d_hidden = d_hidden.sum(axis=-2)
-  return d_hidden.astype(hidden.dtype), d_unembedding, None
+  return d_hidden.astype(hidden.dtype), d_unembedding
 
 
 stats.defvjp(_forward, _backward)

@@ -129,8 +129,9 @@ class Program:
     learner: the learner that the `train_step` belongs to.
     state: the `TrainState`, as shapes.
     batch: the batch of B prompts, as shapes.
-    ref_params: the weights that LoRA freezes; None without it, since
-      log-probs under the reference are columns of the batch.
+    ref_params: the weights that LoRA freezes, or of a reference that the
+      loss needs in the step; None without these, since log-probs under the
+      reference are columns of the batch.
     demonstrations: of a second source, likewise; None where there is none.
   """
 

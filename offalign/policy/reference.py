@@ -72,6 +72,14 @@ def check(config: Config, choice: ReferenceChoice, loss: Loss) -> None:
       f"{option('reference', choice)} is set, but loss {str(loss)!r} has no "
       "reference; leave it out, or choose a loss that has one"
     )
+  if choice.kind != "start" and "token_kls" in loss.needs:
+    raise UserError(
+      f"{option('reference', choice)} is set, but loss {str(loss)!r} needs its "
+      "reference as a model in every step, where log-probs that were stored do "
+      "not suffice, and has the policy that the run starts from; leave it out, "
+      f"and begin with the reference by {option('init', 'RUN')} or "
+      f"{option('model', 'FOLDER')}"
+    )
 
 
 def load(

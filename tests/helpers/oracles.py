@@ -159,7 +159,14 @@ _ALL = (dro_group, dro_forward, rpo, a_star_po, pl_dpo, rloo, grpo, una)
 ORACLES = {f.__name__: f for f in _ALL}
 """Name of the loss -> its oracle."""
 
-BY_TOKEN = {"distill", "ppo", "weighted_dpo", "weighted_dro_v"}
+BY_TOKEN = {
+  "distill",
+  "ppo",
+  "tdpo1",
+  "tdpo2",
+  "weighted_dpo",
+  "weighted_dro_v",
+}
 """Losses by token alone, whose oracles are in tests/losses/test_by_token.py."""
 
 SPECS = [

@@ -5,6 +5,7 @@ import functools
 
 import jax
 import numpy as np
+import optax
 import pytest
 from sequences import (
   T,
@@ -31,6 +32,7 @@ SPECS = (
   "ppo(whiten=True)",
   "grpo(ratio=token, kl=token, behaviour=logged)",
   "grpo(ratio=token, kl=token, loss_type=dapo)",
+  "tdpo1",
 )
 same = functools.partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-10)
 
@@ -84,9 +86,29 @@ def test_the_columns_are_those_of_a_loop(microbatches):
   same(np.asarray(scores.token_values)[mask], want[mask])
 
 
+@pytest.mark.parametrize("microbatches", [1, 3])
+def test_divergences_are_those_of_a_loop(microbatches):
+  rows, reference = logged(), weights(1)
+  tdpo = objective("tdpo2", microbatches=microbatches)._beside(reference)
+  learned = tdpo._map(
+    lambda piece: tdpo._scored({"policy": weights(0)}, piece), rows
+  )
+  own, other = (
+    jax.nn.log_softmax(w["embedding"] @ w["head"])
+    for w in (weights(0), reference)
+  )
+  table = np.asarray((np.exp(other) * (other - own)).sum(-1))
+  want = np.zeros(rows.completions.shape)
+  for b, k, t in np.argwhere(rows.completion_mask):
+    before = rows.completions[b, k, t - 1] if t else rows.prompts[b, -1]
+    want[b, k, t] = table[before]
+  same(learned["token_kls"], want)
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_step_is_the_same_however_it_is_computed(spec):
-  rows, reference = logged(k=3), weights(1)
+  k = 2 if "tdpo" in spec else 3
+  rows, reference = logged(k=k), weights(1)
   plain = objective(spec)
   params = params_for(plain)
   step = functools.partial(jax.jit, static_argnums=0)(
@@ -102,6 +124,8 @@ def test_a_step_is_the_same_however_it_is_computed(spec):
     "stored reference": (plain, stored, None),
     "packed": (cut, packed(rows, 2, 3), reference),
   }
+  if "token_kls" in plain.loss.needs:  # of a model alone
+    del ways["stored reference"]
   for way in ways.values():
     got, got_losses, got_means = step(*way)
     jax.tree.map(same, got, want)
@@ -125,16 +149,66 @@ def test_numbers_behind_the_end_of_a_completion_change_nothing():
   jax.tree.map(same, got, want)
 
 
+@pytest.mark.parametrize("spec", ["ppo(whiten=True)", "tdpo2"])
 @pytest.mark.parametrize("mesh", [{}, {"fsdp": 4}], ids=str)
-def test_a_mesh_changes_no_step(mesh):
+def test_a_mesh_changes_no_step(spec, mesh):
   rows = jax.tree.map(lambda x: np.concatenate([x, x[:4]]), logged())
-  ppo = objective("ppo(whiten=True)")
-  params = params_for(ppo)
-  want = ppo.grads(params, rows, weights(1))
+  plain = objective(spec)
+  params = params_for(plain)
+  want = plain.grads(params, rows, weights(1))
   made = sharding.make_mesh(sharding.MeshConfig(**mesh))
   placed = sharding.put_batch(made, rows)
-  got = jax.jit(ppo.grads)(params, placed, weights(1))
+  got = jax.jit(plain.grads)(params, placed, weights(1))
   jax.tree.map(same, got, want)
+
+
+def test_a_vocabulary_in_parts_changes_no_divergence(monkeypatch):
+  """Weights split over devices, adapters or none, layers recomputed or not."""
+  monkeypatch.setattr(sharding, "SMALL", 1)
+  model = models.make("decoder(width=16, layers=1, heads=2)", vocab_size=8)
+  policy, moved = (model.init(jax.random.key(i)) for i in range(2))
+  rows = jax.tree.map(lambda x: np.concatenate([x, x[:4]]), logged())
+  rows = dataclasses.replace(rows, ref_logps=rows.ref_logps / 8)
+
+  def stepped(mesh, **config):
+    config = LearnerConfig(**config)
+    learner = Learner("tdpo2(beta=1.0)", model, config, mesh)
+    assert learner.has_frozen_weights
+    learner._transforms = {"policy": optax.sgd(0.1)}
+    state = learner.init(policy, seed=1)
+    if config.lora is None:
+      # Elsewhere than at the reference, where divergences have no slope.
+      state = state.replace(
+        params=jax.tree.map(jax.numpy.copy, {"policy": moved})
+      )
+    else:
+      state = state.replace(
+        params=jax.tree.map(lambda x: x + 0.1, state.params)
+      )
+    placed = jax.device_put(
+      policy, sharding.state_shardings(mesh, policy, model.splits)
+    )
+    batch = sharding.put_batch(mesh, rows)
+    state, metrics = learner.train_step(state, batch, placed)
+    assert metrics["means"]["kl/rejected"][0] > 0
+    return jax.device_get((metrics, state.params))
+
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+  for lora in (None, LoraConfig(rank=2)):
+    want = stepped(sharding.one_device(), lora=lora)
+    for mesh, options in (
+      ({"tensor": 4}, {"logp_chunk": 1}),
+      ({"fsdp": 2}, {"remat": "block", "microbatches": 2}),
+    ):
+      made = sharding.make_mesh(sharding.MeshConfig(**mesh))
+      got = stepped(made, lora=lora, **options)
+      jax.tree.map(close, got, want)
+
+
+def test_divergences_need_the_reference_as_a_model():
+  tdpo, rows = objective("tdpo2"), logged()
+  with pytest.raises(UserError, match="give the reference's weights as ref_p"):
+    tdpo.losses(params_for(tdpo), rows, None)
 
 
 def test_adapters_that_do_nothing_yet_change_no_loss():

@@ -43,6 +43,7 @@ def table(k=3, seed=0):
     "token_values": (values := rng.normal(size=shape)),
     "old_token_values": values + rng.normal(scale=0.5, size=shape),
     "token_weights": rng.uniform(0.0, 2.0, shape),
+    "token_kls": rng.uniform(0.0, 0.5, shape),
     "rewards": rng.normal(size=shape[:2]),
   }
 
@@ -355,3 +356,35 @@ def test_where_all_tokens_count_alike_it_is_the_loss_of_sequences(name):
     rtol=1e-9,
     atol=1e-14,
   )
+
+
+@pytest.mark.parametrize(
+  ("spec", "alpha", "held"),
+  [("tdpo1(beta=0.3)", 1.0, 1), ("tdpo2(beta=0.3, alpha=0.7)", 0.7, 0)],
+)
+def test_tdpo_is_the_papers_formula(spec, alpha, held):
+  """Equations 15 and 17 of arXiv:2404.11999; `held` is the slope of D_w."""
+  t = table(k=2)
+  t["logps"] = np.where(t["token_mask"], t["token_logps"], 0).sum(-1)
+  t["ref_logps"] = np.where(t["token_mask"], t["ref_token_logps"], 0).sum(-1)
+  want = np.zeros(4)
+  grads = {name: np.zeros(t["token_kls"].shape) for name in ("logps", "kls")}
+  for b in range(4):
+    (chosen, rejected) = (
+      t["token_kls"][b, k, : t["token_mask"][b, k].sum()].sum() for k in (0, 1)
+    )
+    rho = t["logps"][b] - t["ref_logps"][b]
+    z = 0.3 * (rho[0] - rho[1]) - alpha * 0.3 * (rejected - chosen)
+    want[b] = -np.log(1 / (1 + np.exp(-z)))
+    push = 0.3 * (1 - 1 / (1 + np.exp(-z))) / 4
+    grads["logps"][b] = np.array([-push, push])[:, None]
+    grads["kls"][b] = alpha * np.array([-push * held, push])[:, None]
+  got = evaluate(spec, **t)
+  np.testing.assert_allclose(got.values, want, rtol=1e-12)
+  np.testing.assert_allclose(got.grads["logps"], grads["logps"][..., 0])
+  np.testing.assert_allclose(
+    got.grads["token_kls"], np.where(t["token_mask"], grads["kls"], 0)
+  )
+  for k, name in enumerate(("kl/chosen", "kl/rejected")):
+    divergence = np.where(t["token_mask"], t["token_kls"], 0).sum(-1)[:, k]
+    np.testing.assert_allclose(got.metrics[name], divergence)

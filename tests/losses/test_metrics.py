@@ -28,6 +28,7 @@ LENGTHS = TABLE["lengths"][..., None]
 MASK = np.arange(5) < LENGTHS
 TABLE |= {
   "token_mask": MASK,
+  "token_kls": np.full(MASK.shape, 0.1),
   "token_values": np.zeros(MASK.shape),
   "old_token_values": np.zeros(MASK.shape),
   "token_rewards": np.ones(MASK.shape),

@@ -78,6 +78,9 @@ def train(spec, *, rate=0.1, steps=2000, preference=None):
         "log_collisions": jnp.full(arms.shape, jax.nn.logsumexp(2 * log_pi)),
         "values": jnp.broadcast_to(params["value"], (len(arms), 1)),
         "token_logps": log_pi[arms][..., None],
+        "token_kls": jnp.full(
+          (*arms.shape, 1), jnp.exp(log_ref) @ (log_ref - log_pi)
+        ),
         "token_values": jnp.broadcast_to(params["value"], (*arms.shape, 1)),
         "kl": jax.lax.stop_gradient(kl),
       }

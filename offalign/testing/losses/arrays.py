@@ -46,8 +46,9 @@ class Evaluation:
   Attributes:
     values: [B] unreduced losses.
     grads: gradients of the batch mean of `values`: of "logps" [B, K] and,
-      where the loss declares them, of "prefix_logps", "values", "token_logps"
-      and "token_values", in the shape they were given.
+      where the loss declares them, of "prefix_logps", "values",
+      "token_logps", "token_kls" and "token_values", in the shape they were
+      given.
     metrics: name -> [B] or [B, K].
   """
 
@@ -76,6 +77,7 @@ def evaluate(
   token_logps: Any = None,
   ref_token_logps: Any = None,
   behaviour_token_logps: Any = None,
+  token_kls: Any = None,
   token_values: Any = None,
   token_rewards: Any = None,
   token_weights: Any = None,
@@ -115,6 +117,7 @@ def evaluate(
     token_logps: [B, K, T].
     ref_token_logps: [B, K, T].
     behaviour_token_logps: [B, K, T].
+    token_kls: [B, K, T].
     token_values: [B, K, T].
     token_rewards: [B, K, T].
     token_weights: [B, K, T].

@@ -88,7 +88,8 @@ def _by_token(loss: Loss, columns: Columns) -> Columns:
   """Columns [B, K, T] that add up to those by sequence; {} if not needed.
 
   Log-probs are shared out alike under every policy, so that where two agree on
-  a sequence they agree on its tokens. A row's depend on that row alone.
+  a sequence they agree on its tokens, with a KL divergence of 0. A row's
+  depend on that row alone.
   """
   if not set(BY_TOKEN) & set(loss.needs):
     return {}
@@ -109,6 +110,9 @@ def _by_token(loss: Loss, columns: Columns) -> Columns:
     "token_logps": (spread("logps") * share).astype(dtype),
     "ref_token_logps": (spread("ref_logps") * share).astype(dtype),
     "behaviour_token_logps": (spread("behaviour_logps") * share).astype(dtype),
+    "token_kls": (
+      0.1 * abs(spread("logps") - spread("ref_logps")) * share
+    ).astype(dtype),
     "token_values": np.where(mask, spread("values") + wave, 0.0).astype(dtype),
     "token_rewards": (spread("rewards") * share).astype(dtype),
     "token_weights": np.where(mask, 1.0 + 0.5 * np.cos(place), 0.0).astype(

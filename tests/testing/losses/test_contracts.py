@@ -43,6 +43,7 @@ def test_every_loss_has_a_gradient_of_its_own():
   }
   table |= {
     "token_mask": mask,
+    "token_kls": mask * (1.0 + np.sin(np.arange(90))),
     "token_values": mask * table["values"][..., None],
     "token_weights": mask * (1.0 + 0.5 * np.cos(np.arange(90))),
   }
