@@ -707,6 +707,7 @@ class Run:
         samples=Kept(self.folder).samples,
         first=self._score,
         train=train,
+        pieces=sharding.batch_pieces(self.learner.mesh),
       ),
     )
 

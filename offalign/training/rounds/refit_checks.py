@@ -17,7 +17,7 @@ from offalign.policy import trained_rewards
 from offalign.policy.folder import read_run
 from offalign.training import over_optimised
 
-OF_FORM = ("form", "columns", "eval_path")
+_OF_FORM = ("form", "columns", "eval_path")
 """Options of the first data's files, which new pairs do not follow."""
 
 
@@ -113,7 +113,7 @@ def _check_model(run: str, refit: Refit) -> None:
       f"{folder} was trained on {path}, which is not there to be replayed: put "
       f"it back, or {cure}"
     )
-  for name in OF_FORM:
+  for name in _OF_FORM:
     value = known.get(f"data.{name}")
     if value is not None:
       raise UserError(

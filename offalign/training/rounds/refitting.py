@@ -29,7 +29,7 @@ from offalign.judges import scorers
 from offalign.judges.scorers import Score
 from offalign.policy.folder import read_run
 from offalign.training.rounds.kept import Samples
-from offalign.training.rounds.refit_checks import OF_FORM, run_of
+from offalign.training.rounds.refit_checks import run_of
 
 FOLDER = "refits"
 _PAIRS, _MODEL, _ABOUT, _ANSWERS = "pairs.jsonl", "model", "refit.json", "judge"
@@ -37,7 +37,6 @@ _CURE = "; delete its folder, and the run makes it again"
 
 _AS_BEFORE = (
   "loss",
-  "seed",
   "batch_size",
   "microbatches",
   "remat",
@@ -48,6 +47,9 @@ _AS_BEFORE = (
 )
 """Options that a refit has from the run that trained the reward model, beside
 those of its data, its value network and its optimiser."""
+
+_OF_TEXT = ("max_prompt", "max_completion", "template_vars")
+"""Options of the first data that hold for new pairs alone too."""
 
 
 @dataclasses.dataclass
@@ -63,6 +65,7 @@ class Refits:
     samples: number of a round that was made -> its samples.
     first: scores with the model of `grow.score`.
     train: trains a run to its end, or goes on with it.
+    pieces: into how many the devices cut a batch.
   """
 
   config: Config
@@ -73,6 +76,7 @@ class Refits:
   samples: Callable[[int], Samples]
   first: Score
   train: Callable[[Config], None]
+  pieces: int
   _open: dict[int, Score] = dataclasses.field(default_factory=dict, init=False)
 
   @classmethod
@@ -142,10 +146,12 @@ class Refits:
     }
     labelled = self._labelled(folder, border)
     rows = [row for row in labelled if "chosen" in row]
-    if not rows:
+    size = self._batch(len(rows))
+    if not size:
       hosts.say(
-        f"round {border}: the judge of refit prefers no sample of "
-        f"{len(labelled):,} pairs, so that the reward model stays as it is"
+        f"round {border}: the judge of refit prefers a sample in {len(rows):,} "
+        f"of {len(labelled):,} pairs, which make no batch, so that the reward "
+        "model stays as it is"
       )
     metrics = {
       "refit/pairs": float(len(rows)),
@@ -155,7 +161,8 @@ class Refits:
     if rows:
       metrics["refit/agreement"] = _agreement(before, rows)
       metrics["refit/agreement_first"] = _agreement(self.first, rows)
-      config = self._config(folder, known["score"], rows)
+    if size:
+      config = self._config(border, known["score"], rows, size)
       hosts.say(
         f"round {border}: the reward model is trained further on "
         f"{len(rows):,} pairs, with which it agrees to "
@@ -223,13 +230,33 @@ class Refits:
       [(x if t else y) for (_, x, y), t in zip(chosen, turned, strict=True)],
     )
 
+  def _trained(self) -> dict[str, Any]:
+    """The options of the run that trained the first reward model."""
+    return dict(read_run(pathlib.Path(run_of(_score(self.config))))["config"])
+
+  def _batch(self, pairs: int) -> int:
+    """Rows of a batch; 0 where there are too few.
+
+    New pairs alone may be fewer than the reward model's batches have.
+    """
+    known = self._trained()
+    size = int(known["batch_size"])
+    if self.refit.replay:
+      return size if pairs else 0
+    unit = int(known["microbatches"]) * self.pieces
+    return min(size, pairs // unit * unit)
+
   def _config(
-    self, folder: pathlib.Path, score: str, rows: list[dict[str, Any]]
+    self, border: int, score: str, rows: list[dict[str, Any]], size: int
   ) -> Config:
-    """The run that trains the reward model further."""
+    """The run that trains the reward model further.
+
+    Its seed is another at each border, so that other rows are replayed.
+    """
+    folder = self.folder / str(border)
     _write_lines(folder / _PAIRS, rows)
     model = judges.options(score)
-    known = read_run(pathlib.Path(run_of(_score(self.config))))["config"]
+    known = self._trained()
     given: dict[str, Any] = {
       name: known[name] for name in _AS_BEFORE if name in known
     }
@@ -240,8 +267,9 @@ class Refits:
     path, replay = str(folder / _PAIRS), self.refit.replay
     if replay:
       path = f"{path}:{1 - replay:g},{known['data.path']}:{replay:g}"
-    else:
-      given["data"] |= dict.fromkeys(OF_FORM)
+    else:  # new pairs alone, of which none are held out
+      given["data"] = {name: given["data"].get(name) for name in _OF_TEXT}
+      given["data"]["eval_fraction"] = 0
     given["data"] |= {"path": path, "cache": None}
     steps = {"newest": None}.get(str(model.step), model.step)
     return arguments.read(
@@ -250,6 +278,8 @@ class Refits:
         "init": model.run,
         "init_step": steps,
         "out": str(folder / _MODEL),
+        "seed": known["seed"] + border,
+        "batch_size": size,
         "steps": self.refit.steps,
         "keep": 1,
         "mesh": self.config.mesh,

@@ -68,6 +68,36 @@ def test_it_learns_from_the_judge_and_a_kill_changes_nothing(
   chex.assert_trees_all_equal(runs.state_of(again), runs.state_of(whole))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once", "one_device")
+@pytest.mark.parametrize(("pairs", "batch"), [(3, 3), (40, 8)])
+def test_without_replay_a_batch_is_no_larger_than_the_new_pairs(
+  folder, tmp_path, pairs, batch
+):
+  data = runs.write_log(tmp_path / "log.jsonl")
+  runs.train(
+    data, tmp_path / "rm", loss="bradley_terry", steps=2, data__pairs="all"
+  )
+  judge = str(folder / "gold.py") + ":gold"
+  out = tmp_path / "out"
+  run = Run(
+    **refits.options(
+      folder,
+      out,
+      rounds=2,
+      score=f"reward_model(run={str(tmp_path / 'rm')!r})",
+      refit=f"refit(judge={judge!r}, pairs={pairs}, steps=1, replay=0)",
+    )
+  )
+  run.train(verbose=False)
+  (made,) = (out / "refits").glob("*/model")
+  about = read_about(made)
+  lines = (made.parent / "pairs.jsonl").read_text().splitlines()
+  assert about["config"]["batch_size"] == min(8, len(lines))
+  assert about["config"]["data.path"] == str(made.parent / "pairs.jsonl")
+  assert (len(lines) <= batch) if batch < 8 else (len(lines) >= batch)
+
+
 def _check(folder, out):
   """What a run with refits leaves."""
   assert sorted(p.name for p in (out / "refits").iterdir()) == ["2", "3"]
@@ -89,6 +119,8 @@ def _check(folder, out):
     assert about["config"]["init"] == (
       first if number == 2 else str(out / "refits" / "2" / "model")
     )
+    seed = read_about(folder / "rm")["config"]["seed"]
+    assert about["config"]["seed"] == seed + number  # replays other rows
     assert about["config"]["data.path"] == (
       f"{made / 'pairs.jsonl'}:0.75,{folder / 'pairs.jsonl'}:0.25"
     )
