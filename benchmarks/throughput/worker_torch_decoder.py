@@ -71,6 +71,7 @@ def stepper(case: Case) -> tuple[Callable[[], float], int]:
   """One step, and the policy's number of parameters."""
   policy = model(case)
   nets = [list(policy.parameters())]
+  optimizers: list[Any]
   if case.loss == "dro_v":
     trunk = model(case).model
     head = torch.nn.Linear(policy.config.hidden_size, 1)

@@ -128,6 +128,7 @@ def main() -> None:
     "threads": threads,
     "compiled": compiled,
   }
+  model: Any
   if case.weights:
     model = transformers.AutoModelForCausalLM.from_pretrained(
       case.weights, dtype=torch.float32
