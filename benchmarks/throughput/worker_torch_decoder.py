@@ -9,6 +9,7 @@ it, and `transformers`' Adafactor; the others have PyTorch's fused AdamW.
 import importlib.metadata
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
