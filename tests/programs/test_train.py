@@ -11,6 +11,7 @@ import runs
 from offalign.config import Config
 from offalign.config.config import flat
 from offalign.config.grow import GrowConfig
+from offalign.config.ptx import PtxConfig
 from offalign.config.select import SelectConfig
 from offalign.data import Tokenizer
 from offalign.distributed.hosts import HostsConfig
@@ -140,6 +141,7 @@ def test_help_lists_every_flag(tmp_path):
       Config(
         value=ValueConfig(),
         lora=LoraConfig(),
+        ptx=PtxConfig("demos.jsonl"),
         select=SelectConfig(judge="gold"),
         grow=GrowConfig(every=1),
       )
