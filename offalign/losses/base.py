@@ -166,6 +166,12 @@ class Loss:
     return bool({"values", "token_values"} & set(self.needs))
 
   @property
+  def has_reference(self) -> bool:
+    """Whether implicit rewards are log-ratios to a reference."""
+    needs = set(self.needs)
+    return "ref_logps" in needs or needs >= metrics.BY_TOKEN
+
+  @property
   def whole_batch(self) -> bool:
     """Whether the loss must see the scores of the global batch at once."""
     found = self.definition.whole_batch

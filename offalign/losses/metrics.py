@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from offalign.types import Array, Kind, Scores
 
-_BY_TOKEN = {"token_logps", "ref_token_logps", "token_mask"}
+BY_TOKEN = {"token_logps", "ref_token_logps", "token_mask"}
+"""Columns whose sums over a completion are its log-ratio."""
 
 
 def implicit_rewards(scores: Scores, scale: float, average: bool) -> Array:
@@ -29,7 +30,7 @@ def implicit_rewards(scores: Scores, scale: float, average: bool) -> Array:
   """
   if "ref_logps" in scores.columns:
     raw = scores.log_ratios
-  elif scores.columns.keys() >= _BY_TOKEN:
+  elif scores.columns.keys() >= BY_TOKEN:
     ratios = scores.token_logps - scores.ref_token_logps
     raw = jnp.where(scores.token_mask, ratios, 0.0).sum(axis=-1)
   else:

@@ -29,12 +29,11 @@ def nats(
     "chosen" and "rejected", or "all"; {} where the implicit reward is no sum
     of log-ratios.
   """
-  reads = "ref_logps" in loss.needs
-  if loss.average or not loss.scale or not (reads or judged):
+  if loss.average or not loss.scale or not (loss.has_reference or judged):
     return {}
   names = {"chosen": "rewards/chosen", "rejected": "rewards/rejected"}
   if PREFIX + names["chosen"] not in held:
-    names = {"all": "rewards/mean"} if reads else {}
+    names = {"all": "rewards/mean"} if loss.has_reference else {}
   return {
     who: held[PREFIX + name] / loss.scale
     for who, name in names.items()

@@ -61,7 +61,7 @@ def report(
 
 def untrained(loss: Loss) -> list[str]:
   """Warns where a loss would hold new weights close to themselves."""
-  if not {"ref_logps", "ref_prefix_logps", "kl"} & set(loss.needs):
+  if not (loss.has_reference or {"ref_prefix_logps", "kl"} & set(loss.needs)):
     return []
   return [
     f"warning: the model is new, and {loss.name} would align its random "

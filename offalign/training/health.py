@@ -342,7 +342,7 @@ class Health:
     if loss.trains_rewards:
       return
     found = self.nats(_last(lines, "eval_loss"))
-    if "ref_logps" in loss.needs:
+    if loss.has_reference:
       self._warn(step, "far", far(found))
       self._warn(step, "far_samples", far_samples(_last(lines, KL)))
     self._warn(step, "both_falling", both_falling(found))

@@ -67,7 +67,7 @@ def count(
   why = None
   if loss.trains_rewards:
     why = f"loss {str(loss)!r} trains a reward model, which completes nothing"
-  elif "ref_logps" not in loss.needs:
+  elif not loss.has_reference:
     why = f"loss {str(loss)!r} has no reference to be compared with"
   elif config.hosts is not None:
     why = f"{option('hosts')} is set, and it is for runs of one process"
@@ -78,7 +78,7 @@ def count(
       f"{option('eval_samples', given)} is set, but {why}; leave it out"
     )
   if why:
-    several = config.hosts is not None and "ref_logps" in loss.needs
+    several = config.hosts is not None and loss.has_reference
     if several and given is None and not untrained:
       said.append(
         "the KL divergence from the reference is not measured: that is for "

@@ -14,6 +14,9 @@ def test_nats_are_rewards_over_the_scale():
   }
   one = {"eval_rewards/mean": -2.0}
   assert nats(DRO, one, judged=False) == {"all": -4.0}
+  # The reference's log-probs come token by token.
+  parts = losses.get("weighted_dro_v(tau=0.5)")
+  assert nats(parts, one, judged=False) == {"all": -4.0}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The KL divergence from the reference, on what the policy writes itself."""
 
 import dataclasses
+import json
 import math
+import pathlib
 
 import jax
 import numpy as np
@@ -144,6 +146,18 @@ def test_the_estimate_is_near_the_divergence(log, tmp_path):
 )
 def test_adapters_and_other_models(log, tmp_path, changes):
   found = logged(train(log, tmp_path / "run", steps=2, **changes))
+  assert abs(found[2][own_samples.KL]) > 0
+
+
+def test_losses_whose_reference_comes_by_token(log, tmp_path):
+  lines = pathlib.Path(log).read_text(encoding="utf-8").splitlines()
+  parts = []
+  for row in map(json.loads, lines):
+    span = {"start": 0, "end": 2, "reward": row.pop("reward")}
+    parts.append(row | {"spans": [span]})
+  rated = runs.write(tmp_path / "parts.jsonl", parts)
+  loss = "weighted_dro_v(tau=0.5)"
+  found = logged(train(rated, tmp_path / "run", loss=loss, steps=2))
   assert abs(found[2][own_samples.KL]) > 0
 
 
