@@ -9,7 +9,7 @@ from offalign.leaderboard import Row
 from offalign.pages.figures import STYLE
 
 NAME = "gain-over-cost.png"
-_LINE = 0.03
+_LINE = 0.04  # height of a name, as a share of the largest gain
 
 
 def points(rows: Iterable[Row]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -67,6 +67,7 @@ def write(folder: pathlib.Path, rows: Iterable[Row]) -> None:
     figure = Figure(figsize=(8.0, 5.0), layout="constrained")
     axes = figure.subplots()
     widest = max(cost.mean() for cost, _ in found.values())
+    line = _LINE * max(gain.mean() for _, gain in found.values())
     placed: list[tuple[float, float]] = []
     for label, (cost, gain) in sorted(
       found.items(), key=lambda pair: -pair[1][1].mean()
@@ -86,8 +87,8 @@ def write(folder: pathlib.Path, rows: Iterable[Row]) -> None:
       if label in paths:
         axes.plot(*paths[label], color=mark.get_color(), lw=0.8, alpha=0.7)
       low = y  # names of near points stand below each other
-      while any(abs(u - x) < widest / 6 and v - low < _LINE for u, v in placed):
-        low -= _LINE / 4
+      while any(abs(u - x) < widest / 6 and v - low < line for u, v in placed):
+        low -= line / 4
       placed.append((x, low))
       axes.annotate(
         label,
@@ -96,6 +97,7 @@ def write(folder: pathlib.Path, rows: Iterable[Row]) -> None:
         textcoords="offset points",
         fontsize=8,
         va="center",
+        color=mark.get_color(),
       )
     axes.set_ylim(bottom=-0.03)
     axes.set_xlim(0, 1.25 * widest)
