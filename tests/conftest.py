@@ -13,6 +13,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # To compile is nine tenths of the time: `optimized` is for the tests that look
 # at what the compiler makes, or run it for long.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Where in the source each operation came from is written into every program.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 import hypothesis
 import jax
@@ -80,19 +82,24 @@ def shared_data() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def _cache_folder(tmp_path_factory) -> pathlib.Path:
-  return tmp_path_factory.mktemp("compiled")
+def cache_folder(tmp_path_factory, worker_id) -> pathlib.Path:
+  """Compiled programs of this session, which its workers share."""
+  if worker_id == "master":
+    return tmp_path_factory.mktemp("compiled")
+  folder = tmp_path_factory.getbasetemp().parent / "compiled"
+  folder.mkdir(exist_ok=True)
+  return folder
 
 
 @pytest.fixture
-def compiled_once(_cache_folder, monkeypatch):
+def compiled_once(cache_folder, monkeypatch):
   """Programs that runs have in common are compiled once a session.
 
   Nine tenths of a small run's time is compilation. Child processes find the
   same cache through their environment.
   """
   settings = {
-    "jax_compilation_cache_dir": str(_cache_folder),
+    "jax_compilation_cache_dir": str(cache_folder),
     "jax_persistent_cache_min_compile_time_secs": 0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
   }

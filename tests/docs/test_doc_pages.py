@@ -30,14 +30,14 @@ RUNNER = pathlib.Path(doc_pages.__file__).with_name("doc_runner.py")
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory):
+def environment(cache_folder):
   """This environment, with one device and one cache of programs."""
   given = xla_flags.environment()
   here = pathlib.Path(sys.executable).parent
   return given | {
     "PATH": f"{here}{os.pathsep}{given['PATH']}",
     "PYTHONPATH": str(doc_pages.ROOT),
-    "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
+    "JAX_COMPILATION_CACHE_DIR": str(cache_folder),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "HF_HUB_OFFLINE": "1",

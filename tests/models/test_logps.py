@@ -36,7 +36,8 @@ def test_log_probs_and_gradients_agree_with_peers(case):
     return sums.sum(), (tokens, sums)
 
   with jax.enable_x64(True):
-    grad, (tokens, sums) = jax.grad(total, has_aux=True)(jnp.asarray(logits))
+    gradient = jax.jit(jax.grad(total, has_aux=True))
+    grad, (tokens, sums) = gradient(jnp.asarray(logits))
     np.testing.assert_allclose(
       np.where(mask, tokens, 0), expected["token_logps"], rtol=1e-9, atol=1e-11
     )

@@ -13,7 +13,11 @@ from offalign.types import Params
 
 def params(case: Case) -> None:
   """Params are nested dicts of arrays, and layers are stacked."""
-  made = case.model.init(jax.random.key(0))
+  # Looked at while it is traced: op by op, it would be compiled op by op.
+  jax.eval_shape(lambda key: _form(case.model.init(key)), jax.random.key(0))
+
+
+def _form(made: Params) -> None:
   stacks: dict[str, set[int]] = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(made):
     where = jax.tree_util.keystr(path, simple=True, separator="/")
