@@ -69,9 +69,10 @@ def test_a_softcap_bounds_the_logits():
 
 def test_bfloat16_states_are_summed_in_float32():
   hidden, unembedding, targets = inputs(256, jnp.bfloat16)
-  tokens = logps.token_logps(hidden, unembedding, targets)
+  token_logps = jax.jit(logps.token_logps)
+  tokens = token_logps(hidden, unembedding, targets)
   assert tokens.dtype == jnp.float32
-  exact = logps.token_logps(
+  exact = token_logps(
     hidden.astype(jnp.float32), unembedding.astype(jnp.float32), targets
   )
   mask = jnp.ones(targets.shape, bool)
