@@ -95,7 +95,7 @@ def test_the_reference_of_each_round_is_stored_by_its_name(rebel):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("looks", [1, 3, 5])
+@pytest.mark.parametrize("looks", [1, 3, 5, 7])
 def test_a_run_that_was_stopped_goes_on_to_the_bit(rebel, tmp_path, looks):
   """Asked to stop while a round is drawn, at its border and inside it."""
   loss, changes = HALVES
