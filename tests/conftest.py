@@ -88,9 +88,9 @@ def shared_data() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def cache_folder(tmp_path_factory, worker_id) -> pathlib.Path:
+def cache_folder(tmp_path_factory) -> pathlib.Path:
   """Compiled programs of this session, which its workers share."""
-  if worker_id == "master":
+  if "PYTEST_XDIST_WORKER" not in os.environ:
     return tmp_path_factory.mktemp("compiled")
   folder = tmp_path_factory.getbasetemp().parent / "compiled"
   folder.mkdir(exist_ok=True)
