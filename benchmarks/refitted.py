@@ -21,7 +21,7 @@ import statistics
 from typing import Any
 
 from offalign import Run
-from offalign.training.rounds.making import HELD_JUDGE
+from offalign.training.rounds.scoring import HELD_JUDGE
 
 ROUNDS, EVERY = 6, 15
 _MODEL = "decoder(width=32, layers=1, heads=2)"

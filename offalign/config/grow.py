@@ -66,8 +66,10 @@ class GrowConfig:
     prompts: JSON lines with "prompt", to be completed; default: the prompts
       of the training data. A share of them is held out (data.eval_fraction).
     score: what scores completions: "gold(fn='my_file.py:function')", or the
-      function alone, or "reward_model(run='DIR')". Without it nothing is
-      written, and rounds only move the reference over the training data.
+      function alone, "reward_model(run='DIR')", or "endpoint(url=...,
+      model=...)", with rubric=default to rate each, else to compare the
+      samples of a prompt. Without it nothing is written, and rounds only move
+      the reference over the training data.
     samples: completions of each prompt in a round; default 4.
     rounds: how many rounds; default as many as the steps have room for.
     every: steps of a round; default the steps over the rounds, or 1.

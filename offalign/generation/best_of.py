@@ -23,7 +23,7 @@ class Chosen:
 
   Attributes:
     places: int [P], which of the n.
-    scores: float64 [P, n], of all.
+    scores: float64 [P, n], of all; NaN of one without a score.
     select: "best", or "random" for the control.
   """
 
@@ -35,7 +35,8 @@ class Chosen:
     """Says in a sentence what was gained, and at what KL."""
     n = self.scores.shape[1]
     rows = np.arange(len(self.places))
-    kept, mean = self.scores[rows, self.places].mean(), self.scores.mean()
+    kept = np.nanmean(self.scores[rows, self.places])
+    mean = np.nanmean(self.scores)
     said = f"score {kept:.4g} of the chosen, {mean:.4g} of all"
     if self.select == RANDOM:
       return f"{self.select} of {n}: {said}; the KL from the policy is 0"
@@ -51,17 +52,24 @@ def choose(scores: np.ndarray, select: str = BEST, seed: int = 0) -> Chosen:
   """Chooses one of n completions of each prompt.
 
   Args:
-    scores: [P, n], finite.
+    scores: [P, n], finite, or NaN of one without a score, which is not the
+      best.
     select: "best" takes the highest score, and the first of equals, which is
       any of them since the draws are alike; "random" takes one without looking,
       the control for what choosing by score does.
     seed: of the random choice.
 
   Raises:
-    UserError: for another `select`.
+    UserError: for another `select`, or a prompt without a score.
   """
+  unscored = int(np.isnan(scores).all(axis=1).sum())
+  if unscored:
+    raise UserError(
+      f"of {unscored:,} of {len(scores):,} prompts no completion has a score, "
+      "so there is no best: see what scores them"
+    )
   if select == BEST:
-    return Chosen(np.argmax(scores, axis=1), scores, select)
+    return Chosen(np.nanargmax(scores, axis=1), scores, select)
   if select != RANDOM:
     raise UserError(
       f"{option('select', repr(select))} is none of {BEST} and {RANDOM}"
@@ -95,12 +103,14 @@ def kl_estimate(scores: np.ndarray) -> tuple[float, float]:
   the probabilities.
 
   Args:
-    scores: [P, n], of n draws for each of P prompts.
+    scores: [P, n], of n draws for each of P prompts; those without one, NaN,
+      rank as one lowest score.
 
   Returns:
     The mean over prompts, in nats, and its standard error; NaN of one prompt.
   """
-  found = np.array([_of_prompt(row) for row in scores])
+  ranked = np.where(np.isnan(scores), -np.inf, scores)
+  found = np.array([_of_prompt(row) for row in ranked])
   if len(found) < 2:
     return float(found.mean()), math.nan
   error = found.std(ddof=1) / math.sqrt(len(found))

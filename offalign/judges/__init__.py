@@ -15,6 +15,7 @@ from offalign.errors import UserError, suggest
 from offalign.judges.base import Judge, Prompt, Verdicts, as_text
 from offalign.judges.endpoint.judge import EndpointJudge
 from offalign.judges.endpoint.options import KEY, Endpoint
+from offalign.judges.endpoint.rater import Rater
 from offalign.judges.gold import Gold
 from offalign.judges.ratings import Ratings
 from offalign.judges.reward_model import RewardModel, RewardModelJudge
@@ -26,6 +27,7 @@ __all__ = [
   "Gold",
   "Judge",
   "Prompt",
+  "Rater",
   "Ratings",
   "RewardModel",
   "RewardModelJudge",
@@ -77,7 +79,8 @@ def make(spec: str, folder: str | pathlib.Path | None = None) -> Judge:
   """
   made = options(spec)
   if isinstance(made, Endpoint):
-    return EndpointJudge(made, folder)
+    cls = EndpointJudge if made.rubric is None else Rater
+    return cls(made, folder)
   if isinstance(made, RewardModel):
     return RewardModelJudge(made)
   return typing.cast(Judge, made)

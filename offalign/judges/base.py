@@ -65,7 +65,8 @@ def by_scores(
   """Verdicts of a judge that scores each completion by itself.
 
   Args:
-    score: distinct (prompt, completion), n of them -> [n] finite numbers.
+    score: distinct (prompt, completion), n of them -> [n] numbers; NaN where
+      there is none, and comparisons with it have no verdict.
     prompts: N.
     a: N completions.
     b: N completions.
@@ -79,6 +80,7 @@ def by_scores(
   gap = found[0] - found[1]
   tied = np.abs(gap) <= tie
   preferences = np.where(tied, 0.5, gap > 0)
+  preferences[np.isnan(gap)] = np.nan
   counts = {"ties": int(tied.sum()), "scored": len(number)}
   return Verdicts(preferences, counts, found)
 

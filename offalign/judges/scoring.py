@@ -4,21 +4,18 @@ The rows are data to train on, which closes the circle: generate, score, train.
 """
 
 import json
+import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from offalign import judges
-from offalign.errors import UserError
 from offalign.generation import completions
 from offalign.generation.completions import Completions, Prompt
+from offalign.judges import scorers
 from offalign.judges.gold import Gold
-from offalign.judges.reward_model import RewardModelJudge
 
-Scorer = Callable[[list[tuple[Prompt, str]]], tuple[np.ndarray, dict[str, int]]]
-"""Pairs of prompt and completion -> numbers, and how many were cut."""
-
+_UNUSABLE = ("malformed", "refused")
 _BATCH = 16  # completions that a reward model scores at a time
 
 
@@ -65,34 +62,52 @@ def by_reward_model(
   return rewards, cut
 
 
-def scorer(spec: str) -> Scorer:
-  """Makes what gives single completions numbers, of the spec of a judge.
-
-  Args:
-    spec: "my_file.py:function", "gold(...)" or "reward_model(...)", of one run
-      or of an ensemble; see `judges.make`.
+def by_spec(
+  found: Completions, spec: str, folder: str | pathlib.Path | None = None
+) -> tuple[np.ndarray, dict[str, int]]:
+  """Scores completions by the spec of a judge; see `scorers.make`.
 
   Returns:
-    (prompt, completion) pairs, n of them -> numbers [n], and how many texts
-    were cut to a run's limits.
-
-  Raises:
-    UserError: for a judge that only compares.
+    float64 [n], NaN where an endpoint gives no number; and the judge's counts.
   """
-  judge = judges.make(spec)
-  if isinstance(judge, RewardModelJudge):
-    return judge.scores
-  if isinstance(judge, Gold):
-    return lambda pairs: (judge.scores(pairs), {})
-  raise UserError(
-    f"the judge {judge.spec} compares two completions and gives one alone no "
-    "number: choose gold(fn='my_file.py:function') or reward_model(run='DIR')"
-  )
+  return scorers.make(spec, folder).counted(_pairs(found), scorers.unwatched)
 
 
-def by_spec(found: Completions, spec: str) -> tuple[np.ndarray, dict[str, int]]:
-  """Scores completions by the spec of a judge; see `scorer`."""
-  return scorer(spec)(_pairs(found))
+def notes(scores: np.ndarray, counts: Mapping[str, int]) -> list[str]:
+  """What is to be said of scores, a sentence each.
+
+  Args:
+    scores: [n], NaN where there is none.
+    counts: as the scorer gave them.
+  """
+  said = [
+    f"{counts[what]:,} {what.removeprefix('cut_')} are read only as far as the "
+    "reward model's own limits go"
+    for what in ("cut_prompts", "cut_completions")
+    if counts.get(what)
+  ]
+  missing = int(np.isnan(scores).sum())
+  if missing:
+    said.append(
+      f"{missing:,} of {scores.size:,} completions have no score "
+      f"({why_missing(counts)})"
+    )
+  if "calls" in counts:
+    tokens = counts["prompt_tokens"] + counts["completion_tokens"]
+    said.append(
+      f"the endpoint was called {counts['calls']:,} times, for {tokens:,} "
+      f"tokens; {counts['cached']:,} answers were known already"
+    )
+  return said
+
+
+def why_missing(counts: Mapping[str, int]) -> str:
+  """Why scores are missing, as in "answers malformed: 2, refused: 1"."""
+  said = [f"{n}: {counts[n]:,}" for n in _UNUSABLE if counts.get(n)]
+  cut = counts.get("cut_answers", 0)
+  if cut:
+    said[0] += f" ({cut:,} of them cut by max_tokens)"
+  return f"answers {', '.join(said)}"
 
 
 def rows(found: Completions, rewards: np.ndarray) -> Iterator[str]:
@@ -103,7 +118,7 @@ def rows(found: Completions, rewards: np.ndarray) -> Iterator[str]:
 
   Args:
     found: n prompts and completions.
-    rewards: [n].
+    rewards: [n]; NaN, of a completion without a number, is written as null.
   """
   ends = found.ends or (completions.End(),) * len(found.texts)
   for prompt, text, end, reward in zip(
@@ -113,7 +128,8 @@ def rows(found: Completions, rewards: np.ndarray) -> Iterator[str]:
     if not isinstance(prompt, str):
       row["completion"] = [{"role": "assistant", "content": text}]
     about = completions.about(end, with_tokens=True)
-    yield json.dumps(row | {"reward": reward} | about)
+    known = reward if math.isfinite(reward) else None
+    yield json.dumps(row | {"reward": known} | about)
 
 
 def _pairs(found: Completions) -> list[tuple[Prompt, str]]:

@@ -12,7 +12,7 @@ from offalign.errors import UserError, printable
 from offalign.files import write_atomically
 from offalign.generation import best_of, completions
 from offalign.generation.completions import Prompt
-from offalign.judges import scoring
+from offalign.judges import scorers, scoring
 from offalign.policy.policy import Policy
 from offalign.programs import flags as flags_lib
 
@@ -29,8 +29,8 @@ def define() -> None:
   flags.DEFINE_string(
     "score",
     None,
-    "of --best_of: my_file.py:function, gold(...) or reward_model(...), of one "
-    "run or of an ensemble",
+    "of --best_of: my_file.py:function, gold(...), reward_model(...), of one "
+    "run or of an ensemble, or endpoint(...)",
   )
   flags.DEFINE_string(
     "select",
@@ -95,18 +95,20 @@ def generate(
     UserError: for a score that cannot be had.
   """
   n = values.best_of
-  score = scoring.scorer(values.score)
+  out = None if values.out is None else pathlib.Path(values.out)
+  score = scorers.make(values.score, out and out.parent)
   done = policy.generate(
     asked, verbose=values.out is not None, **{**drawing, "samples": n}
   )
   pairs = [(asked[i // n], x.text) for i, x in enumerate(done)]
-  distinct = list(dict.fromkeys(pairs))
-  known, cut = score(distinct)
+  # What compares them compares all that were drawn: a copy is a tie.
+  distinct = list(dict.fromkeys(pairs)) if score.alone else pairs
+  known, counts = score.counted(distinct, scorers.unwatched)
   of_pair = dict(zip(distinct, np.asarray(known, np.float64), strict=True))
   scores = np.array([of_pair[pair] for pair in pairs]).reshape(len(asked), n)
   chosen = best_of.choose(scores, values.select, values.seed)
   kept = [done[i * n + int(k)] for i, k in enumerate(chosen.places)]
-  if values.out is None:
+  if out is None:
     for prompt, x in zip(asked, kept, strict=True):
       if len(asked) > 1:
         said = prompt if isinstance(prompt, str) else prompt[-1][1]
@@ -119,24 +121,23 @@ def generate(
       prompt,
       x.text,
       **completions.about(x),
-      score=float(of_all[place]),
-      scores=of_all.tolist(),
+      score=_known(of_all[place]),
+      scores=[_known(x) for x in of_all],
     )
     for prompt, x, of_all, place in zip(
       asked, kept, scores, chosen.places, strict=True
     )
   ]
-  out = pathlib.Path(values.out)
   out.parent.mkdir(parents=True, exist_ok=True)
   write_atomically(out, "".join(f"{line}\n" for line in lines))
-  for what, number in cut.items():
-    if number:
-      flags_lib.say(
-        f"note: {number:,} {what.removeprefix('cut_')} are read only as far as "
-        "the reward model's own limits go"
-      )
+  for note in scoring.notes(scores, counts):
+    flags_lib.say(f"note: {note}")
   flags_lib.say(
     f"wrote {count(len(kept), 'completion')} of {values.run} at step "
     f"{policy.step} to {values.out}"
   )
   flags_lib.say(chosen.summary())
+
+
+def _known(score: float) -> float | None:
+  return None if np.isnan(score) else float(score)

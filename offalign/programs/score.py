@@ -1,9 +1,10 @@
 """offalign score --fn='my_file.py:score' --completions=FILE --out=FILE
 
 Gives each completion of a file a reward, by a function of yours, by a reward
-model (--run=RUN, a run of the loss bradley_terry) or by several
-(--score="reward_model(runs='A,B,C')"), and writes rows of prompt, completion
-and reward to train on:
+model (--run=RUN, a run of the loss bradley_terry), by several
+(--score="reward_model(runs='A,B,C')") or by a language model
+(--score="endpoint(url=..., model=..., rubric=default)"), and writes rows of
+prompt, completion and reward to train on:
 
   offalign generate --run=RUN --prompts=p.jsonl --samples=4 --out=new.jsonl
   offalign score --fn='mine.py:score' --completions=new.jsonl --out=rated.jsonl
@@ -43,19 +44,18 @@ def main(argv: Sequence[str]) -> int:
     found = completions.read(values.completions)
     if not values.run and values.step != "newest":
       raise UserError("--step is for --run; leave it out")
-    cut: dict[str, int] = {}
+    counts: dict[str, int] = {}
     if values.fn:
       rewards = scoring.by_function(found, values.fn)
     elif values.score:
-      rewards, cut = scoring.by_spec(found, values.score)
+      folder = pathlib.Path(values.out).parent
+      rewards, counts = scoring.by_spec(found, values.score, folder)
     else:
-      rewards, cut = scoring.by_reward_model(found, values.run, values.step)
-    for what, n in cut.items():
-      if n:
-        flags_lib.say(
-          f"note: {n:,} {what.removeprefix('cut_')} are read only as far as "
-          "the reward model's own limits go"
-        )
+      rewards, counts = scoring.by_reward_model(found, values.run, values.step)
+    for note in scoring.notes(rewards, counts):
+      flags_lib.say(f"note: {note}")
+    if np.isnan(rewards).all():
+      raise UserError("no completion has a score, so nothing is written")
     out = pathlib.Path(values.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = scoring.rows(found, rewards)
@@ -65,8 +65,8 @@ def main(argv: Sequence[str]) -> int:
     return 2
   flags_lib.say(
     f"wrote {count(len(rewards), 'row')} to {out}: reward mean "
-    f"{np.mean(rewards):.4g}, from {np.min(rewards):.4g} to "
-    f"{np.max(rewards):.4g}"
+    f"{np.nanmean(rewards):.4g}, from {np.nanmin(rewards):.4g} to "
+    f"{np.nanmax(rewards):.4g}"
   )
   return 0
 
@@ -80,8 +80,8 @@ def _flags() -> None:
     (
       "score",
       None,
-      "my_file.py:function, gold(...) or reward_model(...), of one run or of "
-      "an ensemble",
+      "my_file.py:function, gold(...), reward_model(...), of one run or of "
+      "an ensemble, or endpoint(...)",
     ),
     ("step", "newest", "of its checkpoint: newest, best or a number"),
   ):

@@ -83,6 +83,7 @@ from offalign.training.rounds import (
   refit_checks,
   refitting,
   schedule,
+  scoring,
   stopping,
 )
 from offalign.training.rounds.base import Once, Rounds
@@ -90,9 +91,10 @@ from offalign.training.rounds.drawing import Drawer
 from offalign.training.rounds.growing import Growing
 from offalign.training.rounds.kept import Kept
 from offalign.training.rounds.logged import Logged
-from offalign.training.rounds.making import HELD_JUDGE, HELD_SCORE, Maker
+from offalign.training.rounds.making import Maker
 from offalign.training.rounds.prompts import Asked
 from offalign.training.rounds.refitting import Refits
+from offalign.training.rounds.scoring import HELD_SCORE
 from offalign.training.rounds.stopping import Stopping
 from offalign.training.selection import Selection, keeping
 from offalign.training.split import Split
@@ -229,25 +231,30 @@ class Run:
       logged = evaluation.names(
         self.learner, self._first, self.inputs.rows, config.batch_size
       )
-      if self._scores_held:
-        logged.add(HELD_SCORE)
-        if config.grow is not None and config.grow.judge is not None:
-          logged.add(HELD_JUDGE)
+      logged |= self._held_names
       check_best(config.keep_best, logged)
-    stopping.check(config, scores=self._scores_held)
+    stopping.check(config, scores=HELD_SCORE in self._held_names)
     self._score = self._other = self._judge = self._external = None
     if config.grow is not None and config.grow.score is not None:
-      self._score = making.scorer(config.grow.score)
+      rounds = self.folder / kept.FOLDER
+      self._score = scoring.scorer(config.grow.score, folder=rounds)
       self._other = self._writes_half(config)
       refit_checks.check_mesh(config, mesh)
-      self._judge = making.judge(config.grow, self.inputs.held_prompts)
+      self._judge = scoring.judge(config.grow, self.inputs.held_prompts, rounds)
       assert self._asked is not None
+      for score, name in ((self._score, "score"), (self._judge, "judge")):
+        scoring.probe(score, self._asked.prompts[0], f"grow.{name}")
+      if not scoring.is_alone(config.grow):
+        self._said.append(
+          "completions of held-out prompts get no eval_score: what scores "
+          "compares completions of a prompt with each other"
+        )
       self._external = external.of_run(
         config,
         loss,
         self.inputs.tokenizer,
         self._asked,
-        self.folder / kept.FOLDER,
+        rounds,
       )
     self._own = own_samples.count(
       config,
@@ -349,11 +356,12 @@ class Run:
     return found
 
   @property
-  def _scores_held(self) -> bool:
+  def _held_names(self) -> set[str]:
+    """What is logged of completions of held-out prompts."""
     grow = self.config.grow
-    if self._asked is None or grow is None:
-      return False
-    return bool(grow.eval_prompts and self.inputs.held_prompts)
+    if self._asked is None or grow is None or not self.inputs.held_prompts:
+      return set()
+    return scoring.held_names(grow)
 
   def _check_vocabulary(self, model: Model) -> None:
     tokenizer = self.inputs.tokenizer
@@ -593,7 +601,7 @@ class Run:
 
   def _owes_evaluation(self, begin: int) -> bool:
     """Whether the state after `begin` was to be evaluated, and was not."""
-    held = self.inputs.held_out is not None or self._scores_held
+    held = self.inputs.held_out is not None or bool(self._held_names)
     return resuming.owes_evaluation(
       self.folder, self.config, begin, is_held=held
     )

@@ -28,6 +28,19 @@ def test_the_control_chooses_without_looking():
     best_of.choose(scores, "worst")
 
 
+def test_what_has_no_score_is_not_the_best():
+  nan = math.nan
+  scores = np.array([[nan, 3.0, 2.0, nan], [-5.0, nan, -4.0, -5.0]])
+  chosen = best_of.choose(scores)
+  assert chosen.places.tolist() == [1, 2]
+  assert "score -0.5 of the chosen, -1.8 of all" in chosen.summary()
+  # As if they shared one score below all others.
+  lowest = np.where(np.isnan(scores), -9.0, scores)
+  assert best_of.kl_estimate(scores) == best_of.kl_estimate(lowest)
+  with pytest.raises(UserError, match="of 1 of 2 prompts no completion has a"):
+    best_of.choose(np.array([[nan, nan], [1.0, nan]]))
+
+
 def true_kl(p, n):
   """KL of best of n over scores of probabilities p, lowest first."""
   high = np.cumsum(p)

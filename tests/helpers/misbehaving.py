@@ -15,6 +15,10 @@ _PLACES = re.compile(
   re.DOTALL,
 )
 
+_RATED = re.compile(
+  r"Instruction: (.*)\n\nResponse: (.*)\n\nAnswer with", re.DOTALL
+)
+
 
 def longer(prompt, left, right):
   """A judge's answer: the longer text is better."""
@@ -30,7 +34,8 @@ class Endpoint(http.server.ThreadingHTTPServer):
     plan: for each prompt, what to do in place of an answer, in order; each is
       a callable of the handler, or a text to answer with.
     judge: (prompt, left, right) -> text, once the plan is used up.
-    seen: (prompt, left, right) of each call.
+    rate: (prompt, completion) -> text, of a rubric's question.
+    seen: (prompt, left, right) of each call, or (prompt, completion).
     headers_seen: of each call.
   """
 
@@ -40,6 +45,7 @@ class Endpoint(http.server.ThreadingHTTPServer):
     super().__init__(("127.0.0.1", 0), _Handler)
     self.plan = collections.defaultdict(list)
     self.judge = longer
+    self.rate = lambda prompt, text: str(min(len(text), 10))
     self.seen, self.headers_seen, self.bodies = [], [], []
     self.lock = threading.Lock()
     self.release = threading.Event()
@@ -47,6 +53,11 @@ class Endpoint(http.server.ThreadingHTTPServer):
   @property
   def url(self):
     return f"http://127.0.0.1:{self.server_port}/v1"
+
+  def spec(self, **options):
+    """What a judge is spelled as."""
+    given = {"url": self.url, "model": "m"} | options
+    return f"endpoint({', '.join(f'{k}={v!r}' for k, v in given.items())})"
 
   def handle_error(self, request, client_address):
     """Says nothing of clients that have gone."""
@@ -71,14 +82,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def do_POST(self):
     body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-    texts = _PLACES.search(body["messages"][0]["content"]).groups()
-    server = self.server
+    asked, server = body["messages"][0]["content"], self.server
+    rated = _RATED.search(asked)
+    texts = (rated or _PLACES.search(asked)).groups()
+    usual = server.rate if rated else server.judge
     with server.lock:
       server.seen.append(texts)
       server.headers_seen.append(dict(self.headers))
       server.bodies.append(body)
       planned = server.plan[texts[0]]
-      act = planned.pop(0) if planned else server.judge(*texts)
+      act = planned.pop(0) if planned else usual(*texts)
     if callable(act):
       act(self)
     else:

@@ -9,7 +9,7 @@ from offalign import judges
 from offalign.data import Record
 from offalign.errors import UserError
 from offalign.generation.completions import Completions
-from offalign.judges import scoring
+from offalign.judges import scorers, scoring
 from offalign.judges.reward_model import combined, common_scale
 from offalign.policy import held_out
 
@@ -76,7 +76,7 @@ def folders(tmp_path_factory):
 class TestOfRuns:
   @staticmethod
   def scores(spec, pairs=PAIRS):
-    return scoring.scorer(spec)(pairs)[0]
+    return scorers.make(spec)(pairs)
 
   def test_it_combines_what_each_says(self, folders):
     each = np.stack(

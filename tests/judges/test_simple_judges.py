@@ -11,7 +11,7 @@ from offalign import judges
 from offalign.endpoints import address, client
 from offalign.errors import UserError
 from offalign.judges import base
-from offalign.judges.endpoint import prompt
+from offalign.judges.endpoint import prompt, rubric
 
 
 def length(prompt, completion):
@@ -158,15 +158,14 @@ def test_answers_are_read_strictly(answer, verdict):
 def test_a_template_of_ones_own(tmp_path):
   file = tmp_path / "template.txt"
   file.write_text("Q {prompt} L {a} R {b} ?")
-  assert (
-    prompt.fill(prompt.load(str(file)), "p", "{b}", "y") == "Q p L {b} R y ?"
-  )
+  filled = prompt.fill(prompt.load(str(file)), prompt="p", a="{b}", b="y")
+  assert filled == "Q p L {b} R y ?"
   file.write_text("Q {prompt} L {a} R {a} ?")
   with pytest.raises(UserError, match=r"once each, not prompt, a, a$"):
     prompt.load(str(file))
 
 
-@pytest.mark.parametrize("module", [address, base, client, prompt])
+@pytest.mark.parametrize("module", [address, base, client, prompt, rubric])
 def test_the_docs_examples_hold(module):
   done = doctest.testmod(module)
   assert done.attempted

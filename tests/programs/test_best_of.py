@@ -2,6 +2,7 @@
 
 import json
 
+import misbehaving
 import pytest
 import runs
 import talkers
@@ -60,6 +61,32 @@ def test_the_file_has_the_chosen_and_all_scores(
   assert f"{select} of 4: score " in said
   at_most = "KL from the policy at most 0.6363 nats, estimated from ties"
   assert (at_most in said) == (select == "best")
+
+
+@pytest.mark.parametrize("how", ["rubric", "comparison"])
+def test_an_endpoint_chooses(folder, tmp_path, capsys, how):
+  asked, out = tmp_path / "p.jsonl", tmp_path / "out" / "best.jsonl"
+  asked.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+  with misbehaving.running() as server:
+    server.rate = lambda prompt, text: str(1 + sum(map(ord, text)) % 9)
+    server.judge = lambda prompt, left, right: "A" if left > right else "B"
+    spec = server.spec(rubric="default") if how == "rubric" else server.spec()
+    given = (f"--run={folder}", f"--prompts={asked}", f"--out={out}")
+    more = ("--best_of=3", "--max_new_tokens=5", f"--score={spec}")
+    assert runs.program(generate, *given, *more) == 0
+    said, calls = capsys.readouterr().out, len(server.seen)
+    assert f"the endpoint was called {calls} times" in said
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    for row in rows:
+      assert row["score"] == max(row["scores"])
+      if how == "rubric":
+        text = row["completion"]
+        assert row["score"] == float(server.rate("", text))
+      else:
+        assert sum(row["scores"]) == 1.5
+    # Answers are kept beside the file.
+    assert runs.program(generate, *given, *more) == 0
+    assert len(server.seen) == calls
 
 
 def test_one_prompt_is_printed(run, capsys):

@@ -2,6 +2,7 @@
 
 import json
 
+import misbehaving
 import pytest
 import runs
 
@@ -35,7 +36,7 @@ def test_it_writes_rows(new, tmp_path, capsys, flag):
     (("--score=reward_model(runs='a')",), "must name two run folders"),
     (
       ("--score=endpoint(url='https://x/v1', model=m)",),
-      "compares two complet",
+      "compares completions of a prompt, and 'a' has one alone",
     ),
     (("--fn=a:b", "--step=best"), "--step is for --run"),
     (("--fn=nowhere",), "write it like"),
@@ -49,3 +50,28 @@ def test_mistakes_are_sentences(new, tmp_path, more, error, capsys):
   assert error in said
   assert said.count("\n") == 1
   assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_what_an_endpoint_does_not_rate_is_written_as_not_rated(
+  tmp_path, capsys
+):
+  out, file = tmp_path / "to" / "rated.jsonl", tmp_path / "new.jsonl"
+  file.write_text(
+    '{"prompt": "a", "completion": "bcd"}\n'
+    '{"prompt": "b", "completion": "x"}\n{"prompt": "c", "completion": "yz"}\n'
+  )
+  with misbehaving.running() as server:
+    server.plan["b"] = ["no", "no"]
+    score_ = f"--score={server.spec(rubric='default', workers=1)}"
+    given = (f"--completions={file}", f"--out={out}")
+    assert runs.program(score, *given, score_) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 completions have no score (answers malformed: 1)" in said
+    assert "called 3 times, for 24 tokens; 0 answers were known" in said
+    assert "reward mean 2.5, from 2 to 3" in said
+    rows = [json.loads(line)["reward"] for line in out.open()]
+    assert rows == [3, None, 2]
+    server.rate = lambda *_: "none"
+    file.write_text('{"prompt": "a", "completion": "?"}\n')
+    assert runs.program(score, *given, score_) == 2
+    assert "no completion has a score, so nothing" in capsys.readouterr().err

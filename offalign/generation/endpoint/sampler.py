@@ -4,26 +4,22 @@ The engine is sent the tokens of each prompt, with a seed of its own, and asked
 for all of its completions at once, with their token ids and log-probs.
 """
 
-import concurrent.futures
 import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
-import tqdm
-
 from offalign.data import Tokenizer
 from offalign.data.text.ragged import Ragged
 from offalign.endpoints import address
 from offalign.endpoints.answers import Answers, key_of
-from offalign.endpoints.client import Capped, Client, Failed, Halted, Patience
+from offalign.endpoints.client import Capped, Client, Failed, Patience
+from offalign.endpoints.crowd import ask_all
 from offalign.errors import UserError, printable
 from offalign.generation.completing import first_seed
 from offalign.generation.endpoint import choices
 from offalign.generation.endpoint.choices import Choice, Impossible
 from offalign.generation.endpoint.options import Engine
-
-_SECONDS = 0.5  # between two looks whether to stop
 
 
 class EndpointSampler:
@@ -140,46 +136,16 @@ class EndpointSampler:
       }
       for i in range(len(prompts))
     ]
-    self._client.begin()
-    pool = concurrent.futures.ThreadPoolExecutor(self.options.workers)
-    try:
-      waiting = [pool.submit(self._one, body, each) for body in bodies]
-      self._wait(waiting, watch)
-      return [choice for future in waiting for choice in future.result()]
-    except BaseException:
-      self._client.halt()
-      raise
-    finally:
-      pool.shutdown(wait=True, cancel_futures=True)
-
-  def _wait(
-    self,
-    waiting: list["concurrent.futures.Future[list[Choice]]"],
-    watch: Callable[[], None],
-  ) -> None:
-    """Waits for all, or raises what the first of them to fail did."""
-    # A bar where it takes long and a terminal shows it.
-    with tqdm.tqdm(
-      total=len(waiting),
+    found = ask_all(
+      self._client,
+      lambda body: self._one(body, each),
+      bodies,
+      workers=self.options.workers,
       desc="sampling",
       unit="prompt",
-      disable=None,
-      delay=1,
-      leave=False,
-    ) as bar:
-      left = set(waiting)
-      while left:
-        watch()
-        done, left = concurrent.futures.wait(
-          left,
-          timeout=_SECONDS,
-          return_when=concurrent.futures.FIRST_COMPLETED,
-        )
-        bar.update(len(done))
-        errors = [x.exception() for x in done]
-        found = [x for x in errors if x is not None]
-        for error in sorted(found, key=lambda x: isinstance(x, Halted)):
-          raise error
+      watch=watch,
+    )
+    return [choice for of_prompt in found for choice in of_prompt]
 
   def _one(self, body: dict[str, Any], each: int) -> list[Choice]:
     """The completions of one prompt."""

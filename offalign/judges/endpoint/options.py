@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from offalign import spec
 from offalign.endpoints import address
 from offalign.errors import UserError
 
@@ -27,6 +28,10 @@ class Endpoint:
       as max_completion_tokens, and no temperature, which they refuse. Their
       thoughts count, so raise `max_tokens`.
     template: a file with another question; see `prompt.load`.
+    rubric: in place of comparing, have each completion rated by itself:
+      "default", or a file with the question; see `rubric.load`.
+    lowest: of the numbers that a rubric asks for; None = 1.
+    highest: likewise; None = 10.
     cache: the file of answers.
     allow_http: lets the key and the texts go unencrypted to another machine.
   """
@@ -41,6 +46,9 @@ class Endpoint:
   max_tokens: int = 64
   reasoning: bool = False
   template: str | None = None
+  rubric: str | None = None
+  lowest: float | None = None
+  highest: float | None = None
   cache: str | None = None
   allow_http: bool = False
 
@@ -70,9 +78,47 @@ class Endpoint:
       raise UserError(
         f"judge 'endpoint': timeout must be above 0, not {self.timeout}"
       )
+    self._check_rubric()
     address.check(
       "judge 'endpoint'", self.url, self.key_env, allow_http=self.allow_http
     )
+
+  def _check_rubric(self) -> None:
+    if self.rubric is None:
+      for name in ("lowest", "highest"):
+        if getattr(self, name) is not None:
+          raise UserError(
+            f"judge 'endpoint': {name} is of a rubric's numbers, and no rubric "
+            "is given; say rubric=default, or leave it out"
+          )
+    elif self.template is not None:
+      raise UserError(
+        "judge 'endpoint': template asks which of two completions is better, "
+        "and rubric rates each by itself; leave one of them out"
+      )
+    low, high = self.scale
+    if not low < high:
+      raise UserError(
+        f"judge 'endpoint': lowest ({low:g}) must be below highest ({high:g})"
+      )
+
+  @property
+  def scale(self) -> tuple[float, float]:
+    """The lowest and the highest number of a rubric."""
+    return (
+      1.0 if self.lowest is None else self.lowest,
+      10.0 if self.highest is None else self.highest,
+    )
+
+  @property
+  def spec(self) -> str:
+    """What it is, as `judges.make` reads it."""
+    chosen = {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if getattr(self, field.name) != field.default
+    }
+    return spec.unparse("endpoint", chosen)
 
   @property
   def is_local(self) -> bool:

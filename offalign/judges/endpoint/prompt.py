@@ -8,6 +8,7 @@ not print how it had the answer given, or whether there could be ties.
 
 import pathlib
 import re
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from offalign.errors import UserError
@@ -30,7 +31,6 @@ DEFAULT = PAPER + ENDING
 Verdict = Literal["A", "B", "tie"]
 
 _PLACES = ("prompt", "a", "b")
-_PLACE = re.compile(r"\{(prompt|a|b)\}")
 _VERDICT = re.compile(
   r"(?:(?:the )?(?:final )?(?:better )?(?:answer|verdict|response)"
   r"(?: is)?\s*:?\s*)?(?P<said>a|b|c|tie)",
@@ -39,14 +39,13 @@ _VERDICT = re.compile(
 _ORNAMENTS = "*_`'\"[]()<>. \t"
 
 
-def fill(template: str, prompt: str, a: str, b: str) -> str:
+def fill(template: str, **texts: str) -> str:
   """Puts the texts in, in one pass: braces inside them stay what they are.
 
-  >>> fill("{prompt}|{a}|{b}", "{a}", "x", "{prompt}")
+  >>> fill("{prompt}|{a}|{b}", prompt="{a}", a="x", b="{prompt}")
   '{a}|x|{prompt}'
   """
-  texts = {"prompt": prompt, "a": a, "b": b}
-  return _PLACE.sub(lambda match: texts[match[1]], template)
+  return _place(texts).sub(lambda match: texts[match[1]], template)
 
 
 def load(path: str | None) -> str:
@@ -59,21 +58,38 @@ def load(path: str | None) -> str:
   Raises:
     UserError: for a file that cannot be read, or lacks a place.
   """
-  if path is None:
-    return DEFAULT
+  return DEFAULT if path is None else of_file(path, "template", _PLACES)
+
+
+def of_file(path: str, what: str, places: Sequence[str]) -> str:
+  """The text of a file that has each of some places once.
+
+  Args:
+    path: of the file.
+    what: it is, for the sentences.
+    places: their names, which the file has in braces.
+
+  Raises:
+    UserError: see `load`.
+  """
   try:
     template = pathlib.Path(path).expanduser().read_text(encoding="utf-8")
   except (OSError, UnicodeDecodeError) as error:
     raise UserError(
-      f"the judge's template {path} cannot be read: {error}"
+      f"the judge's {what} {path} cannot be read: {error}"
     ) from None
-  found = _PLACE.findall(template)
-  if sorted(found) != sorted(_PLACES):
+  found = _place(places).findall(template)
+  if sorted(found) != sorted(places):
+    *first, last = (f"{{{name}}}" for name in places)
     raise UserError(
-      f"the judge's template {path} must have {{prompt}}, {{a}} and {{b}} "
+      f"the judge's {what} {path} must have {', '.join(first)} and {last} "
       f"once each, not {', '.join(found) or 'none of them'}"
     )
   return template
+
+
+def _place(names: Iterable[str]) -> re.Pattern[str]:
+  return re.compile(rf"\{{({'|'.join(names)})\}}")
 
 
 def read(answer: str) -> Verdict | None:

@@ -31,7 +31,7 @@ from offalign.training.pipelines import recipes, record, report
 from offalign.training.pipelines.recipes import REWARD_MODEL
 from offalign.training.pipelines.record import Known, Pipeline
 from offalign.training.pipelines.stages import Stage, flatten, plan
-from offalign.training.rounds import checks, making, schedule
+from offalign.training.rounds import checks, schedule, scoring
 from offalign.training.run import Run
 from offalign.training.split import Split
 
@@ -176,7 +176,7 @@ def _check(stage: Stage) -> None:
       completions.read_prompts(prompts)
   score = config.grow.score
   if score is not None and not score.startswith("reward_model("):
-    making.scorer(score)
+    scoring.scorer(score)
 
 
 def _check_data(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from offalign.data.views.rows import Needs
 from offalign.errors import OPTIONS, UserError, option
 from offalign.generation.endpoint import options as endpoint_options
 from offalign.losses import Loss
-from offalign.training.rounds import logged, refit_checks
+from offalign.training.rounds import logged, refit_checks, scoring
 from offalign.types import Kind
 
 
@@ -66,6 +66,12 @@ def _check_samples(config: Config, loss: Loss) -> None:
     raise UserError(
       f"{option('grow.samples', grow.each)}: loss {str(loss)!r} compares "
       "completions of a prompt; give 2 or more"
+    )
+  if not scoring.is_alone(grow) and grow.each < 2:
+    raise UserError(
+      f"{option('grow.samples', grow.each)}: {option('grow.score')} compares "
+      "the samples of a prompt with each other; give 2 or more, or have it "
+      "rate each by itself (rubric=default)"
     )
   if grow.thresholds is not None and loss.kind is not Kind.SINGLE:
     raise UserError(

@@ -282,16 +282,18 @@ class Growing:
       lengths, finished = lengths[own], finished[own]
     found |= {
       "episode": float(number * scores.size),
-      "objective/scores": float(scores.mean()),
-      "objective/scores_std": float(scores.std()),
-      "frac_reward_zero_std": float((np.ptp(every, axis=1) == 0).mean()),
+      "objective/scores": float(np.nanmean(scores)),
+      "objective/scores_std": float(np.nanstd(scores)),
+      "frac_reward_zero_std": _alike(every),
       "completions/mean_length": float(lengths.mean()),
       "completions/max_length": float(lengths.max()),
       "completions/clipped_ratio": float(1 - finished.mean()),
     }
+    if self.maker.is_partial:
+      found["objective/no_score"] = float(np.isnan(every).sum())
     rows = parts[0].data.train
     if self._normalises:
-      scaled = self._scale_of_run().apply(scores)
+      scaled = self._scale_of_run().apply(scores[np.isfinite(scores)])
       found["reward"] = float(scaled.mean(dtype=np.float64))
     if rows.ref_logps is not None and grow.keep == "new":
       found |= _kl(rows, drawn.logps)
@@ -318,8 +320,15 @@ class Growing:
     return total
 
 
+def _alike(scores: np.ndarray) -> float:
+  """The share of prompts whose samples all score alike; [n, K], NaN of none."""
+  scored = scores[np.isfinite(scores).any(axis=1)]
+  return float((np.nanmax(scored, 1) == np.nanmin(scored, 1)).mean())
+
+
 def _fitted(scores: np.ndarray) -> RewardScale:
   """The scale of the first round's scores."""
+  scores = scores[np.isfinite(scores)]
   if scores.min() == scores.max():
     raise UserError(
       f"round 1: all {scores.size:,} samples score {scores.flat[0]:g}, which "

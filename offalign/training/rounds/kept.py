@@ -40,7 +40,8 @@ class Samples:
   Attributes:
     prompts: int [n], which of the run's prompts.
     drawn: n x K completions, those of a prompt one after the other.
-    scores: float64 [n, K], as they were given.
+    scores: float64 [n, K], as they were given; NaN of one that an endpoint
+      would not score.
   """
 
   prompts: np.ndarray
@@ -190,7 +191,7 @@ def write_samples(
     completions.line(
       prompts[i // each],
       text,
-      reward=float(samples.scores.flat[i]),
+      reward=_known(samples.scores.flat[i]),
       completion_ids=drawn.tokens[i].tolist(),
       **(logprobs(i) if known else {}),
       tokens=len(drawn.tokens[i]),
@@ -200,6 +201,10 @@ def write_samples(
     for i, text in enumerate(texts)
   ]
   write_atomically(folder / _TEXT, "".join(f"{line}\n" for line in lines))
+
+
+def _known(score: float) -> float | None:
+  return float(score) if np.isfinite(score) else None
 
 
 def write_about(folder: pathlib.Path, about: dict[str, Any]) -> None:

@@ -7,19 +7,17 @@ from typing import Any
 import numpy as np
 
 from offalign.config import Config
-from offalign.config.grow import Function, GrowConfig
+from offalign.config.grow import GrowConfig
 from offalign.data import Prompt, Tokenizer
 from offalign.data.batches import vocabulary
 from offalign.data.text.ragged import Ragged
 from offalign.distributed import hosts
 from offalign.errors import UserError, concerning, option
 from offalign.generation.completing import encode, first_seed
-from offalign.judges import scorers
-from offalign.judges.gold import Gold
-from offalign.judges.scorers import Score
+from offalign.judges.scorers import Score, Scorer, unwatched
 from offalign.models.base import Model
 from offalign.policy.policy import Policy
-from offalign.training import over_optimised
+from offalign.training.rounds import scoring
 from offalign.training.rounds.drawing import Drawer, Drawn
 from offalign.training.rounds.external import External
 from offalign.training.rounds.kept import Samples
@@ -27,48 +25,8 @@ from offalign.training.rounds.logged import Logged
 from offalign.training.rounds.prompts import Asked
 from offalign.training.rounds.refitting import Refits
 from offalign.training.rounds.schedule import RoundSampler
+from offalign.training.rounds.scoring import HELD_JUDGE, HELD_SCORE
 from offalign.types import Params
-
-HELD_SCORE, HELD_JUDGE = over_optimised.SCORE, over_optimised.JUDGE
-"""The mean score of what the policy writes for held-out prompts, and of the
-judge beside."""
-
-
-def scorer(spec: str, name: str = "grow.score") -> Score:
-  """The function that scores completions.
-
-  Args:
-    spec: the option `grow.score`; or, from Python, a `Function`.
-    name: of the option that the spec is of.
-
-  Raises:
-    UserError: where it names none.
-  """
-  if isinstance(spec, Function):
-    return Gold.of(spec.call).scores
-  with concerning(option(name, spec)):
-    return scorers.make(spec)
-
-
-def judge(grow: GrowConfig, held: Sequence[Prompt]) -> Score | None:
-  """The function that judges beside the score, or None.
-
-  Args:
-    grow: the options.
-    held: the held-out prompts of the run.
-
-  Raises:
-    UserError: where the option names none, or no prompts are held out.
-  """
-  if grow.judge is None:
-    return None
-  if not held:
-    raise UserError(
-      f"{option('grow.judge', grow.judge)} scores completions of held-out "
-      f"prompts, and none are held out: give {option('data.eval_fraction')} "
-      "above 0"
-    )
-  return scorer(grow.judge, "grow.judge")
 
 
 def drawn(
@@ -146,6 +104,11 @@ class Maker:
   judge: Score | None = None
   external: External | None = None
   refits: Refits | None = None
+
+  @property
+  def is_partial(self) -> bool:
+    """Whether some samples may have no score."""
+    return isinstance(self.score, Scorer) and self.score.partial
 
   def scorer(self, number: int) -> Score:
     """What scores in a round; see `Refits.score`."""
@@ -253,13 +216,12 @@ class Maker:
     assert grow is not None
     pairs = list(zip(prompts, texts, strict=True))
     named = option(f"grow.{name}", getattr(grow, name))
+    # Several processes look whether to stop together, and this one is alone.
+    watch = unwatched if hosts.several() else self.drawer.stop.check
 
     def scores() -> dict[str, np.ndarray]:
       with concerning(named):
-        found = np.asarray(score(pairs), np.float64)
-        if found.shape != (len(pairs),) or not np.isfinite(found).all():
-          raise UserError("it gave no finite number for each completion")
-      return {"scores": found}
+        return {"scores": scoring.numbers(score, pairs, watch)}
 
     return hosts.from_first(scores)["scores"]
 
@@ -274,7 +236,8 @@ class Maker:
       number: of the round whose scores count.
 
     Returns:
-      `HELD_SCORE`, and its standard error; `HELD_JUDGE` likewise.
+      `HELD_SCORE`, and its standard error; `HELD_JUDGE` likewise. Of what
+      compares the completions of a prompt there is no `HELD_SCORE`.
     """
     if not self.held:
       return {}
@@ -284,14 +247,17 @@ class Maker:
     drawn = self.drawer.draw(self.model, policy, tokens, which, seeds)
     texts = [self.tokenizer.decode(row) for row in drawn.tokens]
     held, found = list(self.held), {}
-    by = [
-      (self.scorer(number), "score", HELD_SCORE),
-      (self.judge, "judge", HELD_JUDGE),
-    ]
+    assert self.config.grow is not None
+    by = []
+    if scoring.is_alone(self.config.grow):
+      by.append((self.scorer(number), "score", HELD_SCORE))
+    if self.judge is not None:
+      by.append((self.judge, "judge", HELD_JUDGE))
+    if not by:
+      return {}
     for score, name, metric in by:
-      if score is None:
-        continue
       scores = self._scored(score, name, held, texts)
+      scores = scores[np.isfinite(scores)]
       found[metric] = float(scores.mean())
       if len(scores) > 1:
         error = scores.std(ddof=1) / np.sqrt(len(scores))

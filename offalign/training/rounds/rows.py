@@ -82,7 +82,8 @@ def make(
   """Makes the rows of a part of a round.
 
   Args:
-    samples: n prompts with K completions.
+    samples: n prompts with K completions; one without a score is left out,
+      and so are what it would be compared or grouped with.
     prompts: tokens of all prompts of the run.
     loss: decides the view.
     chosen: of the view, see `options`.
@@ -96,7 +97,7 @@ def make(
   Raises:
     UserError: where no row is left.
   """
-  n, each = samples.scores.shape
+  each = samples.scores.shape[1]
   drawn = samples.drawn
   # An engine may not tell what it drew with.
   known = not np.isnan(drawn.token_logps.tokens).any()
@@ -106,19 +107,11 @@ def make(
       zip(drawn.tokens, drawn.token_logps, strict=True)
     )
   ]
+  scored = [np.flatnonzero(np.isfinite(row)) for row in samples.scores]
   records = [
-    Record(
-      str(i),
-      tuple(named[i * each : (i + 1) * each]),
-      tuple(samples.scores[i].tolist()),
-      None,
-      False,
-      f"{name}, prompt {i}",
-      tuple(text.logp or 0.0 for text in named[i * each : (i + 1) * each])
-      if known
-      else None,
-    )
-    for i in range(n)
+    _record(i, [named[i * each + k] for k in ks], samples.scores[i, ks], name)
+    for i, ks in enumerate(scored)
+    if len(ks)
   ]
   with within("data"):
     view = data.view(records, loss.kind, loss.needs, chosen, seed=seed)
@@ -136,7 +129,7 @@ def make(
       raise UserError(
         f"{name}: no sample scores above {threshold:g} "
         f"({option('grow.thresholds')}); the best scores "
-        f"{samples.scores.max():g}"
+        f"{np.nanmax(samples.scores):g}"
       )
     which = which[above]
     rows = tuple(row for row, good in zip(rows, above, strict=True) if good)
@@ -168,6 +161,22 @@ def make(
     behaviour_index=None if by_token is None else which,
     margins=column("gap", np.float32),
     longest_completion=lengths[1],
+  )
+
+
+def _record(
+  i: int, named: list[TokenText], scores: np.ndarray, name: str
+) -> Record:
+  """Prompt i of a round, with its samples that have scores."""
+  logps = [text.logp for text in named]
+  return Record(
+    str(i),
+    tuple(named),
+    tuple(scores.tolist()),
+    None,
+    False,
+    f"{name}, prompt {i}",
+    None if None in logps else tuple(x for x in logps if x is not None),
   )
 
 
@@ -221,4 +230,6 @@ def join(parts: Sequence[TokenRows], lengths: tuple[int, int]) -> TokenRows:
 
 def threshold_of(threshold: Threshold | None, samples: Samples) -> float | None:
   """The score that a part's samples are to be above; None of no threshold."""
-  return None if threshold is None else threshold.of(samples.scores)
+  if threshold is None:
+    return None
+  return threshold.of(samples.scores[np.isfinite(samples.scores)])

@@ -6,7 +6,7 @@ from typing import Any
 
 from offalign.config import Config
 from offalign.errors import UserError, option
-from offalign.training.rounds.making import HELD_SCORE
+from offalign.training.rounds.scoring import HELD_SCORE
 
 
 @dataclasses.dataclass

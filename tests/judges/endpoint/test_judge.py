@@ -191,9 +191,9 @@ def test_an_answer_without_a_verdict_is_no_tie(server, judge, act, count):
 def test_retry_after_puts_off_all_calls(server, judge, monkeypatch):
   server.plan["prompt 0"] = [status(429, Retry_After="0.2")]
   made = judge(workers=1)
-  waits, pause = [], made._client._halt.wait
+  waits, pause = [], made._asker._client._halt.wait
   monkeypatch.setattr(
-    made._client._halt, "wait", lambda s: waits.append(s) or pause(0)
+    made._asker._client._halt, "wait", lambda s: waits.append(s) or pause(0)
   )
   compare(made, 2)
   assert 0.15 < max(waits) <= 0.2

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from offalign.config import Config, GrowConfig
-from offalign.config.grow import Function
 from offalign.data.text.ragged import Ragged
+from offalign.distributed.signals import Stop
 from offalign.errors import UserError
 from offalign.training.rounds import making
 from offalign.training.rounds.drawing import Drawn
@@ -25,6 +25,7 @@ class Recorder:
   """Stands for a drawer: a sample's tokens say who drew it, and how."""
 
   calls: list = dataclasses.field(default_factory=list)
+  stop: Stop = dataclasses.field(default_factory=Stop)
 
   def draw(self, model, params, prompts, which, seeds):
     self.calls.append((model, params, which.tolist(), seeds.tolist()))
@@ -143,15 +144,6 @@ def test_held_out_prompts_get_the_same_random_numbers_each_time(monkeypatch):
     bad.held_score(3, 1)
 
 
-def test_a_judge_needs_held_out_prompts():
-  grow = GrowConfig(score="f", judge="offalign.py:g")
-  with pytest.raises(UserError, match="none are held out"):
-    making.judge(grow, ())
-  with pytest.raises(UserError, match=r"grow\.judge=offalign\.py:g"):
-    making.judge(grow, ("a",))
-  assert making.judge(GrowConfig(score="f"), ()) is None
-
-
 def test_held_out_prompts_are_drawn_by_the_seed():
   prompts = tuple(map(str, range(50)))
   grow = GrowConfig(score="f", eval_prompts=7)
@@ -161,10 +153,3 @@ def test_held_out_prompts_are_drawn_by_the_seed():
     found == making.drawn(prompts, grow, 3) != making.drawn(prompts, grow, 4)
   )
   assert making.drawn(prompts[:3], grow, 3) == prompts[:3]
-
-
-def test_a_function_at_hand_scores():
-  score = making.scorer(Function(lambda prompt, text: len(text)))
-  assert score([("a", "bcd")]).tolist() == [3]
-  with pytest.raises(UserError, match=r"grow.score=nobody: there is no judge"):
-    making.scorer("nobody")

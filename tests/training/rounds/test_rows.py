@@ -1,5 +1,6 @@
 """Rows of samples: pairs, groups, labels; tokens as they were drawn."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -34,7 +35,7 @@ SAMPLES = Samples(
 )
 
 
-def make(spec, data=None, threshold=None, **grow):
+def make(spec, data=None, threshold=None, samples=SAMPLES, **grow):
   loss = losses.get(spec) if isinstance(spec, str) else spec
   options = rows.options(
     DataConfig(**(data or {})),
@@ -43,7 +44,7 @@ def make(spec, data=None, threshold=None, **grow):
     threshold,
   )
   return rows.make(
-    SAMPLES,
+    samples,
     PROMPTS,
     loss,
     options,
@@ -94,6 +95,29 @@ def test_a_loss_on_tokens_gets_the_log_prob_of_each():
     batch(both, np.array([8 + 3])).behaviour_token_logps,
     host.behaviour_token_logps[:1],
   )
+
+
+@pytest.mark.parametrize(
+  ("spec", "data", "index"),
+  [
+    ("dro_v", {}, [[0], [2], [3], [4], [5], [6], [7]]),
+    ("dpo", {"pairs": "best_worst"}, [[2, 3], [7, 6]]),
+    ("rloo(beta=0.0)", {}, [[4, 5, 6, 7]]),
+    ("rloo(beta=0.0)", {"group_size": 2}, [[0, 2], [4, 5], [6, 7]]),
+  ],
+)
+def test_a_sample_without_a_score_is_in_no_row(spec, data, index):
+  scores = SAMPLES.scores.copy()
+  scores[0, 1] = np.nan  # the best of its prompt
+  samples = dataclasses.replace(SAMPLES, scores=scores)
+  found = make(spec, data, samples=samples)
+  assert found.completion_index.tolist() == index
+  scores[0] = np.nan
+  found = make(spec, data, samples=samples)
+  assert found.completion_index.tolist() == [i for i in index if i[0] > 3]
+  assert found.prompt_index.tolist() == [0] * len(found)
+  (cut,) = parse_thresholds("mean")
+  assert rows.threshold_of(cut, samples) == 5
 
 
 @pytest.mark.parametrize(
