@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from offalign import judges
+from offalign.data.reading.records import count
 from offalign.errors import UserError
 from offalign.generation.completions import Prompt
 from offalign.judges import shares
@@ -121,14 +122,14 @@ def _answered(
   failed, capped = (counts[name] for name in _UNANSWERED)
   if failed:
     raise UserError(
-      f"{judge.options.target} left {failed:,} questions unanswered "
+      f"{judge.options.target} left {count(failed, 'question')} unanswered "
       f"({judge.why}); its answers so far are kept, and the same command goes "
       "on from them"
     )
   if capped:
     raise UserError(
-      f"{capped:,} questions were not asked, as max_calls="
-      f"{judge.options.max_calls} was reached; raise it, and the same command "
+      f"max_calls={judge.options.max_calls} was reached with "
+      f"{count(capped, 'question')} not asked; raise it, and the same command "
       "goes on from the answers so far"
     )
   return found, counts

@@ -47,9 +47,9 @@ def test_questions_that_may_yet_be_answered_are_no_missing_scores(
   found = scorers.make(server.spec(**options))(pairs)
   assert np.isnan(found).tolist() == [True, True, False, False]
   server.plan["q"] = [status(500)]
-  with pytest.raises(UserError, match=r"left 1 questions unanswered \(HTTP 50"):
+  with pytest.raises(UserError, match=r"left 1 question unanswered \(HTTP 50"):
     scorers.make(server.spec(**options))(pairs)
-  with pytest.raises(UserError, match="not asked, as max_calls=1 was reached"):
+  with pytest.raises(UserError, match="with [23] questions not asked; raise"):
     scorers.make(server.spec(max_calls=1, **options))(pairs)
 
 
