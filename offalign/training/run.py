@@ -235,20 +235,12 @@ class Run:
           logged.add(HELD_JUDGE)
       check_best(config.keep_best, logged)
     stopping.check(config, scores=self._scores_held)
-    self._score = self._other = self._judge = self._external = None
+    self._score = self._other = self._judge = None
     if config.grow is not None and config.grow.score is not None:
       self._score = making.scorer(config.grow.score)
       self._other = self._writes_half(config)
       refit_checks.check_mesh(config, mesh)
       self._judge = making.judge(config.grow, self.inputs.held_prompts)
-      assert self._asked is not None
-      self._external = external.of_run(
-        config,
-        loss,
-        self.inputs.tokenizer,
-        self._asked,
-        self.folder / kept.FOLDER,
-      )
     self._own = own_samples.count(
       config,
       loss,
@@ -278,6 +270,15 @@ class Run:
     if known is not None:
       resuming.refuse_other_files(self.folder, known, self._about)
     hosts.agree(self._about)
+    self._external = None
+    if self._asked is not None:  # asked last: nothing is spent on a mistake
+      self._external = external.of_run(
+        config,
+        loss,
+        self.inputs.tokenizer,
+        self._asked,
+        self.folder / kept.FOLDER,
+      )
 
   @staticmethod
   def _mesh(config: Config) -> Mesh:

@@ -1,7 +1,7 @@
 """Make the samples of a round: prompts, completions, scores."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -233,14 +233,12 @@ class Maker:
       return self._draw(other.model, other.params, which, seeds)
     tokens = self.asked.tokens
 
-    def draw() -> Drawn:
+    def draw(watch: Callable[[], None]) -> Drawn:
       return self.drawer.draw(
-        other.model, other.params, tokens, which, seeds, alone=True
+        other.model, other.params, tokens, which, seeds, alone=watch
       )
 
-    drawn = Drawn.of_first(draw)
-    self.drawer.stop.check()
-    return drawn
+    return Drawn.of_first(draw, self.drawer.stop)
 
   def _scored(
     self, score: Score, name: str, prompts: list[Any], texts: list[str]
