@@ -3,6 +3,9 @@
 Every process runs the same program with the same flags, and jax makes one
 computation of them all. What only one process may do, such as writing files
 and printing, the first one does.
+
+Above 300 lines, since all that waits for other processes is here: what one of
+them calls, each must.
 """
 
 import contextlib
@@ -124,6 +127,9 @@ def join(config: HostsConfig | None) -> None:
     ) from error
   _joined = True
   _listen(config.timeout)
+  # Gloo gives 30 seconds to those who meet for the first time; later on a
+  # process may wait for another that reads a log, or asks an engine, for long.
+  wait("all have joined")
 
 
 def index() -> int:

@@ -8,6 +8,9 @@ stopped, a kill anywhere changes nothing.
 
 Of several processes the first asks the judge, scores, reads what is kept and
 writes it, and all train: the refit is a run on the devices of all.
+
+Above 300 lines, since the order in which it keeps what it makes is what lets it
+be killed anywhere.
 """
 
 import dataclasses
