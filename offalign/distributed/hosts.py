@@ -3,6 +3,9 @@
 Every process runs the same program with the same flags, and jax makes one
 computation of them all. What only one process may do, such as writing files
 and printing, the first one does.
+
+Above 300 lines, since all that waits for other processes is here: what one of
+them calls, each must.
 """
 
 import contextlib
@@ -28,6 +31,7 @@ from offalign.errors import OPTIONS, UserError, marked, option, spoken
 
 _WAIT = 300  # seconds for all processes to come together
 _ALIKE = 5  # seconds in which processes that fail alike all say so
+_LOOK = 0.5  # seconds between two looks whether to stop
 _TOKEN = "shared-folder-check"
 _joined = False  # for the life of the process, as in jax
 _silent = False
@@ -123,6 +127,9 @@ def join(config: HostsConfig | None) -> None:
     ) from error
   _joined = True
   _listen(config.timeout)
+  # Gloo gives 30 seconds to those who meet for the first time; later on a
+  # process may wait for another that reads a log, or asks an engine, for long.
+  wait("all have joined")
 
 
 def index() -> int:
@@ -270,6 +277,67 @@ def from_first(
     raise UserError(sentence, name)
   with np.load(io.BytesIO(whole), allow_pickle=False) as file:
     return {name: file[name] for name in file.files}
+
+
+def from_first_watched(
+  make: Callable[[Callable[[], None]], dict[str, np.ndarray]],
+  watch: Callable[[], None],
+) -> dict[str, np.ndarray]:
+  """`from_first` of what takes long: all processes meet while it is made.
+
+  Args:
+    make: called in the first process alone, with a function that it calls now
+      and then; that has every process call `watch`, twice a second at most.
+    watch: what it raises, it must raise in every process, and it ends the
+      making.
+
+  Raises:
+    UserError: in every process, where `make` raises one in the first.
+  """
+  if not several():
+    return make(watch)
+  if not is_first():
+    while _is_making():
+      watch()
+    return from_first(dict)
+  last = time.monotonic()
+
+  def meet() -> None:
+    nonlocal last
+    if time.monotonic() - last < _LOOK:
+      return
+    last = time.monotonic()
+    _is_making(True)
+    watch()
+
+  def made() -> dict[str, np.ndarray]:
+    try:
+      found = make(meet)
+    except UserError:
+      _is_making(False)
+      raise
+    _is_making(False)
+    return found
+
+  return from_first(made)
+
+
+def _is_making(told: bool = False) -> bool:
+  """Whether the first process is still at it, as it tells the others."""
+  return bool(_from_first(np.array([told], np.int32))[0])
+
+
+def json_from_first(make: Callable[[], Any]) -> Any:
+  """JSON that the first process makes, the same in every one.
+
+  Args:
+    make: see `from_first`; gives what `json.dumps` takes.
+
+  Raises:
+    UserError: in every process, where `make` raises one in the first.
+  """
+  found = from_first(lambda: {"json": np.array(json.dumps(make()))})
+  return json.loads(str(found["json"]))
 
 
 def whole(tree: Any) -> Any:

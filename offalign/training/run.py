@@ -234,28 +234,18 @@ class Run:
       logged |= self._held_names
       check_best(config.keep_best, logged)
     stopping.check(config, scores=HELD_SCORE in self._held_names)
-    self._score = self._other = self._judge = self._external = None
+    self._score = self._other = self._judge = None
     if config.grow is not None and config.grow.score is not None:
       rounds = self.folder / kept.FOLDER
       self._score = scoring.scorer(config.grow.score, folder=rounds)
       self._other = self._writes_half(config)
       refit_checks.check_mesh(config, mesh)
       self._judge = scoring.judge(config.grow, self.inputs.held_prompts, rounds)
-      assert self._asked is not None
-      for score, name in ((self._score, "score"), (self._judge, "judge")):
-        scoring.probe(score, self._asked.prompts[0], f"grow.{name}")
       if not scoring.is_alone(config.grow):
         self._said.append(
           "completions of held-out prompts get no eval_score: what scores "
           "compares completions of a prompt with each other"
         )
-      self._external = external.of_run(
-        config,
-        loss,
-        self.inputs.tokenizer,
-        self._asked,
-        rounds,
-      )
     self._own = own_samples.count(
       config,
       loss,
@@ -285,6 +275,17 @@ class Run:
     if known is not None:
       resuming.refuse_other_files(self.folder, known, self._about)
     hosts.agree(self._about)
+    self._external = None
+    if self._asked is not None:  # asked last: nothing is spent on a mistake
+      for score, name in ((self._score, "score"), (self._judge, "judge")):
+        scoring.probe(score, self._asked.prompts[0], f"grow.{name}")
+      self._external = external.of_run(
+        config,
+        loss,
+        self.inputs.tokenizer,
+        self._asked,
+        self.folder / kept.FOLDER,
+      )
 
   @staticmethod
   def _mesh(config: Config) -> Mesh:

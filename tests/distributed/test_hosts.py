@@ -10,13 +10,18 @@ import subprocess
 import sys
 import time
 
+import engines
 import numpy as np
 import pytest
+import refits
 import runs
 import xla_flags
 
+from offalign import Run
+from offalign.config.grow import GrowConfig
 from offalign.distributed import hosts, lost_peer
 from offalign.distributed.hosts import HostsConfig
+from offalign.distributed.signals import Stopped
 from offalign.errors import UserError
 
 DEVICES = 4
@@ -169,6 +174,17 @@ def rounds_of(folder):
   return found
 
 
+def assert_same_rounds(folder, other, close=("logps",)):
+  """The same samples; what models computed, to float tolerance."""
+  found, expected = rounds_of(folder), rounds_of(other)
+  assert found.keys() == expected.keys() != set()
+  for name, array in expected.items():
+    if name.endswith(close):
+      np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5)
+    else:
+      np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiled_once")
 def test_rounds_on_two_processes_are_those_of_one_and_survive_a_kill(tmp_path):
@@ -206,15 +222,73 @@ def test_rounds_on_two_processes_are_those_of_one_and_survive_a_kill(tmp_path):
   assert f"going on after step 2 of {two}\n" in said
   asked = (tmp_path / "asked").read_text().splitlines()
   assert len(set(asked)) == 2  # one process of each launch
-  found, expected = rounds_of(two), rounds_of(tmp_path / "one")
-  assert found.keys() == expected.keys()
-  for name, array in expected.items():
-    if "logps" in name:
-      np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5)
-    else:
-      np.testing.assert_array_equal(found[name], array, err_msg=name)
+  assert_same_rounds(two, tmp_path / "one")
   assert {path.name for path in (two / "rounds").iterdir()} == {"1", "2"}
   assert_same(runs.metrics(two), runs.metrics(tmp_path / "one"))
+
+
+JUDGE = """
+import os, pathlib
+HERE = pathlib.Path(__file__).parent
+
+def gold(prompt, text):
+  with (HERE / "judged").open("a") as file:
+    file.write(f"{os.getpid()}\\n")
+  return text.count("d") - len(text)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
+def test_an_engine_and_refits_serve_two_processes_as_they_do_one(tmp_path):
+  """The one process is this, with 8 devices."""
+  refits.reward_model(tmp_path)
+  prompts = [{"prompt": f"p{i}"} for i in range(9)]
+  runs.write(tmp_path / "prompts.jsonl", prompts)
+  (tmp_path / "judge.py").write_text(JUDGE)
+  judge = f"{tmp_path / 'judge.py'}:gold"
+  grow = {
+    "prompts": str(tmp_path / "prompts.jsonl"),
+    "score": f"reward_model(run={str(tmp_path / 'rm')!r})",
+    "refit": f"refit(judge={judge!r}, pairs=9, steps=2, replay=0.25)",
+    "samples": 4,
+    "rounds": 2,
+    "every": 2,
+    "max_new_tokens": 4,
+    "eval_prompts": 3,
+  }
+  given = {
+    "loss": "grpo(behaviour=logged, clip=0.2, beta=0.0)",
+    "data__path": None,
+    "data__max_completion": None,
+    "steps": None,
+  }
+  one, two = tmp_path / "one", tmp_path / "two"
+  with engines.running() as server:
+    grow["sampler"] = server.spec(retries=0, workers=1)
+    run = Run(runs.config("", one, **given, grow=GrowConfig(**grow)))
+    run.train(verbose=False)
+    asked = list(server.bodies)
+    server.bodies.clear()
+    flags = {f"grow.{name}": value for name, value in grow.items()}
+    trained(None, two, 2, **given, **flags)
+    assert server.bodies == asked  # each question once, and the probe
+  pids = (tmp_path / "judged").read_text().split()
+  assert len(set(pids)) == 2
+  assert not list(two.glob("rounds/answers*"))
+  assert_same_rounds(two, one, close=("scores",))  # of a reward model
+  for name in ("labels.jsonl", "pairs.jsonl"):
+    found, expected = (x / "refits" / "2" / name for x in (two, one))
+    assert found.read_text() == expected.read_text() != ""
+  found, expected = (
+    [
+      {name.replace(str(folder), ""): value for name, value in line.items()}
+      for line in runs.metrics(folder / "refits" / "2" / "model")
+    ]
+    for folder in (two, one)
+  )
+  assert_same(found, expected)
+  assert_same(runs.metrics(two), runs.metrics(one))
 
 
 def test_what_the_first_process_makes_all_have(monkeypatch):
@@ -253,6 +327,48 @@ def test_what_the_first_process_makes_all_have(monkeypatch):
       found = hosts.from_first(lambda: pytest.fail("asked twice"))
       assert found.keys() == {"a", "b"}
       np.testing.assert_array_equal(found["a"], np.arange(3.0))
+
+
+def test_all_processes_meet_while_the_first_makes_what_takes_long(monkeypatch):
+  """The first is played to its end, and what it sent then to another."""
+  sent, looks = [], []
+
+  def broadcast(x):
+    sent.append(x)
+    return x
+
+  def stop():
+    looks.append(len(sent))
+    if len(looks) == 3:
+      raise Stopped
+
+  def make(meet):
+    for _ in range(2):
+      meet()
+    return {"a": np.arange(3.0)}
+
+  def refuse(meet):
+    meet()
+    raise UserError("it fails", "grow.sampler")
+
+  def stopped(meet):
+    for _ in range(9):
+      meet()
+
+  monkeypatch.setattr(hosts, "several", lambda: True)
+  monkeypatch.setattr(hosts, "_LOOK", 0.0)
+  for call, ends in ((make, None), (refuse, UserError), (stopped, Stopped)):
+    seen = []
+    for first, carry in ((True, broadcast), (False, lambda x: sent.pop(0))):
+      monkeypatch.setattr(hosts, "is_first", lambda first=first: first)
+      monkeypatch.setattr(hosts, "_from_first", carry)
+      looks.clear()
+      with pytest.raises(ends) if ends else contextlib.nullcontext() as error:
+        found = hosts.from_first_watched(call, stop)
+        np.testing.assert_array_equal(found["a"], np.arange(3.0))
+      seen.append((len(looks), error and str(error.value)))
+    assert seen[0] == seen[1]
+    assert not sent
 
 
 @pytest.mark.slow

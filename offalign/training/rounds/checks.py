@@ -25,11 +25,6 @@ def check(config: Config, loss: Loss) -> None:
   grow = config.grow
   assert grow is not None
   choice = reference_config.parse(config.reference)
-  if config.hosts is not None and grow.sampler is not None:
-    raise UserError(
-      f"{option('grow.sampler')} is set beside {option('hosts')}: an engine is "
-      "asked by a run of one process; leave one of them out"
-    )
   if config.packing:
     raise UserError(
       f"{option('packing', True)} is set, but the rows of a round are packed "

@@ -38,15 +38,23 @@ class Drawn:
   finished: np.ndarray
 
   @classmethod
-  def of_first(cls, draw: Callable[[], "Drawn"]) -> "Drawn":
+  def of_first(
+    cls, draw: Callable[[Callable[[], None]], "Drawn"], stop: Stop
+  ) -> "Drawn":
     """What the first process draws by itself, in every process.
 
     Args:
-      draw: called in the first process alone; see `hosts.from_first`.
+      draw: called in the first process alone, with a function to call now and
+        then; see `hosts.from_first_watched`.
+      stop: looked at meanwhile, in every process.
+
+    Raises:
+      UserError: in every process, where the first raises one.
+      Stopped: where the run was asked to stop.
     """
 
-    def arrays() -> dict[str, np.ndarray]:
-      drawn = draw()
+    def arrays(watch: Callable[[], None]) -> dict[str, np.ndarray]:
+      drawn = draw(watch)
       return {
         "tokens": drawn.tokens.tokens,
         "offsets": drawn.tokens.offsets,
@@ -55,7 +63,7 @@ class Drawn:
         "finished": drawn.finished,
       }
 
-    found = hosts.from_first(arrays)
+    found = hosts.from_first_watched(arrays, stop.check)
     tokens = Ragged(found["tokens"], found["offsets"])
     each = Ragged(found["token_logps"], found["offsets"])
     return cls(tokens, found["logps"], each, found["finished"])
@@ -103,7 +111,7 @@ class Drawer:
     which: np.ndarray,
     seeds: np.ndarray,
     *,
-    alone: bool = False,
+    alone: Callable[[], None] | None = None,
   ) -> Drawn:
     """Draws one completion for each of `which`.
 
@@ -113,7 +121,7 @@ class Drawer:
       prompts: tokens.
       which: int [M], the prompts to complete.
       seeds: int [M]: a completion depends on its prompt and seed alone.
-      alone: one process of several draws, and asks none whether to stop.
+      alone: one process of several draws, and calls this after each batch.
 
     Raises:
       Stopped: where the run was asked to stop.
@@ -134,7 +142,7 @@ class Drawer:
       width=self.width,
       put=self._put,
       get=hosts.whole,
-      after=_go_on if alone else self.stop.check,
+      after=alone or self.stop.check,
     )
     found = [x.tokens for x in made]
     return Drawn(
@@ -148,10 +156,6 @@ class Drawer:
     """Places a batch on the mesh: of each process's rows, its own."""
     mine = sharding.local_rows(self.mesh, self.batch)
     return sharding.put_batch(self.mesh, jax.tree.map(lambda x: x[mine], rows))
-
-
-def _go_on() -> None:
-  pass
 
 
 def batch_of(mesh: Any, microbatches: int, sequences: int) -> int:

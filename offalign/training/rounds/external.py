@@ -6,7 +6,7 @@ a run that was killed asks again only for what is missing.
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from offalign.config import Config
 from offalign.data import Prompt, Tokenizer
 from offalign.data.text.ragged import Ragged
 from offalign.data.views.rows import Needs
+from offalign.distributed import hosts
 from offalign.distributed.signals import Stop
 from offalign.errors import UserError, concerning, option
 from offalign.generation.endpoint.choices import Choice
@@ -48,9 +49,16 @@ class External:
   def probe(self) -> None:
     """Asks for one token, to see that the engine is there and tells enough.
 
+    Of several processes the first asks.
+
     Raises:
-      UserError: where it is not, or tells no log-probs that the loss needs.
+      UserError: in every process, where it is not, or tells no log-probs that
+        the loss needs.
     """
+    hosts.from_first(self._probed)
+
+  def _probed(self) -> dict[str, np.ndarray]:
+    """Asks as `probe` does; there is nothing that the others need to have."""
     sampler = self._sampler(1, None)
     with concerning(option("grow.sampler")):
       try:
@@ -61,22 +69,35 @@ class External:
       # An engine may leave out the token that ends a text, here the only one.
       if self.ratios and not (found[0].finished and found[0].ids):
         self._check(found)
+    return {}
 
   def draw(
     self, number: int, which: np.ndarray, each: int, stop: Stop
   ) -> Drawn:
-    """Draws samples of a round.
+    """Draws samples of a round; of several processes the first asks for them.
 
     Args:
       number: of the round.
       which: int [n], its prompts.
       each: completions of a prompt.
-      stop: looked at while the engine is waited for.
+      stop: looked at while the engine is waited for, by every process.
 
     Raises:
-      UserError: where the engine fails.
+      UserError: in every process, where the engine fails.
       Stopped: where the run was asked to stop.
     """
+    return Drawn.of_first(
+      lambda watch: self._asked_for(number, which, each, watch), stop
+    )
+
+  def _asked_for(
+    self,
+    number: int,
+    which: np.ndarray,
+    each: int,
+    watch: Callable[[], None],
+  ) -> Drawn:
+    """Draws as `draw` does, in one process."""
     self.folder.mkdir(parents=True, exist_ok=True)
     kept = self.folder / _FILE.format(number)
     for old in self.folder.glob(_FILE.format("*")):
@@ -89,7 +110,7 @@ class External:
           Ragged.of([self.asked.tokens[i] for i in which]),
           each,
           stream=f"{self.config.seed}/grow/{number}",
-          watch=stop.check,
+          watch=watch,
         )
       finally:
         sampler.close()
@@ -99,7 +120,9 @@ class External:
     return self._drawn(found, prompts, sampler)
 
   def forget(self) -> None:
-    """Deletes the answers of a round that is whole."""
+    """Deletes the answers of a round that is whole; the first process does."""
+    if not hosts.is_first():
+      return
     for old in self.folder.glob(_FILE.format("*")):
       old.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from offalign.data.text.ragged import Ragged
 from offalign.distributed import hosts
 from offalign.errors import UserError, concerning, option
 from offalign.generation.completing import encode, first_seed
-from offalign.judges.scorers import Score, Scorer, unwatched
+from offalign.judges.scorers import Score, Scorer, Watch
 from offalign.models.base import Model
 from offalign.policy.policy import Policy
 from offalign.training.rounds import scoring
@@ -196,14 +196,12 @@ class Maker:
       return self._draw(other.model, other.params, which, seeds)
     tokens = self.asked.tokens
 
-    def draw() -> Drawn:
+    def draw(watch: Watch) -> Drawn:
       return self.drawer.draw(
-        other.model, other.params, tokens, which, seeds, alone=True
+        other.model, other.params, tokens, which, seeds, alone=watch
       )
 
-    drawn = Drawn.of_first(draw)
-    self.drawer.stop.check()
-    return drawn
+    return Drawn.of_first(draw, self.drawer.stop)
 
   def _scored(
     self, score: Score, name: str, prompts: list[Any], texts: list[str]
@@ -216,14 +214,13 @@ class Maker:
     assert grow is not None
     pairs = list(zip(prompts, texts, strict=True))
     named = option(f"grow.{name}", getattr(grow, name))
-    # Several processes look whether to stop together, and this one is alone.
-    watch = unwatched if hosts.several() else self.drawer.stop.check
 
-    def scores() -> dict[str, np.ndarray]:
+    def scores(watch: Watch) -> dict[str, np.ndarray]:
       with concerning(named):
         return {"scores": scoring.numbers(score, pairs, watch)}
 
-    return hosts.from_first(scores)["scores"]
+    stop = self.drawer.stop
+    return hosts.from_first_watched(scores, stop.check)["scores"]
 
   def held_score(self, policy: Params, number: int) -> dict[str, float]:
     """Completes and scores held-out prompts; {} where there are none.

@@ -33,11 +33,6 @@ def check(config: Config) -> None:
   grow = config.grow
   assert grow is not None
   assert grow.refit is not None
-  if config.hosts is not None:
-    raise UserError(
-      f"{option('grow.refit')} is set beside {option('hosts')}: the reward "
-      "model is trained further by a run of one process; leave one of them out"
-    )
   if grow.each < 2:
     raise UserError(
       f"{option('grow.refit')} is set, and its judge compares samples of a "

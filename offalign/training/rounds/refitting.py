@@ -5,6 +5,12 @@ reward model is trained on these and on its own first data (replay), by a plain
 run in RUN/refits/R/model. Round R and those after are scored by it. As the
 labels are kept before that run begins, and the run goes on where it was
 stopped, a kill anywhere changes nothing.
+
+Of several processes the first asks the judge, scores, reads what is kept and
+writes it, and all train: the refit is a run on the devices of all.
+
+Above 300 lines, since the order in which it keeps what it makes is what lets it
+be killed anywhere.
 """
 
 import dataclasses
@@ -33,6 +39,7 @@ from offalign.training.rounds.refit_checks import run_of
 
 FOLDER = "refits"
 _PAIRS, _MODEL, _ABOUT, _ANSWERS = "pairs.jsonl", "model", "refit.json", "judge"
+_LABELS = "labels.jsonl"
 _CURE = "; delete its folder, and the run makes it again"
 
 _AS_BEFORE = (
@@ -127,8 +134,12 @@ class Refits:
     return {} if about is None else dict(about["metrics"])
 
   def _about(self, border: int) -> dict[str, Any] | None:
+    """What refit.json of a border says; None before the refit is whole."""
     path = self.folder / str(border) / _ABOUT
-    return read_object(path, _CURE) if path.exists() else None
+    found: dict[str, Any] | None = hosts.json_from_first(
+      lambda: read_object(path, _CURE) if path.exists() else None
+    )
+    return found
 
   def _opened(self, about: Mapping[str, Any]) -> Score:
     """What scores by a refitted model, or by the first."""
@@ -159,8 +170,12 @@ class Refits:
     }
     about = {**known, "metrics": metrics}
     if rows:
-      metrics["refit/agreement"] = _agreement(before, rows)
-      metrics["refit/agreement_first"] = _agreement(self.first, rows)
+      metrics |= hosts.json_from_first(
+        lambda: {
+          "refit/agreement": _agreement(before, rows),
+          "refit/agreement_first": _agreement(self.first, rows),
+        }
+      )
     if size:
       config = self._config(border, known["score"], rows, size)
       hosts.say(
@@ -170,18 +185,38 @@ class Refits:
       )
       self.train(config)
       score = _spec(folder / _MODEL, _score(self.config))
-      pairs = _texts(rows)
-      shift = np.mean(before(pairs)) - np.mean(scorers.make(score)(pairs))
-      about |= {"score": score, "shift": float(shift)}
-      metrics["refit/agreement_after"] = _agreement(scorers.make(score), rows)
-    write_json(folder / _ABOUT, about)
+      now = scorers.make(score)  # which all processes read together
+      shift, after = hosts.json_from_first(
+        lambda: (_shift(before, now, rows), _agreement(now, rows))
+      )
+      about |= {"score": score, "shift": shift}
+      metrics["refit/agreement_after"] = after
+    if hosts.is_first():
+      write_json(folder / _ABOUT, about)
     return about
 
   def _labelled(
     self, folder: pathlib.Path, border: int
   ) -> list[dict[str, Any]]:
     """Pairs of the round before, labelled; kept before they are used."""
-    path = folder / "labels.jsonl"
+    judge, there = None, hosts.anywhere((folder / _LABELS).exists())
+    options = judges.options(self.refit.judge)
+    if not there and isinstance(options, judges.RewardModel):
+      judge = self._judge()  # which all processes read together
+    found: list[dict[str, Any]] = hosts.json_from_first(
+      lambda: self._labels(folder, border, judge)
+    )
+    return found
+
+  def _judge(self) -> judges.Judge:
+    with concerning(option("grow.refit")):
+      return judges.make(self.refit.judge, self.folder / _ANSWERS)
+
+  def _labels(
+    self, folder: pathlib.Path, border: int, judge: judges.Judge | None
+  ) -> list[dict[str, Any]]:
+    """Reads the labelled pairs, or has a judge label them, and keeps them."""
+    path = folder / _LABELS
     if path.exists():
       lines = path.read_text(encoding="utf-8").splitlines()
       return [json.loads(line) for line in lines]
@@ -190,10 +225,10 @@ class Refits:
     prompts, a, b = self._pairs(border - 1)
     rows: list[dict[str, Any]] = []
     if prompts:
+      judge = judge or self._judge()
       with concerning(option("grow.refit")):
-        judge = judges.make(self.refit.judge, self.folder / _ANSWERS)
         said = judge.compare(prompts, a, b).preferences
-        if isinstance(judge, judges.EndpointJudge):
+        if isinstance(judge, judges.EndpointJudge | judges.Rater):
           judge.close()
       for prompt, one, other, preferred in zip(
         prompts, a, b, said, strict=True
@@ -254,7 +289,9 @@ class Refits:
     Its seed is another at each border, so that other rows are replayed.
     """
     folder = self.folder / str(border)
-    _write_lines(folder / _PAIRS, rows)
+    if hosts.is_first():
+      _write_lines(folder / _PAIRS, rows)
+    hosts.wait(f"the pairs of refit {border} are written")
     model = judges.options(score)
     known = self._trained()
     given: dict[str, Any] = {
@@ -283,6 +320,7 @@ class Refits:
         "steps": self.refit.steps,
         "keep": 1,
         "mesh": self.config.mesh,
+        "hosts": self.config.hosts,
         "compile_cache": self.config.compile_cache,
         "imports": self.config.imports,  # never what a file names
       }
@@ -308,6 +346,14 @@ def _texts(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Prompt, str]]:
     for name in ("chosen", "rejected")
     for row in rows
   ]
+
+
+def _shift(
+  before: Score, now: Score, rows: Sequence[Mapping[str, Any]]
+) -> float:
+  """How much higher one score puts the completions of pairs than another."""
+  pairs = _texts(rows)
+  return float(np.mean(before(pairs)) - np.mean(now(pairs)))
 
 
 def _agreement(score: Score, rows: Sequence[Mapping[str, Any]]) -> float:

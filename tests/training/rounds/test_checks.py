@@ -10,14 +10,6 @@ import rounds
   ("loss", "changes", "why"),
   [
     ("rloo(beta=0.0)", {"packing": True}, "packing=True is set, but the rows"),
-    (
-      "rloo(beta=0.0)",
-      {
-        "hosts": {},
-        "grow": {"sampler": "endpoint(url='https://a', model='m')"},
-      },
-      "grow.sampler is set beside hosts: an engine",
-    ),
     ("bradley_terry", {}, "trains a reward model, which completes nothing"),
     ("sft", {}, "loss 'sft' reads no scores, so that all samples would be"),
     ("dpo", {"grow": {"samples": 1}}, "grow.samples=1: loss 'dpo' compares"),

@@ -39,7 +39,6 @@ def folder(tmp_path_factory):
       "keep_best compares scores",
     ),
     ({"grow": {"refit": OTHER, "samples": 1}}, "compares samples of a prompt"),
-    ({"grow": {"refit": OTHER}, "hosts": {}}, "a run of one process"),
     (
       {"grow": {"refit": OTHER, "score": None, "prompts": None}},
       "nothing scores completions",
