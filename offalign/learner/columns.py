@@ -21,19 +21,21 @@ def of(
   policy: Params,
   batch: Batch,
   ref_params: Params | None,
-  by_token: Score | None = None,
+  ref_score: Score,
+  ref_by_token: Score,
 ) -> dict[str, Any]:
   """Collects the columns a loss declares that are data or batch statistics.
 
   Args:
     loss: the loss; its `needs` say which columns to collect.
-    score: computes log-probs under the params of the policy or the reference.
+    score: computes log-probs under params of the policy.
     policy: the policy's params.
     batch: the whole global batch of B prompts.
     ref_params: the reference's params; None where the batch already holds
       every log-prob that they would be used for.
-    by_token: computes log-probs of tokens; for a batch without those of the
-      reference.
+    ref_score: computes log-probs under params of the reference, for a batch
+      without them.
+    ref_by_token: likewise those of tokens.
   """
   lengths = batch.completion_mask.sum(-1).astype(batch.weight.dtype)
   data = {
@@ -63,15 +65,14 @@ def of(
     labels=batch.labels,
   )
   if "kl" in loss.needs:
-    columns["kl"] = _mismatched_kl(score, policy, batch, ref_params)
+    columns["kl"] = _mismatched_kl(score, policy, batch, ref_params, ref_score)
   if "ref_token_logps" in columns and batch.ref_token_logps is None:
-    assert by_token is not None
     columns["ref_token_logps"] = jax.lax.stop_gradient(
-      by_token(ref_params, batch)
+      ref_by_token(ref_params, batch)
     )
   if "ref_prefix_logps" in columns and batch.ref_prefix_logps is None:
     mask = prefix(batch.completion_mask)
-    columns["ref_prefix_logps"] = score(
+    columns["ref_prefix_logps"] = ref_score(
       ref_params, dataclasses.replace(batch, completion_mask=mask)
     )
   return columns
@@ -144,7 +145,11 @@ def split(
 
 
 def _mismatched_kl(
-  score: Score, policy: Params, batch: Batch, ref_params: Params | None
+  score: Score,
+  policy: Params,
+  batch: Batch,
+  ref_params: Params | None,
+  ref_score: Score,
 ) -> Array:
   """Mean log-ratio of (x_i, y_j), j the next row; KTO's z0 before max.
 
@@ -164,7 +169,7 @@ def _mismatched_kl(
   )
   ref_logps = batch.ref_mismatched_logps
   if ref_logps is None:
-    ref_logps = score(ref_params, mismatched)
+    ref_logps = ref_score(ref_params, mismatched)
   ratio = score(jax.lax.stop_gradient(policy), mismatched) - ref_logps
   total = jnp.sum(mismatched.weight * ratio.mean(axis=1))
   return total / jnp.maximum(mismatched.weight.sum(), 1e-9)

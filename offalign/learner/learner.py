@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from offalign import losses, spec
 from offalign.distributed import constraints, sharding
-from offalign.errors import OPTIONS, UserError, option
+from offalign.errors import OPTIONS, UserError, concerning, option
 from offalign.learner import optim
 from offalign.learner import ptx as ptx_lib
 from offalign.learner import value as value_lib
@@ -114,9 +114,12 @@ class Learner:
     model: the policy's model.
     mesh: the devices.
     attention: how attention is computed.
+    reference: the model of the reference, where a step runs one that is not
+      the policy's; None otherwise.
     has_frozen_weights: whether `train_step` needs `ref_params` whatever the
       batch holds: as the frozen weights under LoRA's adapters, or as the
-      reference of a loss that needs `token_kls`.
+      reference of a loss that needs `token_kls`, where that has the policy's
+      model.
     needs_reference_weights: whether `train_step` needs `ref_params` for any
       reason: as frozen weights, or to compute a column of log-probs that a
       batch may lack (see `Objective.grads`).
@@ -128,8 +131,18 @@ class Learner:
     model: Model,
     config: LearnerConfig | None = None,
     mesh: Mesh | None = None,
+    *,
+    reference: Model | None = None,
   ):
     """Checks that the configuration fits the loss.
+
+    Args:
+      loss: the loss, or its spec.
+      model: the policy's model.
+      config: the options.
+      mesh: the devices; default: all of them.
+      reference: the model of the reference, for a loss that runs it in each
+        step; default: the policy's.
 
     Raises:
       UserError: for an option that the loss would not use, or LoRA adapters
@@ -151,7 +164,10 @@ class Learner:
         "values"
       )
     self._lora = lora = config.lora
-    live = "token_kls" in self.loss.needs
+    if reference is not None:
+      reference = self._beside(reference)
+    self.reference = reference
+    live = self.loss.runs_reference and reference is None
     self.has_frozen_weights = lora is not None or live
     columns = {"kl", "ref_prefix_logps", "ref_token_logps"} & set(
       self.loss.needs
@@ -175,8 +191,19 @@ class Learner:
       logp_chunk=config.logp_chunk,
       layout=chunked_softmax.layout(self.mesh, model.vocab_size),
       balance=_balance(config.router_aux_loss_coef, model, self.loss),
+      reference_model=reference,
     )
     self._ptx = ptx_lib.term(config.ptx, self.loss)
+
+  def _beside(self, reference: Model) -> Model:
+    """The model of another reference, as a step runs it."""
+    if not self.loss.runs_reference:
+      raise UserError(
+        f"loss {str(self.loss)!r} runs no reference in its steps: leave the "
+        "reference's model out, and store its log-probs"
+      )
+    with concerning(option("reference")):
+      return attending.choose(reference, self.attention, self.mesh)
 
   def learning_rate(self, step: int) -> float:
     """The policy's learning rate for the update that follows `step`.
@@ -257,9 +284,9 @@ class Learner:
     other = copy.copy(self)
     for name in ("train_step", "score", "score_tokens", "evaluate", "reward"):
       other.__dict__.pop(name, None)  # compiled for this model
-    other.model, other._lora = model, None
+    other.model, other._lora, other.reference = model, None, None
     other._objective = dataclasses.replace(
-      self._objective, model=model, layout=layout
+      self._objective, model=model, layout=layout, reference_model=None
     )
     return other
 
@@ -280,6 +307,7 @@ class Learner:
     batch: Batch,
     ref_params: Params | None = None,
     demonstrations: Batch | None = None,
+    reference: Params | None = None,
   ) -> tuple[TrainState, dict[str, Array]]:
     """Makes one update; pure and not compiled, for use in a scan or a vmap.
 
@@ -291,6 +319,9 @@ class Learner:
         with LoRA, the weights that `init` was given.
       demonstrations: N prompts with one completion each, where the learner
         has `ptx`.
+      reference: the reference's weights, where they are not `ref_params`: those
+        of the model `reference`; or, where the reference moved, the policy's
+        params of an earlier `TrainState`, with LoRA its adapters.
 
     Returns:
       The next state, and metrics: "losses" [B], "grad_norm" (the policy's),
@@ -298,7 +329,7 @@ class Learner:
       pair (sum, weight) whose ratio is its mean.
     """
     ptx_lib.check(self._ptx, demonstrations)
-    objective, ref_params = self._on(ref_params)
+    objective, ref_params = self._on(ref_params, reference)
     loss_state = objective.next_state(
       state.params, batch, ref_params, state.loss_state
     )
@@ -350,7 +381,8 @@ class Learner:
   def evaluate(self) -> Any:
     """Compiled (params, batch, ref_params, loss_state) -> losses, metrics.
 
-    `loss_state` may be left out for a loss that keeps no state.
+    `loss_state` may be left out for a loss that keeps no state. A fifth
+    argument is the `reference` of `step`.
     """
     return jax.jit(constraints.readable(self.mesh, self._losses))
 
@@ -369,15 +401,22 @@ class Learner:
     batch: Batch,
     ref_params: Params | None,
     loss_state: Any = None,
+    reference: Params | None = None,
   ) -> tuple[Array, Means]:
-    objective, ref_params = self._on(ref_params)
+    objective, ref_params = self._on(ref_params, reference)
     return objective.losses(params, batch, ref_params, loss_state)
 
-  def _on(self, ref_params: Params | None) -> tuple[Objective, Params | None]:
+  def _on(
+    self, ref_params: Params | None, reference: Params | None = None
+  ) -> tuple[Objective, Params | None]:
     """The objective, and the params that stand for the reference."""
     if self._lora is None:
-      return self._objective, ref_params
-    return self._objective.over(self._lora, ref_params), {}
+      first, objective = ref_params, self._objective
+    else:
+      first, objective = {}, self._objective.over(self._lora, ref_params)
+    if self.reference is not None and reference is None:
+      first = None  # weights of another model are no stand-in
+    return objective, first if reference is None else reference
 
   def check_batch(self, batch: Batch) -> None:
     """Refuses a batch that the loss cannot be computed on.

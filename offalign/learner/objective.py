@@ -59,7 +59,8 @@ class Objective:
     layout: `layout` of `offalign.models.logps.token_logps`.
     balance: weight of the load-balancing loss in the gradients; 0 for none.
     reference: the reference's weights while a batch is scored beside it, for
-      `token_kls`; {} where `over` put it under adapters; None otherwise.
+      `token_kls`; adapters where `over` put it under those; None otherwise.
+    reference_model: the reference's model, where that is not `model`.
   """
 
   loss: Loss
@@ -71,9 +72,14 @@ class Objective:
   layout: Layout = dataclasses.field(default_factory=Layout)
   balance: float = 0.0
   reference: Params | None = None
+  reference_model: Model | None = None
 
   def over(self, lora: lora_lib.LoraConfig, base: Params | None) -> "Objective":
-    """This objective for LoRA adapters over `base`; {} is the reference."""
+    """This objective for LoRA adapters over `base`.
+
+    Of a reference without a model of its own, the weights are adapters too: {}
+    is `base`.
+    """
     model = lora_lib.over(self.model, lora, self._cast(base))
     return dataclasses.replace(self, model=model)
 
@@ -127,9 +133,10 @@ class Objective:
     Args:
       params: {"policy": ...} and, if the loss needs values, "value".
       batch: B prompts; B is a multiple of `microbatches`.
-      ref_params: the reference's weights; needed where the batch lacks
-        `ref_mismatched_logps`, `ref_prefix_logps` or `ref_token_logps`, which
-        are then computed in the step, and always for `token_kls`.
+      ref_params: the weights of the reference, of `reference_model` where
+        there is one; needed where the batch lacks `ref_mismatched_logps`,
+        `ref_prefix_logps` or `ref_token_logps`, which are then computed in the
+        step, and always for `token_kls`.
       loss_state: the loss's state, already updated by this batch.
 
     Returns:
@@ -166,7 +173,7 @@ class Objective:
 
   def _beside(self, ref_params: Params | None) -> "Objective":
     """This objective beside the reference, for a loss that needs both."""
-    if "token_kls" not in self.loss.needs:
+    if not self.loss.runs_reference:
       return self
     if ref_params is None:
       raise UserError(
@@ -236,12 +243,14 @@ class Objective:
     """KL(pi_ref || pi) at every token, [B, K, T]."""
     assert self.reference is not None
     reference = jax.lax.stop_gradient(self._cast(self.reference))
+    model = self.reference_model or self.model
     kls = token_kls(
       hidden.completions,
       self.model.unembedding(policy),
-      forward.hidden(self.model, reference, batch).completions,
-      self.model.unembedding(reference),
+      forward.hidden(model, reference, batch).completions,
+      model.unembedding(reference),
       softcap=self.model.softcap,
+      ref_softcap=model.softcap,
       chunk=self.logp_chunk,
       layout=self.layout,
     )
@@ -264,13 +273,17 @@ class Objective:
     loss_state: Any,
   ) -> dict[str, Any]:
     """Collects the declared columns that get no gradient in this step."""
+    other = self
+    if self.reference_model is not None:
+      other = dataclasses.replace(self, model=self.reference_model)
     found = columns_lib.of(
       self.loss,
       self.mapped_logps,
       params["policy"],
       batch,
       ref_params,
-      self.mapped_token_logps,
+      other.mapped_logps,
+      other.mapped_token_logps,
     )
     return found | ({"state": loss_state} if self.loss.has_state else {})
 

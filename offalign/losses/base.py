@@ -172,6 +172,11 @@ class Loss:
     return "ref_logps" in needs or needs >= metrics.BY_TOKEN
 
   @property
+  def runs_reference(self) -> bool:
+    """Whether each step runs the reference, beside what is stored of it."""
+    return "token_kls" in self.needs
+
+  @property
   def whole_batch(self) -> bool:
     """Whether the loss must see the scores of the global batch at once."""
     found = self.definition.whole_batch

@@ -7,6 +7,7 @@ model is reduced to a maximum, a sum of exponentials and, under the reference, a
 sum of differences of logits; the backward pass computes each piece again.
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ def token_kls(
   ref_unembedding: Array,
   *,
   softcap: float | None = None,
+  ref_softcap: float | None = None,
   chunk: int | None = None,
   layout: softmax.Layout = softmax.Layout(),  # noqa: B008, it is frozen
 ) -> Array:
@@ -32,12 +34,16 @@ def token_kls(
   The inner sum of the sequential KL divergence of arXiv:2404.11999, definition
   4.3. Only reverse-mode derivatives are supported.
 
+  Of two vocabularies, where one is padded further, v goes over the tokens that
+  both have, and both distributions are given that it is one of these.
+
   Args:
     hidden: [B, K, T, d] states of the policy that predict each token.
     unembedding: [d, V], of the policy.
     ref_hidden: [B, K, T, d'] states of the reference; get no gradient.
-    ref_unembedding: [d', V], of the reference; gets no gradient.
-    softcap: the bound on the logits of both models; None for none.
+    ref_unembedding: [d', V'], of the reference; gets no gradient.
+    softcap: the bound on the logits of the policy; None for none.
+    ref_softcap: likewise of the reference.
     chunk: see `logps.token_logps`; of each of the two models.
     layout: which devices hold which logits; changes no results.
 
@@ -45,15 +51,25 @@ def token_kls(
     [B, K, T] in float32 (float64 for float64 states); nats. Exactly 0 where
     the models are the same.
   """
+  both = min(unembedding.shape[1], ref_unembedding.shape[1])
   plan = softmax.plan(
     2 * hidden[..., 0].size,
-    unembedding.shape[1],
+    both,
     chunk=chunk,
     layout=layout,
     softcap=softcap,
     entropy=False,
   )
-  return _kls(plan, hidden, unembedding, ref_hidden, ref_unembedding)
+  plans = _Plans(plan, dataclasses.replace(plan, softcap=ref_softcap))
+  own, other = unembedding[:, :both], ref_unembedding[:, :both]
+  return _kls(plans, hidden, own, ref_hidden, other)
+
+
+class _Plans(NamedTuple):
+  """The same pieces of two models, which bound their logits differently."""
+
+  own: softmax.Plan
+  ref: softmax.Plan
 
 
 class _Mass(NamedTuple):
@@ -103,30 +119,30 @@ def _whole(mass: _Mass) -> _Total:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _kls(
-  plan: softmax.Plan,
+  plans: _Plans,
   hidden: Array,
   unembedding: Array,
   ref_hidden: Array,
   ref_unembedding: Array,
 ) -> Array:
-  return _forward(plan, hidden, unembedding, ref_hidden, ref_unembedding)[0]
+  return _forward(plans, hidden, unembedding, ref_hidden, ref_unembedding)[0]
 
 
 def _forward(
-  plan: softmax.Plan,
+  plans: _Plans,
   hidden: Array,
   unembedding: Array,
   ref_hidden: Array,
   ref_unembedding: Array,
 ) -> tuple[Array, Any]:
-  dtype = jnp.promote_types(hidden.dtype, jnp.float32)
+  dtype, plan = jnp.promote_types(hidden.dtype, jnp.float32), plans.own
 
   def step(
     i: Array, carry: tuple[_Mass, _Mass, Array]
   ) -> tuple[_Mass, _Mass, Array]:
     own, ref, gaps = carry
-    mine = softmax.piece_at(plan, hidden, unembedding, i)
-    other = softmax.piece_at(plan, ref_hidden, ref_unembedding, i)
+    mine = softmax.piece_at(plans.own, hidden, unembedding, i)
+    other = softmax.piece_at(plans.ref, ref_hidden, ref_unembedding, i)
     own, _, _ = _more(plan, own, mine.logits)
     ref, likely, shrink = _more(plan, ref, other.logits)
     fresh = (mine.ids >= 0)[None, None, None]
@@ -148,16 +164,16 @@ def _forward(
   return out, (hidden, unembedding, ref_hidden, ref_unembedding, *lses)
 
 
-def _backward(plan: softmax.Plan, kept: Any, g: Array) -> Any:
+def _backward(plans: _Plans, kept: Any, g: Array) -> Any:
   hidden, unembedding, ref_hidden, ref_unembedding, lse, ref_lse = kept
 
   def slopes(i: Array, piece: softmax.Piece) -> Array:
-    other = softmax.piece_at(plan, ref_hidden, ref_unembedding, i)
+    other = softmax.piece_at(plans.ref, ref_hidden, ref_unembedding, i)
     p = jnp.exp(piece.logits - lse[..., None, None])
     ref_p = jnp.exp(other.logits - ref_lse[..., None, None])
     return g[..., None, None] * (p - ref_p)
 
-  found = softmax.pull_back(plan, hidden, unembedding, slopes)
+  found = softmax.pull_back(plans.own, hidden, unembedding, slopes)
   return *found, None, None
 
 

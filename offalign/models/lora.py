@@ -175,6 +175,15 @@ def combine(
   return _replace(params, adapters, beside)
 
 
+def adapters_in(params: Params) -> Params:
+  """The adapters that `combine` put into params, in its dtypes; {} for none."""
+  flat: dict[tuple[str, ...], Array] = {}
+  for (*path, _), leaf in traverse_util.flatten_dict(params).items():
+    if isinstance(leaf, LowRank):
+      flat[*path, "a"], flat[*path, "b"] = leaf.a, leaf.b
+  return traverse_util.unflatten_dict(flat)
+
+
 def merge(config: LoraConfig, params: Params, adapters: Params) -> Params:
   """Merges adapters into the weights: W + scale A B, in the dtype of W."""
 

@@ -19,7 +19,8 @@ class Memory:
 
   Attributes:
     parameters: trained params.
-    frozen: frozen weights under LoRA's adapters.
+    frozen: frozen weights under LoRA's adapters, and those of a reference that
+      the step runs.
     optimizer: the optimiser's state.
     batch: the device's rows.
     kept: activations that layers keep for the backward pass.
@@ -107,7 +108,9 @@ def figures(program: Program, place: Slice) -> Figures:
   """
   known = Memory(
     parameters=bytes_per_device(program.state.params),
-    frozen=bytes_per_device(program.ref_params),
+    frozen=bytes_per_device(
+      (program.ref_params, program.reference, program.idle)
+    ),
     optimizer=bytes_per_device(program.state.opt_state),
     batch=bytes_per_device((program.batch, program.demonstrations)),
   )
@@ -133,13 +136,19 @@ def figures(program: Program, place: Slice) -> Figures:
       compile_seconds=time.monotonic() - began,
     )
   seconds = time.monotonic() - began
-  return read(compiled, known, place, written, seconds)
+  idle = bytes_per_device(program.idle)
+  return read(compiled, known, place, written, seconds, idle)
 
 
 def read(
-  compiled: Any, known: Memory, place: Slice, written: float, seconds: float
+  compiled: Any,
+  known: Memory,
+  place: Slice,
+  written: float,
+  seconds: float,
+  idle: int = 0,
 ) -> Figures:
-  """Reads the figures of a compiled step."""
+  """Reads the figures of a compiled step, beside which `idle` bytes lie."""
   module = hlo.parse(compiled.as_text())
   stats = compiled.memory_analysis()
   temporary = stats.temp_size_in_bytes
@@ -150,6 +159,7 @@ def read(
     - stats.alias_size_in_bytes
     + temporary
     + stats.generated_code_size_in_bytes
+    + idle
   )
   listed = known.parameters + known.frozen + known.optimizer + known.batch
   memory = dataclasses.replace(

@@ -1,6 +1,7 @@
 """The train step of a planned run, with shapes in place of arrays."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
@@ -86,6 +87,8 @@ class Step:
     completion: T, tokens of every completion.
     k: K, completions a prompt.
     demonstrations: N, of a second source; None = there is none.
+    moves: whether the reference moves between rounds. Where the loss runs it
+      in each step, its weights are beside those that it moved from.
   """
 
   loss: str
@@ -95,6 +98,7 @@ class Step:
   completion: int
   k: int
   demonstrations: int | None = None
+  moves: bool = False
 
 
 def completions(loss: str, group_size: int | None) -> int:
@@ -133,6 +137,10 @@ class Program:
       loss needs in the step; None without these, since log-probs under the
       reference are columns of the batch.
     demonstrations: of a second source, likewise; None where there is none.
+    reference: the weights of a reference that the loss needs in the step and
+      that the run does not start from, likewise.
+    idle: weights that lie beside the step: of a reference that moved, those
+      that it moved from.
   """
 
   learner: Learner
@@ -140,22 +148,30 @@ class Program:
   batch: Batch
   ref_params: Params | None
   demonstrations: Batch | None = None
+  reference: Params | None = None
+  idle: Params | None = None
 
   def trace(self) -> Any:
     """Traces the step; `.lower().compile()` on the result compiles it."""
     given = [self.state, self.batch, self.ref_params]
-    if self.demonstrations is not None:
+    if self.demonstrations is not None or self.reference is not None:
       given.append(self.demonstrations)
+    if self.reference is not None:
+      given.append(self.reference)
     return self.learner.train_step.trace(*given)
 
 
-def build(step: Step, model: Model, mesh: Mesh) -> Program:
+def build(
+  step: Step, model: Model, mesh: Mesh, reference: Model | None = None
+) -> Program:
   """Builds the step that training would compile on these devices.
 
   Args:
     step: what to plan.
     model: the model to train.
     mesh: a mesh over real devices or over those of a `Slice`.
+    reference: the model of a reference that the run does not start from;
+      nothing is taken of it where the loss does not run it in the step.
 
   Raises:
     UserError: for options that the loss or the model does not take, or a
@@ -163,7 +179,7 @@ def build(step: Step, model: Model, mesh: Mesh) -> Program:
   """
   config = step.learner
   sharding.check_batch_size(mesh, step.batch, config.microbatches)
-  learner = Learner(step.loss, model, config, mesh)
+  learner = learner_of(step.loss, model, config, mesh, reference)
   policy = weights(model, config)
   frozen = None
   if learner.has_frozen_weights:
@@ -178,7 +194,55 @@ def build(step: Step, model: Model, mesh: Mesh) -> Program:
     theirs = dataclasses.replace(step, batch=step.demonstrations, k=1)
     more = _batch(theirs, losses.get("sft").needs, mesh)
   batch = _batch(step, learner.loss.needs, mesh)
-  return Program(learner, state, batch, frozen, more)
+  beside = None
+  if (found := beside_start(learner, config, policy, step.moves)) is not None:
+    shapes, splits = found
+    beside = sharding.placed(
+      shapes, sharding.state_shardings(mesh, shapes, splits)
+    )
+  idle = None
+  if beside is not None and config.lora is None:
+    frozen, idle = None, frozen
+  return Program(learner, state, batch, frozen, more, beside, idle)
+
+
+def learner_of(
+  loss: str,
+  model: Model,
+  config: LearnerConfig,
+  mesh: Mesh,
+  reference: Model | None,
+) -> Learner:
+  """The learner of a run, with its reference's model where a step runs it."""
+  runs = losses.get(loss).runs_reference
+  return Learner(
+    loss, model, config, mesh, reference=reference if runs else None
+  )
+
+
+def beside_start(
+  learner: Learner, config: LearnerConfig, policy: Params, moves: bool
+) -> tuple[Params, Mapping[str, sharding.Split]] | None:
+  """A reference that the run does not start from, where a step runs it.
+
+  Args:
+    learner: of the run.
+    config: its options.
+    policy: the weights that the run starts from, as shapes.
+    moves: see `Step.moves`.
+
+  Returns:
+    Its weights as shapes, with LoRA the adapters of one that moved, and how
+    they are split; None where a step runs no such reference.
+  """
+  if learner.reference is not None:
+    return weights(learner.reference, config), learner.reference.splits
+  if not (moves and learner.loss.runs_reference):
+    return None
+  trained = jax.eval_shape(learner.fresh, policy).params["policy"]
+  if config.lora is not None:
+    trained = _as(trained, jnp.dtype(config.compute_dtype or "float32"))
+  return trained, learner.model.splits
 
 
 def weights(model: Model, config: LearnerConfig) -> Params:

@@ -1,7 +1,8 @@
 """A reference that a run does not start from: another run's policy, or a model.
 
 Its log-probs are a column like those of the start, so the run that uses it may
-have another model, and adapters, but must have the same tokens.
+have another model, and adapters, but must have the same tokens. A loss that
+runs its reference in each step has the other model there too.
 """
 
 import dataclasses
@@ -11,13 +12,14 @@ from collections.abc import Callable
 from jax.sharding import Mesh
 
 from offalign.config import Config
-from offalign.config.reference import CHOICES, ReferenceChoice
+from offalign.config.reference import CHOICES, ReferenceChoice, parse
 from offalign.data import Tokenizer
 from offalign.errors import UserError, concerning, option, suggest, within
 from offalign.learner import Learner
 from offalign.losses import Loss
 from offalign.models.base import Model
 from offalign.models.hf import hub
+from offalign.planning import from_config
 from offalign.policy import pretrained, start
 from offalign.policy.folder import TOKENIZER
 from offalign.policy.trained_rewards import refuse_as_policy
@@ -72,14 +74,29 @@ def check(config: Config, choice: ReferenceChoice, loss: Loss) -> None:
       f"{option('reference', choice)} is set, but loss {str(loss)!r} has no "
       "reference; leave it out, or choose a loss that has one"
     )
-  if choice.kind != "start" and "token_kls" in loss.needs:
-    raise UserError(
-      f"{option('reference', choice)} is set, but loss {str(loss)!r} needs its "
-      "reference as a model in every step, where log-probs that were stored do "
-      "not suffice, and has the policy that the run starts from; leave it out, "
-      f"and begin with the reference by {option('init', 'RUN')} or "
-      f"{option('model', 'FOLDER')}"
-    )
+
+
+def described(config: Config, loss: Loss) -> Model | None:
+  """The model of another reference that each step runs, without weights.
+
+  Args:
+    config: of the run; `check` has passed.
+    loss: of the run.
+
+  Returns:
+    None where no step runs a reference, or where it is the policy's model.
+
+  Raises:
+    UserError: where there is no such run or model.
+  """
+  name = parse(config.reference).run
+  if name is None or not loss.runs_reference:
+    return None
+  with within(init="reference", init_step="reference_step", model="reference"):
+    parent = start.find_parent(_named(config, name))
+    if parent is not None:
+      return start.model_of(parent.folder, parent.about)
+    return from_config.model_of(name)
 
 
 def load(
@@ -106,23 +123,9 @@ def load(
   """
   if choice.run is None:
     return None
-  name, step = choice.run, config.reference_step
+  name = choice.run
   with within(init="reference", init_step="reference_step", model="reference"):
-    if pretrained.is_one(name):
-      if step is not None:
-        raise UserError(
-          f"{option('init_step', step)} is of a run's checkpoints, and {name} "
-          "is a model folder; leave it out"
-        )
-      named = Config(model=name, lora=config.lora)
-    elif pathlib.Path(name).is_dir():
-      named = Config(init=name, init_step=step, lora=config.lora)
-    else:
-      near = suggest(name, ("start", "round", "ema"))
-      raise UserError(
-        f"{option('reference', name)} is no folder of a run or of a model"
-        f"{near} (give {CHOICES})"
-      )
+    named = _named(config, name)
     parent = start.find_parent(named)
   if parent is not None:
     with concerning(option("reference")):
@@ -150,6 +153,25 @@ def load(
     return params
 
   return Reference(model, identity, network, params, again)
+
+
+def _named(config: Config, name: str) -> Config:
+  """The options with which a run would start from the reference."""
+  step = config.reference_step
+  if pretrained.is_one(name):
+    if step is not None:
+      raise UserError(
+        f"{option('init_step', step)} is of a run's checkpoints, and {name} "
+        "is a model folder; leave it out"
+      )
+    return Config(model=name, lora=config.lora)
+  if pathlib.Path(name).is_dir():
+    return Config(init=name, init_step=step, lora=config.lora)
+  near = suggest(name, ("start", "round", "ema"))
+  raise UserError(
+    f"{option('reference', name)} is no folder of a run or of a model"
+    f"{near} (give {CHOICES})"
+  )
 
 
 def _check_tokens(mine: Tokenizer, other: Tokenizer, name: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 from absl import flags, logging
 
+from offalign import losses
 from offalign.config import Config, presets
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
@@ -31,6 +32,7 @@ from offalign.planning.analysis import Figures, figures
 from offalign.planning.chips import Slice
 from offalign.planning.program import PlanConfig, build
 from offalign.planning.state import State
+from offalign.policy import reference as other_reference
 from offalign.programs import flags as flags_lib
 from offalign.programs import plan_fit, plan_model
 from offalign.programs.plan_options import (
@@ -217,7 +219,9 @@ def _meshes(
   if planned.mesh is not None:
     step = planned.step
     choice = auto.choose(
-      State(step.loss, model, step.learner).held,
+      State(
+        step.loss, model, step.learner, _reference(planned), moves=step.moves
+      ).held,
       n,
       place.chip.hbm / place.per_chip,
       lambda mesh: objection(mesh, planned, model, place),
@@ -249,6 +253,11 @@ def objection(
   return meshes.objection(mesh, model, step.batch, step.learner.microbatches)
 
 
+def _reference(planned: Planned) -> Model | None:
+  """The model of another reference that the step runs; None = there is none."""
+  return other_reference.described(planned.run, losses.get(planned.step.loss))
+
+
 def _one(
   planned: Planned, model: Model, place: Slice, mesh: MeshConfig
 ) -> Figures:
@@ -257,7 +266,7 @@ def _one(
   spelled = meshes.spell(MeshConfig(data, fsdp, tensor))
   for sentence in sharding.unsplit(devices, model.splits):
     _aside(f"{spelled}: {sentence}")
-  program = build(planned.step, model, devices)
+  program = build(planned.step, model, devices, _reference(planned))
   why = attending.why_not(model, devices)
   _aside(attending.describe(planned.step.learner.attention, why))
   _aside(

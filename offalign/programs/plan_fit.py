@@ -5,6 +5,7 @@ import pathlib
 import shlex
 from collections.abc import Callable
 
+from offalign import losses
 from offalign.config import Config
 from offalign.distributed import sharding
 from offalign.distributed.sharding import AXES, MeshConfig
@@ -16,6 +17,7 @@ from offalign.planning.chips import Slice
 from offalign.planning.fit import Candidate, Guess, Tried
 from offalign.planning.program import Program, Step, build
 from offalign.planning.state import State
+from offalign.policy import reference as other_reference
 from offalign.programs.plan_options import MESHES, Planned, options
 
 COMPILES = 12
@@ -49,14 +51,15 @@ def search(
   """
   candidates, impossible = _candidates(planned, given, model, place)
   step = planned.step
-  state = State(step.loss, model, step.learner)
+  reference = other_reference.described(planned.run, losses.get(step.loss))
+  state = State(step.loss, model, step.learner, reference, moves=step.moves)
   tokens = step.batch * (step.prompt + step.k * step.completion)
   chip, n = place.chip, place.per_chip
   written: dict[str, float] = {}
 
   def program(each: Candidate) -> Program:
     devices = sharding.make_mesh(each.mesh, place.devices)
-    return build(_step(planned.step, each), model, devices)
+    return build(_step(planned.step, each), model, devices, reference)
 
   def guess(each: Candidate) -> Guess:
     if each.remat not in written:

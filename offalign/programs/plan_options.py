@@ -69,6 +69,9 @@ IDLE = {
 }
 """Options of a run that change nothing of what its train step takes."""
 
+_REFERENCES = {"reference", "reference_step"}
+"""Those of them that change a step which runs the reference."""
+
 _IDLE_GROUPS = ("data.", "select.", "grow.", "hosts.")
 _ADAPTERS = ("rank", "alpha", "targets")
 
@@ -95,8 +98,13 @@ class Planned:
     return sorted(
       name
       for name in self.given - set(TWINS.values())
-      if name in IDLE or name.startswith(_IDLE_GROUPS)
+      if name in self._idle or name.startswith(_IDLE_GROUPS)
     )
+
+  @property
+  def _idle(self) -> set[str]:
+    runs = losses.get(self.step.loss).runs_reference
+    return IDLE - (_REFERENCES if runs else set())
 
   def __str__(self) -> str:
     """What is planned in a line, apart from the chips."""
@@ -169,6 +177,7 @@ def together(
     completion=found.data.max_completion,
     k=completions(found.loss, config.group_size),
     demonstrations=_demonstrations(found),
+    moves=reference_config.parse(found.reference).moves,
   )
   reached = {*theirs, *(TWINS[name] for name in own)}
   if config.mesh is not None:

@@ -8,6 +8,7 @@ import jax
 
 from offalign import models
 from offalign.config import Config
+from offalign.config.reference import parse
 from offalign.distributed import hosts, sharding
 from offalign.distributed.sharding import MeshConfig
 from offalign.errors import UserError, option
@@ -28,6 +29,7 @@ def choose(
   learner: LearnerConfig,
   model: Model,
   known: Mapping[str, Any] | None,
+  reference: Model | None = None,
 ) -> tuple[MeshConfig, str]:
   """Chooses the mesh of a run whose option `mesh.auto` is set.
 
@@ -37,6 +39,8 @@ def choose(
     model: the model, without weights.
     known: the run.json of a run that goes on, whose choice is kept as long
       as there are as many devices.
+    reference: the model of a reference that each step runs, where the run does
+      not start from it.
 
   Returns:
     The mesh, and a sentence that says why.
@@ -52,7 +56,13 @@ def choose(
       return kept, f"mesh: {meshes.spell(kept)}, as this run chose before"
   try:
     choice = auto.choose(
-      State(config.loss, model, learner).held,
+      State(
+        config.loss,
+        model,
+        learner,
+        reference,
+        moves=parse(config.reference).moves,
+      ).held,
       len(devices),
       memory(),
       lambda mesh: _objection(mesh, model, config),

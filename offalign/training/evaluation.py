@@ -29,6 +29,7 @@ def evaluate(
   ref: Params | None,
   batch_size: int,
   stop: Stop,
+  reference: Params | None = None,
 ) -> dict[str, float]:
   """Evaluates on held-out rows: the loss's metrics and reward accuracy.
 
@@ -39,6 +40,7 @@ def evaluate(
     ref: the frozen weights, where the learner has them.
     batch_size: prompts a batch.
     stop: looked at after each batch.
+    reference: of the learner's `reference`, where it has one.
 
   Raises:
     Stopped: where the run was asked to stop.
@@ -50,9 +52,10 @@ def evaluate(
     for picked, weight in eval_rows(data.rows["held_out"], batch_size):
       host = data.batch("held_out", picked, weight, mine)
       placed = sharding.put_batch(learner.mesh, host)
-      _, means = jax.device_get(
-        learner.evaluate(state.params, placed, ref, state.loss_state)
-      )
+      given = [state.params, placed, ref, state.loss_state]
+      if reference is not None:
+        given.append(reference)
+      _, means = jax.device_get(learner.evaluate(*given))
       for name, pair in means.items():
         sums[name] = sums.get(name, np.zeros(2)) + np.asarray(pair)
       stop.check()
@@ -170,9 +173,11 @@ def names(
     ref = np.zeros(host.completions.shape[:2], np.float32)
     state = jax.eval_shape(learner.fresh, params)
     host = dataclasses.replace(host, ref_logps=ref)
-    _, means = jax.eval_shape(
-      learner.evaluate, state.params, host, params, state.loss_state
-    )
+    given = [state.params, host, params, state.loss_state]
+    if learner.reference is not None:
+      key = jax.random.key(0)
+      given.append(jax.eval_shape(learner.reference.init, key))
+    _, means = jax.eval_shape(learner.evaluate, *given)
     found |= set(finish({"means": dict.fromkeys(means, (1.0, 1.0))}))
   if "judged" in rows and not learner.loss.trains_rewards:
     found |= {f"rewards/{name}" for name in _ACCURACY}

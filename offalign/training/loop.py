@@ -76,6 +76,7 @@ class Loop:
     learner: the learner.
     rounds: what rows a step has, and the rows to evaluate on.
     ref: the frozen weights, where the learner has them.
+    reference: those of the learner's `reference`, where it has one.
     demonstrations: which are imitated beside the rows; None = none.
     checkpoints: where states are saved.
     logs: where metrics are written.
@@ -110,6 +111,7 @@ class Loop:
   health: Health
   own: OwnSamples | None = None
   stopping: Stopping | None = None
+  reference: Params | None = None
   window: list[dict[str, float]] = dataclasses.field(default_factory=list)
   auc: Auc | None = None
   _round: Round | None = dataclasses.field(default=None, init=False)
@@ -214,8 +216,11 @@ class Loop:
     with self.profile.step(step):
       drawn = self._batches.take()
       given = [drawn.batch, self.ref]
-      if drawn.demonstrations is not None:
+      reference = now.reference or self.reference
+      if drawn.demonstrations is not None or reference is not None:
         given.append(drawn.demonstrations)
+      if reference is not None:
+        given.append(reference)
       state, metrics = learner.train_step(state, *given)
       for metric in jax.tree.leaves(metrics):
         metric.copy_to_host_async()
@@ -258,7 +263,9 @@ class Loop:
     if step == 0 or is_due(step, config.eval_every, config):
       self._settle()
       size, data = config.batch_size, self.rounds.held
-      held |= evaluate(learner, state, data, self.ref, size, self.stop)
+      held |= evaluate(
+        learner, state, data, self.ref, size, self.stop, self.reference
+      )
       policy = learner.policy(state.params, self.ref)
       held |= self.rounds.evaluate(step, policy)
       if held and (step or not self._starts_at_reference):

@@ -188,7 +188,11 @@ class Run:
     if shape.auto:
       described = auto_mesh.described(config, parent, size)
       shape, said = auto_mesh.choose(
-        config, learner_config(config), described, known
+        config,
+        learner_config(config),
+        described,
+        known,
+        other_reference.described(config, loss),
       )
       self._said.append(said)
     mesh = self._mesh(dataclasses.replace(config, mesh=shape))
@@ -217,7 +221,12 @@ class Run:
       )
     self.config = config
     refuse_changes(config, known, self.folder)  # now that its steps are known
-    self.learner = Learner(loss, model, learner_config(config), mesh)
+    beside = None
+    if loss.runs_reference and self._reference is not None:
+      beside = self._reference.model
+    self.learner = Learner(
+      loss, model, learner_config(config), mesh, reference=beside
+    )
     with concerning(option("batch_size", config.batch_size)):
       first = batch(self.inputs.train, self.sampler.indices(0))
       ref = np.zeros(first.completions.shape[:2], np.float32)  # comes later
@@ -474,8 +483,12 @@ class Run:
       with stop.saved():
         self._selection.prepare(learner.model, self._first, stop)
     ref = self._first if learner.has_frozen_weights else None
+    reference = None
+    if learner.reference is not None:
+      assert self._reference is not None
+      reference = self._reference.params
     own = self._own_samples(ref)
-    # Frees them, but for `ref`: from here on they are columns.
+    # Frees the rest: from here on they are columns.
     self._first = self._reference = None
     logs: Logs = NoLogs()
     cost: Cost | None = None
@@ -508,6 +521,7 @@ class Run:
       learner=learner,
       rounds=rounds,
       ref=ref,
+      reference=reference,
       demonstrations=self._demonstrations,
       checkpoints=checkpoints,
       logs=logs,
@@ -539,7 +553,8 @@ class Run:
     if other is not None:
       ref, read, scorer = None, other.read, other.scorer(self.learner)
     first = self._first if other is None else other.params
-    if ref is None and own_samples.is_small(first):
+    held = self.learner.reference is not None  # in every step
+    if ref is None and (held or own_samples.is_small(first)):
       ref = first
     kept = ref
 

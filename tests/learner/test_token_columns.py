@@ -8,7 +8,9 @@ import numpy as np
 import optax
 import pytest
 from sequences import (
+  D,
   T,
+  V,
   batch,
   markov,
   objective,
@@ -21,9 +23,10 @@ from sequences import (
 from offalign import losses, models
 from offalign.distributed import sharding
 from offalign.errors import UserError
-from offalign.learner import Learner, LearnerConfig
+from offalign.learner import Learner, LearnerConfig, forward
 from offalign.learner.check_batch import check_batch
 from offalign.learner.value import ValueConfig
+from offalign.models import lora as lora_lib
 from offalign.models.lora import LoraConfig
 from offalign.types import Scores
 
@@ -203,6 +206,109 @@ def test_a_vocabulary_in_parts_changes_no_divergence(monkeypatch):
       made = sharding.make_mesh(sharding.MeshConfig(**mesh))
       got = stepped(made, lora=lora, **options)
       jax.tree.map(close, got, want)
+
+
+def two_families():
+  """A decoder, its params, and a T5 with more tokens for its reference."""
+  model = models.make("decoder(width=16, layers=1, heads=2)", vocab_size=8)
+  other = models.make(
+    "t5(width=8, layers=1, heads=2, head_dim=4)", vocab_size=12
+  )
+  policy = model.init(jax.random.key(0))
+  scaled = jax.tree.map(lambda x: 2 * x, other.init(jax.random.key(1)))
+  rows = logged()
+  return model, policy, other, scaled, rows
+
+
+def test_the_reference_may_be_of_another_family():
+  model, policy, other, weights, rows = two_families()
+  config = LearnerConfig(lora=LoraConfig(rank=2))
+  learner = Learner(
+    "tdpo2", model, config, sharding.one_device(), reference=other
+  )
+  state = learner.fresh(policy)
+  args = (state.params, rows, policy, None)
+  _, means = learner.evaluate(*args, weights)
+
+  def log_probs(model, params):
+    found = jax.jit(forward.hidden, static_argnums=0)(model, params, rows)
+    logits = found.completions @ model.unembedding(params)
+    logits = logits[..., :8]  # of both
+    return np.asarray(jax.nn.log_softmax(logits), np.float64)
+
+  own, ref = log_probs(model, policy), log_probs(other, weights)
+  kls = (np.exp(ref) * (ref - own)).sum(-1)
+  kls = np.where(rows.completion_mask, kls, 0).sum(-1)
+  assert kls.min() > 0.01
+  for k, name in enumerate(("kl/chosen", "kl/rejected")):
+    summed, weight = means[name]
+    np.testing.assert_allclose(summed, rows.weight @ kls[:, k], rtol=1e-5)
+    assert weight == rows.weight.sum()
+  with pytest.raises(UserError, match="give the reference's weights"):
+    learner.evaluate(*args)
+
+
+def test_a_step_beside_another_model_is_the_same_however_it_is_computed():
+  """Beside a model that is wider, and has a token more."""
+  rows, rng = logged(), np.random.default_rng(5)
+  reference = {
+    "embedding": jax.numpy.asarray(rng.normal(size=(V + 1, D + 2))),
+    "head": jax.numpy.asarray(rng.normal(size=(D + 2, V + 1))),
+  }
+  plain = objective("tdpo2", reference_model=markov())
+  params = params_for(plain)
+  step = functools.partial(jax.jit, static_argnums=0)(
+    lambda objective, rows: objective.grads(params, rows, reference)
+  )
+  counts = rows.weight > 0
+  want, want_losses, want_means = step(plain, rows)
+  cut = dataclasses.replace(plain, microbatches=3)
+  for way in (
+    (cut, rows),
+    (dataclasses.replace(plain, logp_chunk=2), rows),
+    (cut, packed(rows, 2, 3)),
+  ):
+    got, got_losses, got_means = step(*way)
+    jax.tree.map(same, got, want)
+    same(got_losses[counts], want_losses[counts])
+    jax.tree.map(same, got_means, want_means)
+  short = {
+    "embedding": reference["embedding"][:V],
+    "head": reference["head"][:, :V],
+  }
+  jax.tree.map(same, plain.grads(params, rows, short)[0], want)
+
+
+def test_a_reference_that_moved_is_an_earlier_policy():
+  """With adapters, earlier adapters: as if they were merged into a model."""
+  model, policy, *_, rows = two_families()
+  config = LearnerConfig(lora=LoraConfig(rank=2))
+  learner = Learner("tdpo2", model, config, sharding.one_device())
+  plain = Learner("tdpo2", model, None, sharding.one_device())
+  state = learner.fresh(policy, 3)
+  now, before = (
+    jax.tree.map(lambda x, m=moved: x + m, state.params) for moved in (0.1, 0.3)
+  )
+  evaluate = learner.evaluate
+  _, same = evaluate(now, rows, policy, None, now["policy"])
+  assert not any(same[name][0] for name in ("kl/chosen", "kl/rejected"))
+  _, got = evaluate(now, rows, policy, None, before["policy"])
+  merged = [
+    lora_lib.merge(config.lora, policy, each["policy"])
+    for each in (now, before)
+  ]
+  _, want = plain.evaluate({"policy": merged[0]}, rows, policy, None, merged[1])
+  assert want["kl/chosen"][0] > 0.1
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4), got, want
+  )
+  _, started = evaluate(now, rows, policy)
+  assert abs(started["kl/chosen"][0] - got["kl/chosen"][0]) > 0.1
+
+
+def test_a_loss_that_runs_no_reference_takes_no_model_of_one():
+  with pytest.raises(UserError, match="runs no reference in its steps"):
+    Learner("dpo", markov(), reference=markov())
 
 
 def test_divergences_need_the_reference_as_a_model():

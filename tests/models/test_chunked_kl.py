@@ -30,10 +30,12 @@ def log_softmax(hidden, unembedding, softcap):
   return raw - top - np.log(np.exp(raw - top).sum(-1, keepdims=True)), slope
 
 
-def formulas(hidden, unembedding, ref_hidden, ref_unembedding, weights, cap):
+def formulas(
+  hidden, unembedding, ref_hidden, ref_unembedding, weights, cap, ref_cap=None
+):
   """Divergences and the gradients of their weighted sum; numpy."""
   log_p, slope = log_softmax(hidden, unembedding, cap)
-  log_ref, _ = log_softmax(ref_hidden, ref_unembedding, cap)
+  log_ref, _ = log_softmax(ref_hidden, ref_unembedding, ref_cap)
   kls = (np.exp(log_ref) * (log_ref - log_p)).sum(-1)
   d_logits = weights[..., None] * (np.exp(log_p) - np.exp(log_ref)) * slope
   return (
@@ -57,7 +59,9 @@ def ours(*case, **options):
   return kls, *grads
 
 
-@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize(
+  ("softcap", "ref_softcap"), [(None, None), (2.0, 2.0), (2.0, 3.0)]
+)
 @pytest.mark.parametrize(
   ("chunk", "blocks", "apart"),
   [
@@ -69,15 +73,35 @@ def ours(*case, **options):
   ],
 )
 def test_pieces_of_any_size_agree_with_the_formulas(
-  softcap, chunk, blocks, apart
+  softcap, ref_softcap, chunk, blocks, apart
 ):
   case = inputs()
   with jax.enable_x64(True):
     layout = chunked_softmax.Layout(blocks=blocks, apart=apart)
-    actual = ours(*case, softcap=softcap, chunk=chunk, layout=layout)
-    for a, b in zip(actual, formulas(*case, softcap), strict=True):
+    caps = {"softcap": softcap, "ref_softcap": ref_softcap}
+    actual = ours(*case, **caps, chunk=chunk, layout=layout)
+    for a, b in zip(actual, formulas(*case, softcap, ref_softcap), strict=True):
       assert a.dtype == np.float64
       np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("padded", [1, 3])
+def test_of_two_vocabularies_the_tokens_of_both_are_compared(padded):
+  """One is padded further: what is left, given that it is no padding."""
+  case = list(inputs())
+  right = formulas(*case, None)
+  case[padded] = np.concatenate(
+    [case[padded], np.ones((len(case[padded]), 8))], 1
+  )
+  with jax.enable_x64(True):
+    kls, d_hidden, d_unembedding = ours(*case, chunk=25)
+  np.testing.assert_allclose(kls, right[0], rtol=1e-9, atol=1e-11)
+  np.testing.assert_allclose(d_hidden, right[1], rtol=1e-9, atol=1e-11)
+  assert d_unembedding.shape == case[1].shape
+  np.testing.assert_allclose(
+    d_unembedding[:, :V], right[2], rtol=1e-9, atol=1e-11
+  )
+  assert not d_unembedding[:, V:].any()
 
 
 def test_bfloat16_is_summed_in_float32():

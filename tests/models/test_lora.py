@@ -96,6 +96,14 @@ def test_new_adapters_change_nothing_and_merging_is_the_same(made, name):
   np.testing.assert_allclose(apart, whole, atol=2e-5)
 
 
+def test_adapters_are_found_in_what_they_were_combined_into(made):
+  _, params = made["decoder"]
+  adapters = lora.init(CONFIG, jax.random.key(1), params)
+  combined = lora.combine(CONFIG, params, adapters)
+  chex.assert_trees_all_equal(lora.adapters_in(combined), adapters)
+  assert lora.adapters_in(params) == {}
+
+
 def test_a_new_a_is_uniform_and_of_its_seed(made):
   _, params = made["decoder"]
   config = LoraConfig(rank=64, targets="down")

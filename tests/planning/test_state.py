@@ -2,9 +2,11 @@
 
 import json
 
+import jax
 import pytest
 from plans import TINY
 
+from offalign import models
 from offalign.distributed import sharding
 from offalign.distributed.sharding import MeshConfig
 from offalign.learner import LearnerConfig
@@ -38,6 +40,38 @@ def test_the_state_is_counted_as_training_places_it(
   state = State("dro_v", model, config)
   assert state.held(mesh) == expected
   assert state.kept(mesh) == expected - params
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2)])
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_reference_that_each_step_runs_is_counted(tmp_path, lora, moves):
+  (tmp_path / "config.json").write_text(json.dumps(TINY))
+  model = from_config.model_of(str(tmp_path))
+  other = None if moves else models.make("t5", vocab_size=model.vocab_size)
+  config = LearnerConfig(lora=lora, compute_dtype="bfloat16")
+  step = Step(
+    "tdpo2", config, batch=8, prompt=4, completion=4, k=2, moves=moves
+  )
+  mesh = MeshConfig(8, 1, 1)
+  program = build(step, model, sharding.make_mesh(mesh), other)
+  jax.eval_shape(
+    program.learner.step,
+    program.state,
+    program.batch,
+    program.ref_params,
+    None,
+    program.reference,
+  )
+  trees = program.ref_params, program.reference, program.idle
+  frozen, beside, idle = map(bytes_per_device, trees)
+  params = bytes_per_device(program.state.params)
+  if moves:  # an earlier policy, or its adapters in the compute dtype
+    assert beside == (params if lora is None else params // 2)
+  assert (idle > 0) == (moves and lora is None)
+  assert (frozen > 0) == (lora is not None)
+  state = State("tdpo2", model, config, other, moves=moves)
+  opt_state = bytes_per_device(program.state.opt_state)
+  assert state.held(mesh) == 2 * params + opt_state + frozen + beside + idle
 
 
 def eight_billion(**options):

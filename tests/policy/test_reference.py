@@ -4,13 +4,15 @@ import json
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import rounds
 import runs
 
 from offalign import Policy
-from offalign.learner import Learner
+from offalign.data import batch
+from offalign.learner import Learner, forward
 from offalign.learner.optim import OptimizerConfig
 from offalign.models.lora import LoraConfig
 from offalign.policy.folder import read_about
@@ -76,6 +78,44 @@ def test_log_probs_are_those_of_the_named_policy(named, lora, folder, tmp_path):
   # Before the first step its distance from the reference is measured too.
   first = next(x for x in runs.metrics(run.folder) if x["step"] == 0)
   assert first["eval_objective/kl"] != 0
+
+
+def test_each_step_may_run_the_named_policy(folder, tmp_path):
+  """Whose divergence from the policy is that of both models' whole logits."""
+  log, reference = folder / "log.jsonl", folder / "wider"
+  given = options(folder, loss="tdpo2", reference=str(reference))
+  run = runs.train(
+    log, tmp_path / "r", log_every=1, steps=1, eval_samples=0, **given
+  )
+  rows = run.inputs.train
+  picked = run.sampler.indices(0)
+  drawn = batch(rows, picked)
+
+  def log_probs(policy):
+    score = jax.jit(forward.hidden, static_argnums=0)
+    found = score(policy.model, policy.params, drawn).completions
+    unembedding = policy.model.unembedding(policy.params)
+    logits = np.asarray(found, np.float64) @ np.asarray(unembedding, np.float64)
+    top = logits.max(-1, keepdims=True)
+    return logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+
+  own, other = (
+    log_probs(Policy.load(path)) for path in (folder / "pi_1", reference)
+  )
+  kls = (np.exp(other) * (other - own)).sum(-1)
+  kls = np.where(drawn.completion_mask, kls, 0).sum(-1)
+  right = np.average(kls, axis=0, weights=rows.weight[picked])
+  line = next(x for x in runs.metrics(run.folder) if x["step"] == 1)
+  assert line["kl/chosen"] == pytest.approx(right[0], rel=1e-4)
+  assert line["kl/rejected"] == pytest.approx(right[1], rel=1e-4)
+  # Their log-probs are of the same reference, in evaluations too.
+  expect, found = expected(run, Policy.load(reference)), ref_logps(run)
+  drawn_keys = found.keys() & expect.keys()
+  assert len(drawn_keys) > 8
+  for key in drawn_keys:
+    assert found[key] == pytest.approx(expect[key], abs=1e-4)
+  first = next(x for x in runs.metrics(run.folder) if x["step"] == 0)
+  assert first["eval_kl/chosen"] > 0.01
 
 
 def test_rounds_may_be_held_to_what_came_before_them(folder, tmp_path):

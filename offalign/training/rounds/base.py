@@ -27,12 +27,15 @@ class Round:
     data: its "train" rows, with all columns that the loss reads.
     sampler: which rows each step has.
     metrics: to be logged with its first step; {} = nothing.
+    reference: the reference's weights, where the steps run one that moves; see
+      `Learner.step`.
   """
 
   first: int
   data: Batches
   sampler: Sampler
   metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+  reference: Params | None = None
 
 
 class Rounds(Protocol):

@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from offalign.config import Config
@@ -19,6 +21,7 @@ from offalign.distributed import hosts
 from offalign.errors import UserError, marked, option
 from offalign.generation.completing import first_seed
 from offalign.losses import Loss
+from offalign.models import lora
 from offalign.reference import moving
 from offalign.reference.scoring import Scorer
 from offalign.reference.store import Store
@@ -52,6 +55,9 @@ class Growing:
     scorer: scores under the reference of the first round.
     identity: names that reference's weights.
     oldest: the step of the oldest checkpoint, 0 where there is none.
+
+  Where each step runs the reference and it moves, a round keeps its weights,
+  since those of a border are not at hand inside the round any more.
   """
 
   config: Config
@@ -98,7 +104,10 @@ class Growing:
   def _made(self, number: int, step: int, policy: Params) -> list[Round]:
     """The parts of a round, made or read."""
     if self.kept.has(number):
-      return self._parts(number, self._read(number), None)[0]
+      parts = self._parts(number, self._read(number), None)[0]
+      if not self._runs_moved:
+        return parts
+      return _held_to(parts, self.kept.average(number, _own(policy)))
     if step != self._schedule.first(number):
       raise UserError(
         f"{self.kept.path(number)} is gone, and step {step - 1} is inside its "
@@ -120,7 +129,8 @@ class Growing:
       reference = policy
       if self.choice.kind == "ema":
         reference = self._average(number, policy)
-        kept_lib.write_average(folder, reference)
+      if self.choice.kind == "ema" or self._runs_moved:
+        kept_lib.write_average(folder, _own(reference))
       here = self._scorer(number, folder, reference)
       parts, about = self._parts(number, samples, here)
       kept_lib.write_about(folder, about)
@@ -128,7 +138,15 @@ class Growing:
       self.maker.external.forget()
     first = self._schedule.round_of(self.oldest() + 1)
     self.kept.forget_averages(first - 1)
+    if self._runs_moved:
+      # The step uses up the policy's own buffers.
+      parts = _held_to(parts, jax.tree.map(jnp.copy, _own(reference)))
     return parts
+
+  @property
+  def _runs_moved(self) -> bool:
+    """Whether each step runs a reference that moves."""
+    return self.loss.runs_reference and self.choice.moves
 
   def _average(self, number: int, policy: Params) -> Params:
     """The average that is a round's reference; the first is the start."""
@@ -324,6 +342,16 @@ def _alike(scores: np.ndarray) -> float:
   """The share of prompts whose samples all score alike; [n, K], NaN of none."""
   scored = scores[np.isfinite(scores).any(axis=1)]
   return float((np.nanmax(scored, 1) == np.nanmin(scored, 1)).mean())
+
+
+def _own(params: Params) -> Params:
+  """What is trained of a policy: its adapters, or all where it has none."""
+  return lora.adapters_in(params) or params
+
+
+def _held_to(parts: list[Round], reference: Params) -> list[Round]:
+  """The parts of a round with the reference that their steps run."""
+  return [dataclasses.replace(part, reference=reference) for part in parts]
 
 
 def _fitted(scores: np.ndarray) -> RewardScale:

@@ -3,7 +3,8 @@
 A round is made in a folder beside, and moved to its name when all of it is on
 the disk. It holds "samples.npz", what was drawn and its scores, which a run
 that goes on reads again; "samples.jsonl", the same as text, for people;
-"round.json"; and, where the reference moves, its log-probs and its average.
+"round.json"; and, where the reference moves, its log-probs and, where a run
+that goes on needs them, its weights: "average.npz", of `round` the policy's.
 """
 
 import contextlib
@@ -113,7 +114,7 @@ class Kept:
       raise UserError(f"{path} cannot be read ({error}){_CURE}") from None
 
   def average(self, number: int, like: Params) -> Params:
-    """The reference's weights in a round, where they are an average.
+    """The weights of a reference that moves, as they are kept in a round.
 
     Args:
       number: of the round.
@@ -138,7 +139,7 @@ class Kept:
     )
 
   def forget_averages(self, before: int) -> None:
-    """Deletes the averages of rounds that no checkpoint goes on from."""
+    """Deletes such weights of rounds that no checkpoint goes on from."""
     if not hosts.is_first():
       return
     for path in self._folder.glob(f"*/{_AVERAGE}"):
@@ -215,7 +216,7 @@ def write_about(folder: pathlib.Path, about: dict[str, Any]) -> None:
 
 
 def write_average(folder: pathlib.Path, params: Params) -> None:
-  """Writes the weights of a reference that is an average.
+  """Writes the weights of a reference that moves.
 
   Every process calls this, and the first writes.
   """

@@ -11,10 +11,11 @@ import rounds
 import runs
 
 from offalign import Run
-from offalign.distributed.signals import Stopped
+from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError
 from offalign.reference.store import Store
 from offalign.training.rounds import making
+from offalign.training.rounds.growing import Growing
 from offalign.training.rounds.kept import Kept
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "one_device")
@@ -290,6 +291,102 @@ def test_a_moving_reference_needs_no_samples(tmp_path):
   assert not (kept.path(1) / "samples.npz").exists()
   about = json.loads((kept.path(1) / "round.json").read_text())
   assert about == {"round": 1, "metrics": {"round": 1.0}}
+
+
+def moving(out, **changes):
+  """Options of TDPO over a log of pairs, with a reference that moves."""
+  log = [
+    {"prompt": p, "chosen": "yes", "rejected": f"no {i}"}
+    for i, p in enumerate(rounds.PROMPTS)
+  ]
+  given = {
+    "loss": "tdpo2",
+    "data": {"path": log, "eval_fraction": 0.25},
+    "out": str(out),
+    "model": runs.DECODER,
+    "tokenizer": "byte",
+    "batch_size": 8,
+    "steps": 6,
+    "log_every": 1,
+    "eval_every": 2,
+    "save_every": 100,
+    "eval_samples": 0,
+    "reference": "round",
+    "grow": {"every": 2},
+    "optimizer": {"learning_rate": 3e-3, "warmup_steps": 0},
+  }
+  return given | changes
+
+
+class Inside(Stop):
+  """Is asked to stop after the first step of a run's second round."""
+
+  def __init__(self, out):
+    super().__init__()
+    self._folder = out
+
+  def check(self):
+    self._asked = (self._folder / "rounds" / "2").is_dir()
+    super().check()
+
+
+def divergences(folder, name="kl/chosen"):
+  """Step -> divergence of the policy from the reference, over a vocabulary."""
+  return {x["step"]: x[name] for x in runs.metrics(folder) if name in x}
+
+
+def test_each_step_runs_the_policy_of_the_border(tmp_path, monkeypatch):
+  """It is at distance 0 there; the second border compiles nothing."""
+  times, seen = [], []
+
+  def listen(event, seconds, **_):
+    if event == "/jax/core/compile/jaxpr_to_mlir_module_duration":
+      times.append(seconds)
+
+  made = Growing._made
+
+  def counted(*args):
+    seen.append(len(times))
+    return made(*args)
+
+  monkeypatch.setattr(Growing, "_made", counted)
+  run = Run(**moving(tmp_path / "run", steps=8))
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    run.train(verbose=False)
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+  assert len(seen) == 4
+  assert seen[1] > seen[0]
+  assert seen[2] == seen[3]
+  kls = divergences(run.folder)
+  assert max(abs(kls[step]) for step in (1, 3, 5, 7)) < 1e-6
+  assert min(kls[step] for step in (2, 4, 6, 8)) > 1e-3
+  # Held-out rows are compared with the first reference.
+  held = divergences(run.folder, "eval_kl/chosen")
+  assert held[0] == 0
+  assert held[2] < held[4] < held[6] < held[8]
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [{"lora": {"rank": 2}}, {"reference": "ema(0.5)"}],
+  ids=["adapters", "average"],
+)
+def test_a_run_that_goes_on_inside_a_round_has_its_reference(changes, tmp_path):
+  whole = Run(**moving(tmp_path / "whole", **changes))
+  whole.train(verbose=False)
+  out = tmp_path / "run"
+  with pytest.raises(Stopped, match="step 3 of 6 is kept"):
+    Run(**moving(out, **changes)).train(Inside(out), verbose=False)
+  again = Run(**moving(out, **changes))
+  again.train(verbose=False)
+  assert runs.metrics(out) == runs.metrics(whole.folder)
+  chex.assert_trees_all_equal(runs.state_of(again), runs.state_of(whole))
+  kls = divergences(out)
+  assert kls[4] > 1e-3
+  averages = "reference" in changes
+  assert (abs(kls[3]) < 1e-6) != averages
 
 
 def test_the_other_half_is_written_by_another_policy(rebel, tmp_path):
