@@ -13,6 +13,7 @@ from offalign.config.reference import parse, refuse_without_rounds
 from offalign.config.select import SelectConfig
 from offalign.distributed.hosts import HostsConfig
 from offalign.distributed.sharding import AXES, MeshConfig
+from offalign.endpoints import address
 from offalign.errors import OPTIONS, UserError, option
 from offalign.learner.optim import OptimizerConfig, check_warmup
 from offalign.learner.value import ValueConfig
@@ -279,6 +280,17 @@ def check_steps(config: Config, steps: int) -> None:
   check_warmup(config.optimizer, steps)
 
 
+_ASKED = ("grow.score", "grow.judge", "grow.sampler", "select.judge")
+"""Options that may name an endpoint."""
+
+
+def _essence(name: str, value: Any) -> Any:
+  """What of an option's value has to stay the same in a run that goes on."""
+  if name in _ASKED and isinstance(value, str):
+    return address.question(value)
+  return value
+
+
 def refuse_changes(
   config: Config, known: dict[str, Any] | None, folder: pathlib.Path
 ) -> None:
@@ -301,7 +313,7 @@ def refuse_changes(
   changed = [
     f"{option(k)} was {before.get(k)!r}, is {now.get(k)!r}"
     for k in sorted({*before, *now} - fixed)
-    if before.get(k) != now.get(k)
+    if _essence(k, before.get(k)) != _essence(k, now.get(k))
   ]
   if changed:
     raise UserError(

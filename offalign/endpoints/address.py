@@ -2,7 +2,23 @@
 
 import urllib.parse
 
+from offalign import spec as spec_lib
 from offalign.errors import UserError
+
+HOW = frozenset(
+  {
+    "allow_http",
+    "cache",
+    "key_env",
+    "max_bytes",
+    "max_calls",
+    "max_tokens",
+    "retries",
+    "timeout",
+    "workers",
+  }
+)
+"""Options of an endpoint that say how it is asked, and not what."""
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -51,3 +67,22 @@ def target(url: str, end: str) -> str:
   """
   base = url.rstrip("/")
   return base if base.endswith(end) else base + end
+
+
+def question(spec: str) -> str:
+  """The spec of a judge or a sampler, without how its endpoint is asked.
+
+  Two specs with the same question may stand for each other in a run that goes
+  on. A spec of anything else stays as it is.
+
+  >>> question("endpoint(url='http://x/v1', model=m, max_calls=9, workers=2)")
+  "endpoint(url='http://x/v1', model=m)"
+  >>> question("my_file.py:function")
+  'my_file.py:function'
+  """
+  if not spec.strip().startswith("endpoint("):
+    return spec
+  name, options = spec_lib.parse(spec, "judge")
+  return spec_lib.unparse(
+    name, {key: value for key, value in options.items() if key not in HOW}
+  )

@@ -35,7 +35,9 @@ class Chosen:
     """Says in a sentence what was gained, and at what KL."""
     n = self.scores.shape[1]
     rows = np.arange(len(self.places))
-    kept = np.nanmean(self.scores[rows, self.places])
+    chosen = self.scores[rows, self.places]
+    known = chosen[np.isfinite(chosen)]  # the control may take one without
+    kept = known.mean() if len(known) else math.nan
     mean = np.nanmean(self.scores)
     said = f"score {kept:.4g} of the chosen, {mean:.4g} of all"
     if self.select == RANDOM:

@@ -129,7 +129,7 @@ def _answered(
   if capped:
     raise UserError(
       f"max_calls={judge.options.max_calls} was reached with "
-      f"{count(capped, 'question')} not asked; raise it, and the same command "
-      "goes on from the answers so far"
+      f"{count(capped, 'question')} not asked; it counts anew at each start, "
+      "so the same command goes on from the answers so far"
     )
   return found, counts

@@ -32,7 +32,8 @@ def scores(
 
   Returns:
     float64 [n] in [0, 1]: the mean over the comparisons that have a verdict,
-    NaN of a completion that has none; and the judge's counts, of comparisons.
+    NaN of a completion of which the judge gave none: that a copy is a tie
+    says nothing of it. And the judge's counts, of comparisons.
 
   Raises:
     UserError: for a prompt with one completion; or see the judge.
@@ -59,13 +60,16 @@ def scores(
     watch,
   )
   won, judged = np.zeros(len(pairs)), np.zeros(len(pairs))
+  # Of which a comparison with another text was asked in vain, or answered.
+  silent, told = np.zeros(len(pairs), bool), np.zeros(len(pairs), bool)
   for (i, j), preferred in zip(both, said.preferences, strict=True):
     if np.isnan(preferred):
+      silent[[i, j]] = True
       continue
     won[i] += preferred
     won[j] += 1 - preferred
     judged[[i, j]] += 1
-  shares = np.divide(
-    won, judged, out=np.full(len(pairs), np.nan), where=judged > 0
-  )
+    told[[i, j]] |= pairs[i][1] != pairs[j][1]
+  known = (judged > 0) & (told | ~silent)
+  shares = np.divide(won, judged, out=np.full(len(pairs), np.nan), where=known)
   return shares, dict(said.counts)

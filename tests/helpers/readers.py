@@ -788,5 +788,21 @@ def read_question(folder):
   from offalign.judges.endpoint.prompt import fill, load
 
   template = load(str(folder / "question.txt"))
-  fill(template, "x", "y", "z")
+  fill(template, prompt="x", a="y", b="z")
+  return template
+
+
+def _same_rubric(folder, found):
+  assert found == (folder / "rubric.txt").read_text(encoding="utf-8")
+  for place in ("{prompt}", "{completion}"):
+    assert found.count(place) == 1
+
+
+@reader(valid_files.rubric, _same_rubric)
+def read_rubric(folder):
+  from offalign.judges.endpoint.prompt import fill
+  from offalign.judges.endpoint.rubric import load
+
+  template = load(str(folder / "rubric.txt"))
+  fill(template, prompt="x", completion="y", lowest="1", highest="5")
   return template

@@ -358,6 +358,11 @@ def question():
   return [{"question.txt": text.encode()}]
 
 
+def rubric():
+  text = "Grade.\n{prompt}\nReply: {completion}\nFrom {lowest} to {highest}."
+  return [{"rubric.txt": text.encode()}]
+
+
 def preset_files():
   folder = pathlib.Path(presets.__file__).parent
   return [

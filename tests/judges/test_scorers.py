@@ -49,7 +49,7 @@ def test_questions_that_may_yet_be_answered_are_no_missing_scores(
   server.plan["q"] = [status(500)]
   with pytest.raises(UserError, match=r"left 1 question unanswered \(HTTP 50"):
     scorers.make(server.spec(**options))(pairs)
-  with pytest.raises(UserError, match=r"with [23] questions not asked; raise"):
+  with pytest.raises(UserError, match=r"with [23] questions not asked; it"):
     scorers.make(server.spec(max_calls=1, **options))(pairs)
 
 

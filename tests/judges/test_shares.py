@@ -23,7 +23,7 @@ class Ranks:
     self.asked += zip(prompts, a, b, strict=True)
     found = [
       np.nan
-      if {one, other} & set(self.refused)
+      if one != other and {one, other} & set(self.refused)
       else 0.5 + 0.5 * np.sign(len(one) - len(other))
       for one, other in zip(a, b, strict=True)
     ]
@@ -62,6 +62,14 @@ def test_what_has_no_verdict_is_in_no_mean():
     Ranks(refused=("abc",)), [("p", "a"), ("p", "abc"), ("p", "ab")]
   )
   np.testing.assert_array_equal(found, [0, np.nan, 1])
+
+
+def test_a_copy_says_nothing_of_what_the_judge_would_not_read():
+  pairs = [("p", "{a}"), ("p", "b"), ("p", "{a}"), ("p", "cc")]
+  found, _ = shares.scores(Ranks(refused=("{a}",)), pairs)
+  np.testing.assert_array_equal(found, [np.nan, 0, np.nan, 1])
+  same, _ = shares.scores(Ranks(), [("p", "a")] * 3)
+  assert same.tolist() == [0.5] * 3
 
 
 def test_a_prompt_with_one_completion_is_refused():

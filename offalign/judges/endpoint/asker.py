@@ -15,6 +15,9 @@ from offalign.judges.endpoint.options import Endpoint
 LOST = ("capped", "failed", "refused", "malformed")
 """Why a question has no answer that can be used."""
 
+ANSWERS = "answers.sqlite"
+"""The file of answers in a folder."""
+
 _GIVE_UP = 10  # failures in a row
 _COUNTED = (
   "cut_answers",
@@ -53,7 +56,7 @@ class Asker:
     self.options = options
     cache: str | pathlib.Path | None = options.cache
     if cache is None and folder is not None:
-      cache = pathlib.Path(folder) / "answers.sqlite"
+      cache = pathlib.Path(folder) / ANSWERS
     self._answers = Answers(cache)
     self._client = Client(
       options.target,

@@ -91,6 +91,10 @@ class Endpoint:
             f"judge 'endpoint': {name} is of a rubric's numbers, and no rubric "
             "is given; say rubric=default, or leave it out"
           )
+    elif not self.rubric:
+      raise UserError(
+        "judge 'endpoint': rubric is empty; say rubric=default, or name a file"
+      )
     elif self.template is not None:
       raise UserError(
         "judge 'endpoint': template asks which of two completions is better, "

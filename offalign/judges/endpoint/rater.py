@@ -114,7 +114,7 @@ class Rater:
       self._question,
       prompt=as_text(prompt),
       completion=completion,
-      lowest=f"{low:g}",
-      highest=f"{high:g}",
+      lowest=rubric.spelled(low),
+      highest=rubric.spelled(high),
     )
     return self._asker.ask(text, lambda answer: rubric.read(answer, low, high))

@@ -24,7 +24,7 @@ _NUMBER = re.compile(
   r"(?:\s*(?:/|out of)\s*(?P<of>\d+(?:\.\d+)?))?",
   re.IGNORECASE,
 )
-_ORNAMENTS = str.maketrans("", "", "*_`'\"[]()<>")
+_ORNAMENTS = str.maketrans(dict.fromkeys("*_`'\"[]()<>", " "))
 
 
 def load(name: str) -> str:
@@ -43,6 +43,16 @@ def load(name: str) -> str:
   return prompt_lib.of_file(name, "rubric", _PLACES)
 
 
+def spelled(number: float) -> str:
+  """A bound of the scale, as a question says it.
+
+  >>> spelled(10.0), spelled(0.5), spelled(12345678.0)
+  ('10', '0.5', '12345678')
+  """
+  whole = int(number)
+  return str(whole) if whole == number else repr(number)
+
+
 def read(answer: str, lowest: float, highest: float) -> float | None:
   """The number of an answer, or None where it gives none on the scale.
 
@@ -51,13 +61,14 @@ def read(answer: str, lowest: float, highest: float) -> float | None:
 
   >>> [read(x, 1, 10) for x in ("7", "It is fine.\\nRating: [[8.5]]", "9/10")]
   [7.0, 8.5, 9.0]
-  >>> [read(x, 1, 10) for x in ("11", "4/5", "7 or 8", "")]
+  >>> [read(x, 1, 10) for x in ("11", "4/5", "7 or 8", "[4][5]")]
   [None, None, None, None]
   """
   lines = [line for line in answer.splitlines() if line.strip()]
   if not lines:
     return None
-  match = _NUMBER.fullmatch(lines[-1].translate(_ORNAMENTS).strip(". \t"))
+  bare = " ".join(lines[-1].translate(_ORNAMENTS).split())
+  match = _NUMBER.fullmatch(bare.strip(". "))
   if match is None:
     return None
   of = match["of"]

@@ -62,12 +62,8 @@ def _check_samples(config: Config, loss: Loss) -> None:
       f"{option('grow.samples', grow.each)}: loss {str(loss)!r} compares "
       "completions of a prompt; give 2 or more"
     )
-  if not scoring.is_alone(grow) and grow.each < 2:
-    raise UserError(
-      f"{option('grow.samples', grow.each)}: {option('grow.score')} compares "
-      "the samples of a prompt with each other; give 2 or more, or have it "
-      "rate each by itself (rubric=default)"
-    )
+  if not scoring.is_alone(grow):
+    _check_comparing(config)
   if grow.thresholds is not None and loss.kind is not Kind.SINGLE:
     raise UserError(
       f"{option('grow.thresholds')} is set, but loss {str(loss)!r} compares "
@@ -115,6 +111,26 @@ def _check_samples(config: Config, loss: Loss) -> None:
       f"{option('grow.keep', 'all')} is set, but {option('data.path')} is a "
       f"mixture whose weights samples have no part in: give one source, or the "
       f"other {OPTIONS} of {option('grow')} alone"
+    )
+
+
+def _check_comparing(config: Config) -> None:
+  """Refuses what takes scores of single completions."""
+  grow = config.grow
+  assert grow is not None
+  cure = "have it rate each by itself (rubric=default)"
+  if grow.each < 2:
+    raise UserError(
+      f"{option('grow.samples', grow.each)}: {option('grow.score')} compares "
+      f"the samples of a prompt with each other; give 2 or more, or {cure}"
+    )
+  if grow.stop is not None or config.keep_best == scoring.HELD_SCORE:
+    what = "keep_best" if grow.stop is None else "grow.stop"
+    raise UserError(
+      f"{option(what)} goes by the score of held-out prompts, which have one "
+      f"completion each, and {option('grow.score')} compares the samples of a "
+      f"prompt with each other: {cure}, or leave {option(what)} out, or keep "
+      f"the best by a judge ({option('grow.judge')}, {option('select.judge')})"
     )
 
 

@@ -33,7 +33,7 @@ from offalign.training.rounds.base import Round, Unscored
 from offalign.training.rounds.kept import Kept, Samples
 from offalign.training.rounds.making import Maker
 from offalign.training.rounds.schedule import RoundSampler, Schedule
-from offalign.types import Params
+from offalign.types import Kind, Params
 
 
 @dataclasses.dataclass
@@ -308,7 +308,7 @@ class Growing:
       "completions/clipped_ratio": float(1 - finished.mean()),
     }
     if self.maker.is_partial:
-      found["objective/no_score"] = float(np.isnan(every).sum())
+      found |= self._unscored(number, every)
     rows = parts[0].data.train
     if self._normalises:
       scaled = self._scale_of_run().apply(scores[np.isfinite(scores)])
@@ -318,6 +318,24 @@ class Growing:
     if self.maker.refits is not None:
       found |= self.maker.refits.metrics(number)
     return found
+
+  def _unscored(self, number: int, scores: np.ndarray) -> dict[str, float]:
+    """Counts what samples without a score take with them, and says it."""
+    assert self.config.grow is not None
+    missing = np.isnan(scores).sum(axis=1)
+    found = {"objective/no_score": float(missing.sum())}
+    if self.loss.kind is Kind.SINGLE:
+      return found
+    each, size = scores.shape[1], 2
+    if self.loss.kind is Kind.GROUP:
+      size = self.config.data.group_size or each
+    lost = int(((missing > 0) & (each - missing < size)).sum())
+    if lost:
+      hosts.say(
+        f"round {number}: {lost:,} of {len(scores):,} prompts make no row, "
+        f"since fewer than {size} of their samples have a score"
+      )
+    return found | {"objective/no_group": float(lost)}
 
   def evaluate(self, step: int, policy: Params) -> dict[str, float]:
     """See `Rounds`: the score of what is written for held-out prompts."""
@@ -339,9 +357,17 @@ class Growing:
 
 
 def _alike(scores: np.ndarray) -> float:
-  """The share of prompts whose samples all score alike; [n, K], NaN of none."""
-  scored = scores[np.isfinite(scores).any(axis=1)]
-  return float((np.nanmax(scored, 1) == np.nanmin(scored, 1)).mean())
+  """The share of prompts whose samples all score alike.
+
+  Args:
+    scores: [n, K]; of prompts with fewer than two scores, NaN is none, nothing
+      is said, unless K is 1.
+  """
+  known = np.isfinite(scores)
+  rows = scores[known.sum(axis=1) >= min(2, scores.shape[1])]
+  if not len(rows):
+    return float("nan")
+  return float((np.nanmax(rows, 1) == np.nanmin(rows, 1)).mean())
 
 
 def _own(params: Params) -> Params:

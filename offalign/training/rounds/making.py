@@ -204,11 +204,17 @@ class Maker:
     return Drawn.of_first(draw, self.drawer.stop)
 
   def _scored(
-    self, score: Score, name: str, prompts: list[Any], texts: list[str]
+    self,
+    score: Score,
+    name: str,
+    prompts: list[Any],
+    texts: list[str],
+    least: float = 0.5,
   ) -> np.ndarray:
     """Scores by `grow.score` or `grow.judge`, which `name` says.
 
-    The first process asks, so that all have the same scores.
+    The first process asks, so that all have the same scores. See
+    `scoring.numbers` for `least`.
     """
     grow = self.config.grow
     assert grow is not None
@@ -217,7 +223,7 @@ class Maker:
 
     def scores(watch: Watch) -> dict[str, np.ndarray]:
       with concerning(named):
-        return {"scores": scoring.numbers(score, pairs, watch)}
+        return {"scores": scoring.numbers(score, pairs, watch, least=least)}
 
     stop = self.drawer.stop
     return hosts.from_first_watched(scores, stop.check)["scores"]
@@ -234,7 +240,8 @@ class Maker:
 
     Returns:
       `HELD_SCORE`, and its standard error; `HELD_JUDGE` likewise. Of what
-      compares the completions of a prompt there is no `HELD_SCORE`.
+      compares the completions of a prompt there is no `HELD_SCORE`, and
+      neither is there a mean of no scores.
     """
     if not self.held:
       return {}
@@ -253,8 +260,10 @@ class Maker:
     if not by:
       return {}
     for score, name, metric in by:
-      scores = self._scored(score, name, held, texts)
+      scores = self._scored(score, name, held, texts, least=0)
       scores = scores[np.isfinite(scores)]
+      if not len(scores):
+        continue
       found[metric] = float(scores.mean())
       if len(scores) > 1:
         error = scores.std(ddof=1) / np.sqrt(len(scores))

@@ -19,7 +19,7 @@ from offalign.data import Record, TokenRows, ViewOptions
 from offalign.data.reading.token_text import TokenText
 from offalign.data.text.ragged import Ragged
 from offalign.data.views.rows import Needs
-from offalign.errors import UserError, option, within
+from offalign.errors import UserError, marked, option, within
 from offalign.losses import Loss
 from offalign.training.rounds.kept import Samples
 from offalign.types import Kind
@@ -113,8 +113,17 @@ def make(
     for i, ks in enumerate(scored)
     if len(ks)
   ]
-  with within("data"):
-    view = data.view(records, loss.kind, loss.needs, chosen, seed=seed)
+  try:
+    with within("data"):
+      view = data.view(records, loss.kind, loss.needs, chosen, seed=seed)
+  except UserError as error:
+    missing = int(np.isnan(samples.scores).sum())
+    if not missing:
+      raise
+    raise UserError(
+      f"{name}: {missing:,} of {samples.scores.size:,} samples got no score "
+      f"({option('grow.score')}), and of the others {marked(error)}"
+    ) from error
   rows = view.rows
   which = np.array(
     [

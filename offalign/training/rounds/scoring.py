@@ -11,8 +11,9 @@ from offalign.data import Prompt
 from offalign.distributed import hosts
 from offalign.errors import UserError, concerning, option
 from offalign.judges import scorers
+from offalign.judges.endpoint.asker import ANSWERS
 from offalign.judges.gold import Gold
-from offalign.judges.scorers import Score, Scorer, Watch
+from offalign.judges.scorers import Score, Scorer, Watch, unwatched
 from offalign.judges.scoring import why_missing
 from offalign.training import over_optimised
 
@@ -101,21 +102,31 @@ def probe(
   Every process calls this, and the first asks.
 
   Raises:
-    UserError: where it is not.
+    UserError: where it is not, or gives neither a score.
   """
   if not isinstance(score, Scorer) or not score.partial:
     return
 
   def asked() -> dict[str, np.ndarray]:
-    with concerning(option(name)):
+    with concerning(option(name, score.spec)):
       # Nothing is kept: the folder of a run is not there yet.
-      scorers.make(score.spec)([(prompt, "Yes."), (prompt, "No.")])
+      first = scorers.make(score.spec)
+      pairs: scorers.Pairs = [(prompt, "Yes."), (prompt, "No.")]
+      found, counts = first.counted(pairs, unwatched)
+      if np.isnan(found).all():
+        raise UserError(
+          "before anything was sampled it was asked about two replies, and "
+          f"gave neither a score ({why_missing(counts)}): see its question, "
+          "and that the model can follow it"
+        )
     return {}
 
   hosts.from_first(asked)
 
 
-def numbers(score: Score, pairs: list[Any], watch: Watch) -> np.ndarray:
+def numbers(
+  score: Score, pairs: list[Any], watch: Watch, *, least: float = 0.5
+) -> np.ndarray:
   """Scores of prompts and completions, float64 [n].
 
   NaN of one that an endpoint would not score, which is said.
@@ -124,9 +135,10 @@ def numbers(score: Score, pairs: list[Any], watch: Watch) -> np.ndarray:
     score: what scores.
     pairs: n prompts and completions.
     watch: called now and then while an endpoint is asked.
+    least: the share of them that must have a score; 0 = none.
 
   Raises:
-    UserError: where there are no such numbers, or most are missing.
+    UserError: where there are no such numbers, or too many are missing.
   """
   if not isinstance(score, Scorer) or not score.partial:
     found = np.asarray(score(pairs), np.float64)
@@ -140,7 +152,11 @@ def numbers(score: Score, pairs: list[Any], watch: Watch) -> np.ndarray:
       f"{missing:,} of {len(found):,} completions got no score "
       f"({why_missing(counts)})"
     )
-    if 2 * missing > len(found):
-      raise UserError(f"{said}: see its question, and max_tokens")
+    if len(found) - missing < least * len(found):
+      raise UserError(
+        f"{said}: see its question. These answers are kept in "
+        f"rounds/{ANSWERS} of the run's folder, and are asked for again where "
+        "you delete it"
+      )
     hosts.say(f"{said}, and are left out")
   return found

@@ -5,6 +5,8 @@ import re
 import pytest
 import rounds
 
+COMPARES = "endpoint(url='http://localhost:1/v1', model=m)"
+
 
 @pytest.mark.parametrize(
   ("loss", "changes", "why"),
@@ -28,6 +30,21 @@ import rounds
       "dpo",
       {"reference": "ema(0.5)", "lora": {"rank": 2}},
       r"averages all weights, and LoRA \(lora.rank\)",
+    ),
+    (
+      "dro_v",
+      {"grow": {"score": COMPARES, "samples": 1}},
+      r"grow.samples=1: grow.score compares the samples",
+    ),
+    (
+      "dro_v",
+      {"grow": {"score": COMPARES, "stop": 2}},
+      r"grow.stop goes by the score of held-out prompts, which have one",
+    ),
+    (
+      "dro_v",
+      {"grow": {"score": COMPARES}, "keep_best": "eval_score"},
+      r"keep_best goes by .* or keep the best by a judge \(grow.judge, select",
     ),
     ("ppo(cliprange_value=0.2)", {}, "reads old_token_values, which samples"),
     ("dro_v", {"data": {"normalize_by": "prompt"}}, "that of the first"),

@@ -14,7 +14,7 @@ from offalign import Run
 from offalign.distributed.signals import Stop, Stopped
 from offalign.errors import UserError
 from offalign.reference.store import Store
-from offalign.training.rounds import making
+from offalign.training.rounds import growing, making
 from offalign.training.rounds.growing import Growing
 from offalign.training.rounds.kept import Kept
 
@@ -460,3 +460,11 @@ def test_scores_that_are_all_alike_have_no_scale(tmp_path):
   out = tmp_path / "as-they-are"
   Run(**(given | {"data": data, "out": str(out)})).train(verbose=False)
   assert rounds.of_rounds(out)[0]["frac_reward_zero_std"] == 1
+
+
+def test_a_prompt_with_one_score_is_not_one_whose_samples_score_alike():
+  nan = np.nan
+  scores = np.array([[1, nan, nan], [2, 2, nan], [1, 2, 3], [nan] * 3])
+  assert growing._alike(scores) == 0.5
+  assert np.isnan(growing._alike(scores[[0, 3]]))
+  assert growing._alike(np.array([[1.0], [2.0]])) == 1

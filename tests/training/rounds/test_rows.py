@@ -120,6 +120,14 @@ def test_a_sample_without_a_score_is_in_no_row(spec, data, index):
   assert rows.threshold_of(cut, samples) == 5
 
 
+def test_where_no_row_is_left_the_missing_scores_are_named():
+  scores = SAMPLES.scores.copy()
+  scores[:, 1] = np.nan
+  samples = dataclasses.replace(SAMPLES, scores=scores)
+  with pytest.raises(UserError, match=r"round 3: 2 of 8 samples got no score"):
+    make("rloo(beta=0.0)", samples=samples)
+
+
 @pytest.mark.parametrize(
   ("label", "good"),
   [

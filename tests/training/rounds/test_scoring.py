@@ -71,10 +71,62 @@ def test_most_samples_must_have_a_score(server, capsys):
   assert f"{said}, and are left out" in capsys.readouterr().out
   server.plan["new"] = ["none", "none"]
   score = scoring.scorer(rated(server, workers=1))
-  with pytest.raises(UserError, match="2 of 3 completions got no score"):
-    scoring.numbers(
-      score, [("new", "a"), ("new", "b"), ("p0", "ab")], unwatched
-    )
+  pairs = [("new", "a"), ("new", "b"), ("p0", "ab")]
+  said = r"2 of 3 completions got no score.*are asked for again where"
+  with pytest.raises(UserError, match=said):
+    scoring.numbers(score, pairs, unwatched)
+  # Of what is only watched none has to have one.
+  found = scoring.numbers(score, pairs, unwatched, least=0)
+  assert np.isnan(found).tolist() == [True, True, False]
+
+
+def test_a_model_that_cannot_follow_the_question_is_known_at_once(
+  server, tmp_path
+):
+  server.rate = lambda *_: "As a language model, I like both."
+  said = rounds.refused(tmp_path, "dro_v", grow={"score": rated(server)})
+  assert "asked about two replies, and gave neither a score (answers malfo" in (
+    said
+  )
+  assert len(server.seen) == 2
+
+
+def test_held_out_prompts_without_scores_have_no_mean(server, tmp_path):
+  grow = {"score": lambda prompt, text: len(text), "rounds": 1}
+  grow |= {"judge": rated(server), "eval_prompts": 1}
+  usual, asked = server.rate, []
+
+  def rate(prompt, text):
+    asked.append(text)
+    return usual(prompt, text) if len(asked) <= 2 else "no"
+
+  server.rate = rate
+  out = tmp_path / "run"
+  rounds.train(out, "dro_v", grow=grow, eval_every=1)
+  held = [line for line in runs.metrics(out) if HELD_SCORE in line]
+  assert len(asked) > 2  # more than the probe
+  assert held
+  assert not any(HELD_JUDGE in line for line in held)
+
+
+def test_how_an_endpoint_is_asked_may_change_in_a_run_that_goes_on(
+  server, tmp_path
+):
+  out = tmp_path / "run"
+  server.rate = lambda prompt, text: str(1 + sum(map(ord, prompt + text)) % 9)
+
+  def run(**options):
+    grow = {"score": server.spec(rubric="default", **options), "rounds": 1}
+    rounds.train(out, "dro_v", grow={**grow, "eval_prompts": 0, "samples": 2})
+
+  with pytest.raises(UserError, match="max_calls=2 was reached with"):
+    run(max_calls=2, workers=1)
+  asked = server.seen[2:]  # after the probe
+  run(max_calls=40, retries=1)
+  assert len(asked) == 2
+  assert not set(asked) & set(server.seen[4 + 2 :])
+  with pytest.raises(UserError, match="holds a run with other options"):
+    run(highest=5.0)
 
 
 @pytest.mark.parametrize("how", ["rubric", "comparison"])
@@ -153,3 +205,5 @@ def test_a_sample_without_a_score_is_left_out(server, tmp_path, loss):
   assert line["objective/no_score"] == 1
   assert line["objective/scores"] == pytest.approx(np.nanmean(samples.scores))
   assert 0 <= line["frac_reward_zero_std"] < 1
+  groups = {"dro_v": None, "dpo": 0, "rloo(beta=0.0)": 1}
+  assert line.get("objective/no_group") == groups[loss]
