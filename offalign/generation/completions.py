@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from offalign.data.reading import json_rows, logged_tokens
+from offalign.data.reading import faults, json_rows, logged_tokens
 from offalign.data.reading.faults import Fault
 from offalign.data.reading.logged_tokens import IDS, LOGPROBS
 from offalign.data.reading.records import Problem
@@ -308,13 +308,25 @@ def _completion(row: dict[str, Any], where: str) -> str:
       f"{where} has no 'completion' that is text or one message, "
       '[{"role": "assistant", "content": ...}], nor AlpacaEval\'s \'output\''
     )
-  return text
+  return _whole(text, "completion", where)
+
+
+def _whole(text: str, column: str, where: str) -> str:
+  """A text that tokenizers and files take.
+
+  Raises:
+    UserError: for half of a surrogate pair, which neither does.
+  """
+  try:
+    return faults.text(text)
+  except Fault as fault:
+    raise UserError(f"{where}, column {column!r}: {fault}") from None
 
 
 def _prompt(row: dict[str, Any], where: str) -> Prompt:
   prompt = row.get("prompt", row.get("instruction"))
   if isinstance(prompt, str):
-    return prompt
+    return _whole(prompt, "prompt", where)
   if isinstance(prompt, Sequence) and prompt:
     turns: list[tuple[Any, Any]] = [
       (turn.get("role"), turn.get("content"))
@@ -323,7 +335,9 @@ def _prompt(row: dict[str, Any], where: str) -> Prompt:
     ]
     texts = [isinstance(x, str) for turn in turns for x in turn]
     if len(turns) == len(prompt) and all(texts):
-      return tuple(turns)
+      return tuple(
+        (role, _whole(content, "prompt", where)) for role, content in turns
+      )
   raise UserError(
     f"{where} has no 'prompt' that is text or a list of role and content, nor "
     "AlpacaEval's 'instruction'"

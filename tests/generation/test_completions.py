@@ -29,6 +29,22 @@ def test_completions_as_messages(tmp_path):
       completions.read(path)
 
 
+@pytest.mark.parametrize(
+  ("row", "column"),
+  [
+    ({"prompt": "a\ud800", "completion": "b"}, "prompt"),
+    ({"prompt": [{"role": "user", "content": "a\ud800"}]}, "prompt"),
+    ({"prompt": "a", "completion": "b\ud800"}, "completion"),
+  ],
+)
+def test_half_of_a_surrogate_pair_is_named(tmp_path, row, column):
+  path = tmp_path / "a.jsonl"
+  path.write_text(json.dumps(row))
+  said = rf"row 0, column '{column}': half of a surrogate pair.* at character 1"
+  with pytest.raises(UserError, match=said):
+    completions.read(path)
+
+
 def test_files_of_another_encoding_say_so(tmp_path):
   path = tmp_path / "a.jsonl"
   path.write_text(json.dumps({"prompt": "a"}), encoding="utf-16")
