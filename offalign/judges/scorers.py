@@ -11,6 +11,7 @@ from offalign.data.reading.records import count
 from offalign.errors import UserError
 from offalign.generation.completions import Prompt
 from offalign.judges import shares
+from offalign.judges.endpoint.asker import AtEndpoint
 from offalign.judges.endpoint.judge import EndpointJudge
 from offalign.judges.endpoint.rater import Rater
 from offalign.judges.gold import Gold
@@ -116,7 +117,7 @@ def make(spec: str, folder: str | pathlib.Path | None = None) -> Scorer:
 
 
 def _answered(
-  judge: Rater | EndpointJudge, found: np.ndarray, counts: dict[str, int]
+  judge: AtEndpoint, found: np.ndarray, counts: dict[str, int]
 ) -> tuple[np.ndarray, dict[str, int]]:
   """Refuses scores where questions are open that may yet be answered."""
   failed, capped = (counts[name] for name in _UNANSWERED)

@@ -1,5 +1,6 @@
 """One question to the endpoint: from the file of answers, or by a call."""
 
+import abc
 import os
 import pathlib
 import threading
@@ -198,3 +199,50 @@ class Asker:
     with self._lock:
       for name, number in numbers.items():
         self._tally[name] += number
+
+
+class AtEndpoint(abc.ABC):
+  """What a judge behind an endpoint is, whatever it asks.
+
+  Attributes:
+    options: which model is asked, and how.
+  """
+
+  def __init__(
+    self,
+    options: Endpoint,
+    folder: str | pathlib.Path | None = None,
+    patience: Patience | None = None,
+  ):
+    """Reads the key and the question, and opens the cache.
+
+    Args:
+      options: which model.
+      folder: holds the cache where no file is named; None = in memory.
+      patience: instead of that of the options.
+    """
+    self.options = options
+    self._question = self._load(options)
+    self._asker = Asker(options, folder, patience)
+
+  def __repr__(self) -> str:
+    return f"{type(self).__name__}({self.spec})"
+
+  @staticmethod
+  @abc.abstractmethod
+  def _load(options: Endpoint) -> str:
+    """The text of the question, with its places."""
+
+  @property
+  def spec(self) -> str:
+    """See `Judge`."""
+    return self.options.spec
+
+  @property
+  def why(self) -> str:
+    """Why the last of the failed calls failed; "" where none has."""
+    return self._asker.why
+
+  def close(self) -> None:
+    """Closes the connections and the cache."""
+    self._asker.close()

@@ -4,22 +4,20 @@ Each comparison is asked twice, with either completion first, as such judges
 favour a place (arXiv:2306.05685, section 3.4).
 """
 
-import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from offalign.endpoints.client import Patience
 from offalign.judges.base import Prompt, Verdicts, as_text, check_lengths
 from offalign.judges.endpoint import prompt as prompt_lib
-from offalign.judges.endpoint.asker import LOST, Asker
+from offalign.judges.endpoint.asker import LOST, AtEndpoint
 from offalign.judges.endpoint.options import Endpoint
 
 _WORTH = {"A": 1.0, "B": 0.0, "tie": 0.5}
 _Item = tuple[Prompt, str, str]
 
 
-class EndpointJudge:
+class EndpointJudge(AtEndpoint):
   """Asks the endpoint which of two is better; see `Endpoint`.
 
   An order's verdict counts 1, 1/2 or 0, and the preference is the mean of
@@ -30,39 +28,9 @@ class EndpointJudge:
     options: which model is asked, and how.
   """
 
-  def __init__(
-    self,
-    options: Endpoint,
-    folder: str | pathlib.Path | None = None,
-    patience: Patience | None = None,
-  ):
-    """Reads the key and the template, and opens the cache.
-
-    Args:
-      options: which model.
-      folder: holds the cache where no file is named; None = in memory.
-      patience: instead of that of the options.
-    """
-    self.options = options
-    self._template = prompt_lib.load(options.template)
-    self._asker = Asker(options, folder, patience)
-
-  def __repr__(self) -> str:
-    return f"EndpointJudge({self.spec})"
-
-  @property
-  def spec(self) -> str:
-    """See `Judge`."""
-    return self.options.spec
-
-  @property
-  def why(self) -> str:
-    """Why the last of the failed calls failed; "" where none has."""
-    return self._asker.why
-
-  def close(self) -> None:
-    """Closes the connections and the cache."""
-    self._asker.close()
+  @staticmethod
+  def _load(options: Endpoint) -> str:
+    return prompt_lib.load(options.template)
 
   def compare(
     self,
@@ -111,7 +79,7 @@ class EndpointJudge:
     worths: list[float] = []
     for first, second in ((a, b), (b, a)):
       text = prompt_lib.fill(
-        self._template, prompt=as_text(prompt), a=first, b=second
+        self._question, prompt=as_text(prompt), a=first, b=second
       )
       said = self._asker.ask(text, _worth)
       if isinstance(said, str):

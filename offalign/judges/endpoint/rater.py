@@ -1,19 +1,17 @@
 """A judge that has a language model rate each completion by a rubric."""
 
-import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from offalign.endpoints.client import Patience
 from offalign.judges.base import Prompt, Verdicts, as_text, by_scores
 from offalign.judges.endpoint import prompt as prompt_lib
 from offalign.judges.endpoint import rubric
-from offalign.judges.endpoint.asker import LOST, Asker
+from offalign.judges.endpoint.asker import LOST, AtEndpoint
 from offalign.judges.endpoint.options import Endpoint
 
 
-class Rater:
+class Rater(AtEndpoint):
   """Asks the endpoint for a number for each completion; see `Endpoint`.
 
   The form is the single-answer grading of arXiv:2306.05685, section 3.1. A
@@ -24,40 +22,10 @@ class Rater:
     options: which model is asked, and how; its `rubric` is given.
   """
 
-  def __init__(
-    self,
-    options: Endpoint,
-    folder: str | pathlib.Path | None = None,
-    patience: Patience | None = None,
-  ):
-    """Reads the key and the rubric, and opens the cache.
-
-    Args:
-      options: which model.
-      folder: holds the cache where no file is named; None = in memory.
-      patience: instead of that of the options.
-    """
-    self.options = options
+  @staticmethod
+  def _load(options: Endpoint) -> str:
     assert options.rubric is not None
-    self._question = rubric.load(options.rubric)
-    self._asker = Asker(options, folder, patience)
-
-  def __repr__(self) -> str:
-    return f"Rater({self.spec})"
-
-  @property
-  def spec(self) -> str:
-    """See `Judge`."""
-    return self.options.spec
-
-  @property
-  def why(self) -> str:
-    """Why the last of the failed calls failed; "" where none has."""
-    return self._asker.why
-
-  def close(self) -> None:
-    """Closes the connections and the cache."""
-    self._asker.close()
+    return rubric.load(options.rubric)
 
   def compare(
     self, prompts: Sequence[Prompt], a: Sequence[str], b: Sequence[str]

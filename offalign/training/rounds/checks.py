@@ -124,8 +124,8 @@ def _check_comparing(config: Config) -> None:
       f"{option('grow.samples', grow.each)}: {option('grow.score')} compares "
       f"the samples of a prompt with each other; give 2 or more, or {cure}"
     )
-  if grow.stop is not None or config.keep_best == scoring.HELD_SCORE:
-    what = "keep_best" if grow.stop is None else "grow.stop"
+  what = scoring.going_by(config)
+  if what is not None:
     raise UserError(
       f"{option(what)} goes by the score of held-out prompts, which have one "
       f"completion each, and {option('grow.score')} compares the samples of a "

@@ -15,7 +15,7 @@ from offalign.distributed import sharding
 from offalign.errors import UserError, concerning, option
 from offalign.policy import trained_rewards
 from offalign.policy.folder import read_run
-from offalign.training import over_optimised
+from offalign.training.rounds import scoring
 
 _OF_FORM = ("form", "columns", "eval_path")
 """Options of the first data's files, which new pairs do not follow."""
@@ -38,8 +38,8 @@ def check(config: Config) -> None:
       f"{option('grow.refit')} is set, and its judge compares samples of a "
       f"prompt: give {option('grow.samples')} of 2 or more"
     )
-  if grow.stop is not None or config.keep_best == over_optimised.SCORE:
-    what = "keep_best" if grow.stop is None else "grow.stop"
+  what = scoring.going_by(config)
+  if what is not None:
     raise UserError(
       f"{option(what)} compares scores of evaluations, and with "
       f"{option('grow.refit')} they are of different reward models: leave it "

@@ -32,6 +32,7 @@ from offalign.errors import concerning, option
 from offalign.files import read_object, write_atomically, write_json, writing
 from offalign.generation.completions import Prompt
 from offalign.judges import scorers
+from offalign.judges.endpoint.asker import AtEndpoint
 from offalign.judges.scorers import Score
 from offalign.policy.folder import read_run
 from offalign.training.rounds.kept import Samples
@@ -228,7 +229,7 @@ class Refits:
       judge = judge or self._judge()
       with concerning(option("grow.refit")):
         said = judge.compare(prompts, a, b).preferences
-        if isinstance(judge, judges.EndpointJudge | judges.Rater):
+        if isinstance(judge, AtEndpoint):
           judge.close()
       for prompt, one, other, preferred in zip(
         prompts, a, b, said, strict=True

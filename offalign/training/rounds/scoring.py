@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from offalign.config import Config
 from offalign.config.grow import Function, GrowConfig
 from offalign.data import Prompt
 from offalign.distributed import hosts
@@ -47,6 +48,13 @@ def held_names(grow: GrowConfig) -> set[str]:
     return set()
   found = {HELD_SCORE} if is_alone(grow) else set()
   return found | ({HELD_JUDGE} if grow.judge is not None else set())
+
+
+def going_by(config: Config) -> str | None:
+  """The option of a run that goes by `HELD_SCORE`; None where none does."""
+  if config.grow is not None and config.grow.stop is not None:
+    return "grow.stop"
+  return "keep_best" if config.keep_best == HELD_SCORE else None
 
 
 def is_alone(grow: GrowConfig) -> bool:
