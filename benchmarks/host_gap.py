@@ -63,7 +63,9 @@ def measure(case: Case, steps: int = STEPS) -> tuple[float, float, Compiling]:
 
   Args:
     case: losses, model and batch.
-    steps: to trace, after the two that compile.
+    steps: to trace, after the two that compile. One line of metrics falls
+      among them, as one may in as many steps of a longer run; evaluations and
+      checkpoints, which the devices do wait for, come after them.
   """
   with tempfile.TemporaryDirectory() as made:
     folder = pathlib.Path(made)
@@ -80,16 +82,19 @@ def measure(case: Case, steps: int = STEPS) -> tuple[float, float, Compiling]:
       data={"path": rows(case), **options},
       out=str(folder / "run"),
       steps=steps + 2,
+      log_every=steps,
+      eval_every=steps + 2,
+      save_every=steps + 2,
       batch_size=case.prompts,
       remat=REMAT,
-      optimizer={"name": "adafactor" if t5 else "adam"},
+      optimizer={"name": "adafactor" if t5 else "adam", "warmup_steps": 0},
       eval_samples=None,
       profile=steps,
     )
     run.train(verbose=False)
-    ops = trace.read(folder / "run" / "profile")
-  span = max(op.end for op in ops) - ops[0].start
-  return span / steps, trace.idle(ops), run.compiling
+    programs = trace.programs(folder / "run" / "profile")
+  span = max(program.end for program in programs) - programs[0].start
+  return span / steps, trace.idle(programs), run.compiling
 
 
 def rows(case: Case, batches: int = 4) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from jax.profiler import ProfileData
 
@@ -20,6 +20,8 @@ _KINDS = (
   ("other fusions", r"fusion|fused|loop|wrapped"),
 )
 """Kind -> what a name of its operations has; the first that fits counts."""
+_EXECUTE = "ThunkExecutor::Execute"
+"""What a part of a program is called in a trace of a CPU."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,23 +45,49 @@ def read(folder: pathlib.Path) -> list[Op]:
   Raises:
     UserError: where there is no trace, or none of a device in it.
   """
+  # On a CPU, the runtime's own events stand among the operations.
+  found = [
+    op
+    for plane, line, op in _events(folder)
+    if _is_of_device(plane, line) and not re.match(r".*::|end: ", op.name)
+  ]
+  if not found:
+    raise UserError(f"the trace in {folder} holds no operation of a device")
+  return sorted(found, key=lambda op: op.start)
+
+
+def programs(folder: pathlib.Path) -> list[Op]:
+  """The runs of compiled programs in the newest trace, by their start.
+
+  On a CPU, where not every operation leaves an event of its own, and on a GPU,
+  whose programs are kernels in a stream, operations count for themselves; on a
+  CPU so do the runtime's events of a program.
+
+  Raises:
+    UserError: where there is no trace, or none of a device in it.
+  """
+  found = [
+    op
+    for plane, line, op in _events(folder)
+    if (plane.startswith("/device:TPU") and line == "XLA Modules")
+    or (plane == "/host:CPU" and op.name.startswith(_EXECUTE))
+  ]
+  if not any(op.name.startswith(_EXECUTE) for op in found):
+    return sorted(found, key=lambda op: op.start) or read(folder)
+  return sorted([*found, *read(folder)], key=lambda op: op.start)
+
+
+def _events(folder: pathlib.Path) -> Iterator[tuple[str, str, Op]]:
+  """Plane, line and event of everything in the newest trace."""
   paths = sorted(folder.rglob("*.xplane.pb"), key=lambda p: p.stat().st_mtime)
   if not paths:
     raise UserError(f"{folder} holds no trace (*.xplane.pb)")
-  found = []
   for plane in ProfileData.from_file(str(paths[-1])).planes:
     for line in plane.lines:
-      if not _is_of_device(plane.name, line.name):
-        continue
       for event in line.events:
-        # On a CPU, the runtime's own events stand among the operations.
-        if "::" not in event.name and not event.name.startswith("end: "):
-          start = event.start_ns * 1e-9
-          end = start + event.duration_ns * 1e-9
-          found.append(Op(event.name, start, end))
-  if not found:
-    raise UserError(f"{paths[-1]} holds no operation of a device")
-  return sorted(found, key=lambda op: op.start)
+        start = event.start_ns * 1e-9
+        end = start + event.duration_ns * 1e-9
+        yield plane.name, line.name, Op(event.name, start, end)
 
 
 def _is_of_device(plane: str, line: str) -> bool:

@@ -16,6 +16,7 @@ from flax import nnx
 from offalign.distributed import constraints
 from offalign.models import apart, logps
 from offalign.models.base import Remat
+from offalign.models.product import product
 from offalign.types import Array
 
 _MASKED = -1e30  # finite, so that a row without any key is not NaN
@@ -71,8 +72,9 @@ class Linear(nnx.Module):
 
   def __call__(self, x: Array) -> Array:
     """[..., n] -> [..., m]."""
-    # The kernel may be a `lora.LowRank` in place of an array.
-    y = x @ self.kernel.get_value()
+    kernel = self.kernel.get_value()
+    # It may be a `lora.LowRank` in place of an array.
+    y = product(x, kernel) if isinstance(kernel, jax.Array) else x @ kernel
     return y if self.bias is None else y + _along(self.bias[...], y)
 
 

@@ -36,26 +36,26 @@ from offalign.types import Batch, Params
 class _Drawn:
   """A step's batch, on the devices; `picked` and `tokens` are of its rows.
 
-  `demonstrations` are its rows of a second source, counted in `tokens`.
+  `rate` is the learning rate where the step has a line of metrics, else None:
+  computed ahead like the batch, since where a CPU is the device it waits for
+  the step that runs. `demonstrations` are its rows of a second source, counted
+  in `tokens`.
   """
 
   picked: np.ndarray
   tokens: int
   batch: Batch
+  rate: float | None
   demonstrations: Batch | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Made:
-  """A step that was begun, whose metrics are not looked at yet.
-
-  `rate` is the learning rate where the step has a line of metrics, else None.
-  """
+  """A step that was begun, whose metrics are not looked at yet."""
 
   step: int
   of: Round
   drawn: _Drawn
-  rate: float | None
   metrics: Any
 
 
@@ -194,11 +194,15 @@ class Loop:
       picked = now.sampler.indices(step - 1)
       host = now.data.batch("train", picked, rows.weight[picked], mine)
       placed, tokens = sharding.put_batch(mesh, host), rows.count_tokens(picked)
+      rate = None
+      if is_due(step, self.config.log_every, self.config):
+        rate = self.learner.learning_rate(step - 1)
       if more is None:
-        return _Drawn(picked, tokens, placed)
+        return _Drawn(picked, tokens, placed, rate)
       own = more.batch(step, sharding.local_rows(mesh, more.batch_size))
       tokens += more.tokens(step)
-      return _Drawn(picked, tokens, placed, sharding.put_batch(mesh, own))
+      own = sharding.put_batch(mesh, own)
+      return _Drawn(picked, tokens, placed, rate, own)
 
     left = range(step + 1, self.config.last_step + 1)
     steps = itertools.takewhile(lambda s: not self.rounds.begins(s), left)
@@ -210,9 +214,6 @@ class Loop:
     learner, now = self.learner, self._round
     assert now is not None
     assert self._batches is not None
-    rate = None
-    if is_due(step, self.config.log_every, self.config):
-      rate = learner.learning_rate(step - 1)
     with self.profile.step(step):
       drawn = self._batches.take()
       given = [drawn.batch, self.ref]
@@ -225,7 +226,7 @@ class Loop:
       for metric in jax.tree.leaves(metrics):
         metric.copy_to_host_async()
       self._settle()
-      self._made = _Made(step, now, drawn, rate, metrics)
+      self._made = _Made(step, now, drawn, metrics)
       if self.profile.ends_with(step):
         self._settle()
     return state
@@ -245,9 +246,9 @@ class Loop:
       self.cost.count(made.drawn.tokens)
     if step == now.first and now.metrics:
       self.logs.write(step, now.metrics)
-    if made.rate is not None:
+    if made.drawn.rate is not None:
       line = mean_of(self.window)
-      line["learning_rate"] = made.rate
+      line["learning_rate"] = made.drawn.rate
       line["epoch"] = now.sampler.epoch(step)
       line["tokens_per_second"] = self.logs.rate
       self.logs.write(step, line)

@@ -40,7 +40,11 @@ class Profile:
       yield
       return
     if not self._on:
-      jax.profiler.start_trace(self._folder)
+      options = jax.profiler.ProfileOptions()
+      # To note every call of Python slows the host, and where a CPU is the
+      # device a step, by a third: the trace would show little but itself.
+      options.python_tracer_level = 0
+      jax.profiler.start_trace(self._folder, profiler_options=options)
       self._on = True
     with jax.profiler.StepTraceAnnotation("train", step_num=step):
       yield

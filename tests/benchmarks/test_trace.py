@@ -1,5 +1,7 @@
 """Reading traces: idle time, kinds of operations, and whose lines count."""
 
+import time
+
 import jax
 import pytest
 
@@ -58,3 +60,20 @@ def test_a_trace_of_this_machine_is_read(tmp_path):
   assert all(op.end >= op.start for op in ops)
   assert not any("::" in op.name for op in ops)
   assert 0 <= trace.idle(ops) < 1
+  programs = trace.programs(tmp_path)
+  assert programs[0].start <= ops[0].start
+  assert max(p.end for p in programs) >= max(op.end for op in ops)
+
+
+def test_time_between_programs_is_idle_and_time_within_them_is_not(tmp_path):
+  step = jax.jit(lambda x: jax.lax.fori_loop(0, 50, lambda _, x: x @ x, x))
+  x = jax.numpy.eye(300)
+  step(x).block_until_ready()
+  with jax.profiler.trace(tmp_path):
+    for _ in range(3):
+      step(x).block_until_ready()
+      time.sleep(0.5)
+  programs = trace.programs(tmp_path)
+  span = max(op.end for op in programs) - programs[0].start
+  assert trace.idle(programs) * span > 0.9  # two of the three pauses
+  assert trace.idle(programs) <= trace.idle(trace.read(tmp_path))
