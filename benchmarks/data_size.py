@@ -12,13 +12,14 @@ import functools
 import json
 import pathlib
 import random
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
+
+from offalign.leaderboard.provenance import peak_memory_mb
 
 LOSSES = {"traj": "dro_v(tau=1.0)", "pairs": "dpo(beta=0.1)"}
 """Form of the rows -> the loss that is trained on them."""
@@ -82,7 +83,7 @@ def train(folder: pathlib.Path, form: str, steps: int, tokenizer: str) -> None:
   from offalign.training.run import Run
 
   seconds = {"imports": time.monotonic() - began}
-  imported = _peak()
+  imported = int(peak_memory_mb())
   for part, (module, name) in _PARTS.items():
     _time(importlib.import_module(module), name, part, seconds)
   data = {"path": str(folder / "rows.jsonl"), "eval_rows": 64}
@@ -96,7 +97,7 @@ def train(folder: pathlib.Path, form: str, steps: int, tokenizer: str) -> None:
     eval_every=steps,
     batch_size=8,
   )
-  read = _peak()
+  read = int(peak_memory_mb())
   run.train()
   train_rows = run.inputs.train
   tokens = sum(
@@ -105,7 +106,7 @@ def train(folder: pathlib.Path, form: str, steps: int, tokenizer: str) -> None:
   result = {
     "imported_mib": imported,
     "read_mib": read,
-    "peak_mib": _peak(),
+    "peak_mib": int(peak_memory_mb()),
     "tokens": tokens,
     "seconds": seconds | {"all": time.monotonic() - began},
   }
@@ -125,12 +126,6 @@ def _time(module: Any, name: str, part: str, seconds: dict[str, float]) -> None:
       seconds[part] = seconds.get(part, 0.0) + time.monotonic() - began
 
   setattr(module, name, timed)
-
-
-def _peak() -> int:
-  """The most memory that this process has held, in MiB."""
-  most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  return int(most / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
 def measure(

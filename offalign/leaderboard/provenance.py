@@ -1,5 +1,6 @@
 """Provenance and cost of a run: versions, git revision, stopwatch."""
 
+import contextlib
 import importlib.metadata
 import os
 import pathlib
@@ -107,13 +108,22 @@ class Stopwatch:
     before, self._since = self._since, self._now()
     for name, now in self._since.items():
       self.seconds[name] += now - before[name]
-    self.peak_memory_mb = _peak_memory_mb()
+    self.peak_memory_mb = peak_memory_mb()
 
   def _now(self) -> dict[str, float]:
     return {"wall": time.perf_counter(), "cpu": time.process_time()}
 
 
-def _peak_memory_mb() -> float:
+def peak_memory_mb() -> float:
+  """The most memory that this process has held, in MiB; NaN if none can say.
+
+  Linux's count for `getrusage` begins with what the parent process held when
+  it started this one, so its other count is read there.
+  """
+  with contextlib.suppress(OSError, StopIteration):
+    with open("/proc/self/status", encoding="utf-8") as status:
+      line = next(line for line in status if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 2**10
   try:
     import resource
   except ImportError:

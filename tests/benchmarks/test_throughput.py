@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -327,3 +328,17 @@ def test_our_own_worker_answers(tmp_path):
   assert found.about["parameters"] == 32_000 * width + block + width
   # A policy that knows nothing yet prefers neither completion much.
   assert found.about["first_loss"] == pytest.approx(0.693, abs=0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_peak_is_of_this_process_alone():
+  child = (
+    "from benchmarks.throughput import protocol; print(protocol.peak_mb())"
+  )
+  parent = (
+    "import subprocess, sys; held = b'x' * (500 << 20); "
+    "subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+  )
+  command = [sys.executable, "-c", parent, child]
+  said = subprocess.run(command, check=True, capture_output=True, text=True)
+  assert 5 < float(said.stdout) < 400

@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -162,6 +164,21 @@ def test_provenance_fits_a_row(row):
   assert made.seconds["wall"] > 0
   # In MiB: kilobytes or bytes would be off by a factor of 1024.
   assert len(block) / 2**20 < made.peak_memory_mb < 2**17
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_peak_is_of_this_process_alone():
+  child = (
+    "from offalign.leaderboard.provenance import peak_memory_mb; "
+    "print(peak_memory_mb())"
+  )
+  parent = (
+    "import subprocess, sys; held = b'x' * (500 << 20); "
+    "subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+  )
+  command = [sys.executable, "-c", parent, child]
+  said = subprocess.run(command, check=True, capture_output=True, text=True)
+  assert 5 < float(said.stdout) < 400
 
 
 @pytest.mark.parametrize(
