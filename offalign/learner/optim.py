@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
@@ -132,7 +133,27 @@ def _one(
     )
   if not config.clip_norm:
     return tx
-  return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)
+  return optax.chain(clip(config.clip_norm), tx)
+
+
+def clip(largest: float) -> optax.GradientTransformation:
+  """Scales gradients so that their global norm is at most `largest`.
+
+  As `optax.clip_by_global_norm`, whose division of every leaf by the norm XLA
+  does not repeat wherever its result is read: the clipped gradients are then
+  held beside the gradients, all of them at once. A product is repeated.
+
+  Args:
+    largest: above 0.
+  """
+
+  def scaled(updates: Params, params: Params | None = None) -> Params:
+    del params
+    norm = optax.tree.norm(updates)
+    factor = jnp.where(norm < largest, 1.0, largest / norm)
+    return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates)
+
+  return optax.stateless(scaled)
 
 
 def update(

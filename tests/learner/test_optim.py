@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from offalign.errors import UserError
+from offalign.learner import optim
 from offalign.learner.optim import OptimizerConfig, make, per_layer, schedule
 
 
@@ -87,6 +88,39 @@ def test_policy_and_value_are_clipped_each_on_its_own():
     first = state[1][0].mu["w"]  # Adam's first moment: 0.1 * clipped gradient
     norm = float(optax.tree.norm({"w": first})) / 0.1
     assert norm == pytest.approx(min(1.0, float(optax.tree.norm(grad))))
+
+
+@pytest.mark.parametrize("size", [0.0, 0.1, 10.0, np.inf, np.nan])
+def test_clipping_is_that_of_optax(size):
+  grads = {"a": jnp.full((3, 4), size), "b": jnp.ones(5, jnp.bfloat16) * 0.1}
+  found, expected = (
+    clip(1.0).update(grads, clip(1.0).init(grads))
+    for clip in (optim.clip, optax.clip_by_global_norm)
+  )
+  assert found[1] == expected[1]  # states of earlier checkpoints fit
+  for name, leaf in found[0].items():
+    assert leaf.dtype == grads[name].dtype
+    tolerance = 1e-6 if name == "a" else 1e-2
+    np.testing.assert_allclose(
+      leaf.astype(jnp.float32),
+      expected[0][name].astype(jnp.float32),
+      rtol=tolerance,
+    )
+
+
+def test_clipped_gradients_are_not_held_beside_the_gradients():
+  leaves = {f"w{i}": jnp.ones((256, 256)) for i in range(6)}
+  weights = {"policy": leaves}
+  tx = make(OptimizerConfig(), value=False, steps=10)
+  state = {"policy": tx["policy"].init(leaves)}
+
+  def step(grads, state, weights):
+    grads = jax.tree.map(lambda g: 2 * g, grads)  # made in the step
+    return optim.update(tx, grads, state, weights)
+
+  compiled = jax.jit(step, donate_argnums=(1, 2)).lower(weights, state, weights)
+  held = compiled.compile().memory_analysis().temp_size_in_bytes
+  assert held < 1.5 * sum(leaf.nbytes for leaf in leaves.values())
 
 
 def updates(config, grads, start=1.0):
