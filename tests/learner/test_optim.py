@@ -108,7 +108,7 @@ def test_clipping_is_that_of_optax(size):
     )
 
 
-def test_clipped_gradients_are_not_held_beside_the_gradients():
+def test_clipped_gradients_are_not_held_beside_the_gradients(optimized):
   leaves = {f"w{i}": jnp.ones((256, 256)) for i in range(6)}
   weights = {"policy": leaves}
   tx = make(OptimizerConfig(), value=False, steps=10)
