@@ -19,8 +19,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from offalign.leaderboard.provenance import peak_memory_mb
-
 LOSSES = {"traj": "dro_v(tau=1.0)", "pairs": "dpo(beta=0.1)"}
 """Form of the rows -> the loss that is trained on them."""
 
@@ -80,6 +78,7 @@ def train(folder: pathlib.Path, form: str, steps: int, tokenizer: str) -> None:
   began = time.monotonic()
   import importlib
 
+  from offalign.leaderboard.provenance import peak_memory_mb
   from offalign.training.run import Run
 
   seconds = {"imports": time.monotonic() - began}

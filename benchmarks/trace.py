@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from jax.profiler import ProfileData
 
@@ -45,15 +45,7 @@ def read(folder: pathlib.Path) -> list[Op]:
   Raises:
     UserError: where there is no trace, or none of a device in it.
   """
-  # On a CPU, the runtime's own events stand among the operations.
-  found = [
-    op
-    for plane, line, op in _events(folder)
-    if _is_of_device(plane, line) and not re.match(r".*::|end: ", op.name)
-  ]
-  if not found:
-    raise UserError(f"the trace in {folder} holds no operation of a device")
-  return sorted(found, key=lambda op: op.start)
+  return _chosen(folder, _is_operation)
 
 
 def programs(folder: pathlib.Path) -> list[Op]:
@@ -66,15 +58,31 @@ def programs(folder: pathlib.Path) -> list[Op]:
   Raises:
     UserError: where there is no trace, or none of a device in it.
   """
+  return _chosen(folder, _is_program)
+
+
+def _chosen(
+  folder: pathlib.Path, wanted: Callable[[str, str, str], bool]
+) -> list[Op]:
+  """The events, by plane, line and name, that are wanted, by their start."""
   found = [
-    op
-    for plane, line, op in _events(folder)
-    if (plane.startswith("/device:TPU") and line == "XLA Modules")
-    or (plane == "/host:CPU" and op.name.startswith(_EXECUTE))
+    op for plane, line, op in _events(folder) if wanted(plane, line, op.name)
   ]
-  if not any(op.name.startswith(_EXECUTE) for op in found):
-    return sorted(found, key=lambda op: op.start) or read(folder)
-  return sorted([*found, *read(folder)], key=lambda op: op.start)
+  if not found:
+    raise UserError(f"the trace in {folder} holds no operation of a device")
+  return sorted(found, key=lambda op: op.start)
+
+
+def _is_operation(plane: str, line: str, name: str) -> bool:
+  # On a CPU, the runtime's own events stand among the operations.
+  return _is_of_device(plane, line) and not re.match(r".*::|end: ", name)
+
+
+def _is_program(plane: str, line: str, name: str) -> bool:
+  if plane.startswith("/device:TPU"):
+    return line == "XLA Modules"
+  executes = plane == "/host:CPU" and name.startswith(_EXECUTE)
+  return executes or _is_operation(plane, line, name)
 
 
 def _events(folder: pathlib.Path) -> Iterator[tuple[str, str, Op]]:

@@ -46,7 +46,7 @@ class _Drawn:
   tokens: int
   batch: Batch
   rate: float | None
-  demonstrations: Batch | None = None
+  demonstrations: Batch | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,11 +197,11 @@ class Loop:
       rate = None
       if is_due(step, self.config.log_every, self.config):
         rate = self.learner.learning_rate(step - 1)
-      if more is None:
-        return _Drawn(picked, tokens, placed, rate)
-      own = more.batch(step, sharding.local_rows(mesh, more.batch_size))
-      tokens += more.tokens(step)
-      own = sharding.put_batch(mesh, own)
+      own = None
+      if more is not None:
+        own = more.batch(step, sharding.local_rows(mesh, more.batch_size))
+        own = sharding.put_batch(mesh, own)
+        tokens += more.tokens(step)
       return _Drawn(picked, tokens, placed, rate, own)
 
     left = range(step + 1, self.config.last_step + 1)

@@ -3,11 +3,11 @@
 import dataclasses
 import json
 import pathlib
-import subprocess
 import sys
 
 import pytest
 from absl import flags
+from peaks import beside_a_large_parent
 
 from benchmarks import run
 from benchmarks.throughput import (
@@ -332,13 +332,7 @@ def test_our_own_worker_answers(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_peak_is_of_this_process_alone():
-  child = (
+  said = beside_a_large_parent(
     "from benchmarks.throughput import protocol; print(protocol.peak_mb())"
   )
-  parent = (
-    "import subprocess, sys; held = b'x' * (500 << 20); "
-    "subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
-  )
-  command = [sys.executable, "-c", parent, child]
-  said = subprocess.run(command, check=True, capture_output=True, text=True)
-  assert 5 < float(said.stdout) < 400
+  assert 5 < float(said) < 400

@@ -1,10 +1,10 @@
 import json
 import math
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from peaks import beside_a_large_parent
 
 from offalign.errors import UserError
 from offalign.leaderboard import (
@@ -168,17 +168,11 @@ def test_provenance_fits_a_row(row):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_peak_is_of_this_process_alone():
-  child = (
+  said = beside_a_large_parent(
     "from offalign.leaderboard.provenance import peak_memory_mb; "
     "print(peak_memory_mb())"
   )
-  parent = (
-    "import subprocess, sys; held = b'x' * (500 << 20); "
-    "subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
-  )
-  command = [sys.executable, "-c", parent, child]
-  said = subprocess.run(command, check=True, capture_output=True, text=True)
-  assert 5 < float(said.stdout) < 400
+  assert 5 < float(said) < 400
 
 
 @pytest.mark.parametrize(
