@@ -43,6 +43,7 @@ class Method:
 
 ONE_V = ValueConfig(per="batch")
 SHARED = ValueConfig(network="shared")
+ENCODER = ValueConfig(network="encoder")
 
 THEORY = (
   Method("dro_v"),
@@ -93,6 +94,12 @@ OPS = (
 """Chosen by hand, from a few runs on validation prompts that were not recorded;
 then DRO-V as the paper has it (tau = 1), and with other value functions. What
 rests on recorded draws, the same number for each, is --tune."""
+
+OPS_T5 = (
+  *OPS,
+  Method("dro_v(tau=0.1)", "dro_v(tau=0.1), encoder's V", value=ENCODER),
+)
+"""With what only an encoder-decoder can run."""
 
 QUICK = (
   "dro_v(tau=0.1)",
@@ -146,6 +153,11 @@ def choose(
   return chosen
 
 
+def needs_encoder(value: ValueConfig | None) -> bool:
+  """Whether a value function is of encoder-decoders alone."""
+  return value is not None and value.network == "encoder"
+
+
 def remarks(chosen: list[Method]) -> list[str]:
   """What a reader of the whole `ops` board has to know of its lines.
 
@@ -156,12 +168,13 @@ def remarks(chosen: list[Method]) -> list[str]:
   out = related(chosen)
   if not set(OPS) <= set(chosen):
     return out
-  untuned = [m.name for m in chosen if m not in OPS]
+  untuned = [m.name for m in chosen if m not in OPS_T5]
+  tuned = [m.name for m in chosen if m in OPS_T5]
   if untuned:
     out.append(
       "the settings of these were chosen by hand, from a few runs on "
       "validation prompts that were not recorded: "
-      f"{', '.join(m.name for m in OPS)}. Of the others, places speak of "
+      f"{', '.join(tuned)}. Of the others, places speak of "
       "defaults made for large models and not of the losses: "
       f"{', '.join(untuned)}, at the shared learning rate of "
       f"{Method.learning_rate:g}. --tune gives every line the same number of "

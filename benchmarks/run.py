@@ -163,9 +163,11 @@ def plan() -> list[tuple[str, list[methods.Method], int]]:
       parts.append(("theory", fitting, SEEDS.value or (1 if quick else 4)))
   if suite != "theory":
     default = methods.QUICK if quick else ()
-    chosen = methods.choose(methods.OPS, METHODS.value, default)
+    names = _models("both" if suite == "all" else "decoder")
+    listed = methods.OPS_T5 if names == ("t5",) else methods.OPS
+    chosen = methods.choose(listed, METHODS.value, default)
     cells.check_ops(chosen)
-    for name in _models("both" if suite == "all" else "decoder"):
+    for name in names:
       parts.append((name, chosen, SEEDS.value or (1 if quick else 3)))
   if not parts:
     raise UserError(
@@ -239,7 +241,8 @@ def _tuned(out: str) -> tuple[Recorder, int]:
   commands.refuse(_FOREIGN, "ops")
   if ops.SELECT.value:
     raise UserError("--tune reports the last step; leave --select out")
-  lines, names = ranges.choose(METHODS.value), _models("decoder")
+  names = _models("decoder")
+  lines = ranges.choose(METHODS.value, names)
   seeds, setting = SEEDS.value or 5, _setting()
   count = tuning.count_runs(lines, names, TUNE.value, seeds)
   given = ("suite", "tune", "methods", "seeds", "model", *_SETTING)

@@ -7,7 +7,7 @@ TESTS = pathlib.Path(__file__).parent
 PACKAGE = TESTS.parent / "offalign"
 # How many modules have no tests/<room>/test_<module>.py. They are tested by
 # files of their room; the number only goes down.
-WITHOUT = 123
+WITHOUT = 122
 # Folders of tests that are no rooms of the package.
 _REGISTERS = re.compile(r"^@?_?register\(", re.MULTILINE)
 OTHERS = {"helpers", "docs", "benchmarks", "golden", "fuzz", "real"}

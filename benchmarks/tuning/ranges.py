@@ -8,7 +8,7 @@ that scales its log-ratio, so a newly registered loss is tuned without an edit.
 import dataclasses
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -170,30 +170,39 @@ _SEVERAL = {
     Line("dro_v", "dro_v"),
     Line("dro_v, one V", "dro_v", value=ValueConfig(per="batch")),
     Line("dro_v, shared network", "dro_v", value=ValueConfig(network="shared")),
+    Line("dro_v, encoder's V", "dro_v", value=ValueConfig(network="encoder")),
   ),
 }
 """Losses that stand on the board in more forms than one, or not as they are."""
 
 
-def lines() -> list[Line]:
-  """A line for every registered loss that trains a policy."""
+def lines(models: Sequence[str] = ("t5",)) -> list[Line]:
+  """A line for every registered loss that trains a policy.
+
+  Args:
+    models: the boards' families; a line that one of them cannot run is left
+      out.
+  """
   found: list[Line] = []
   for name in losses.names():
     if methods.why_not(name) is None:
       found += _SEVERAL.get(name, (Line(name, name),))
+  if "decoder" in models:
+    found = [line for line in found if not methods.needs_encoder(line.value)]
   return found
 
 
-def choose(wanted: str) -> list[Line]:
+def choose(wanted: str, models: Sequence[str]) -> list[Line]:
   """Lines by name or by loss, separated by semicolons or commas.
 
   Args:
     wanted: "" or "all" is every line; commas within a line's own name stand.
+    models: the boards' families.
 
   Raises:
     UserError: for what is neither.
   """
-  every = lines()
+  every = lines(models)
   if wanted in ("", "all"):
     return every
   names = {line.name for line in every}

@@ -6,7 +6,7 @@ whether a batch is packed (`offalign.types.Packed`).
 
 from offalign.errors import UserError
 from offalign.models import packed as packing
-from offalign.models.base import Counted, Hidden, Model, Routed
+from offalign.models.base import Counted, Encoder, Hidden, Model, Routed
 from offalign.types import Array, Batch, Params
 
 
@@ -73,6 +73,13 @@ def prompt_state(model: Model, params: Params, batch: Batch) -> Array:
   if model.prompt_state_packed is None:
     raise UserError(f"{model.spec} cannot run packed batches; leave them as is")
   return model.prompt_state_packed(params, batch.packed)
+
+
+def encoder_state(encoder: Encoder, params: Params, batch: Batch) -> Array:
+  """Computes the state of each prompt, [B, d], by an encoder alone."""
+  if batch.packed is None:
+    return encoder.state(params, batch.prompts, batch.prompt_mask)
+  return encoder.state_packed(params, batch.packed)
 
 
 def targets(batch: Batch) -> Array:

@@ -146,7 +146,7 @@ class Learner:
 
     Raises:
       UserError: for an option that the loss would not use, or LoRA adapters
-        for layers that the model does not have.
+        or an encoder's value for what the model does not have.
     """
     config = config or LearnerConfig()
     self.loss = losses.get(loss)
@@ -182,6 +182,8 @@ class Learner:
     self._value = (
       value_lib.choose(config.value, self.loss) if has_value else None
     )
+    if self._value is not None and self._value.network == "encoder":
+      value_lib.encoder_of(model)
     self._objective = Objective(
       loss=self.loss,
       model=model,

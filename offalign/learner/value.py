@@ -2,7 +2,9 @@
 
 The four combinations of the DRO paper's Figure 5 (arXiv:2405.19107) are
 `network` in {separate, shared} times `per` in {example, batch}. The paper's
-default, and ours, is a separate network with a value for every example.
+default, and ours, is a separate network with a value for every example. An
+encoder by itself is our own addition: V reads the prompt alone, so half of an
+encoder-decoder is enough for it.
 """
 
 import dataclasses
@@ -15,7 +17,7 @@ from offalign import spec
 from offalign.errors import UserError, option
 from offalign.learner import forward
 from offalign.losses import Loss
-from offalign.models.base import Hidden, Model
+from offalign.models.base import Encoder, Hidden, Model
 from offalign.types import Array, Batch, Params
 
 
@@ -26,7 +28,8 @@ class ValueConfig:
   Attributes:
     network: "separate" is a network of its own that starts from the policy's
       weights; "shared" is a head on the policy's trunk, which then also
-      learns from the value loss.
+      learns from the value loss; "encoder" is like "separate", but only the
+      encoder of an encoder-decoder, whose states are averaged over the prompt.
     per: "example" is V(x), read from the state after the prompt. "batch" is
       one number for all rows: the mean of V(x) over the global batch.
       "token" reads every state that predicts a completion token and averages
@@ -38,7 +41,7 @@ class ValueConfig:
       which has seen everything before: the reward of a reward model.
   """
 
-  network: Literal["separate", "shared"] = "separate"
+  network: Literal["separate", "shared", "encoder"] = "separate"
   per: Literal["example", "batch", "token", "completion"] = "example"
 
   def __post_init__(self) -> None:
@@ -53,7 +56,7 @@ def choose(config: ValueConfig | None, loss: Loss) -> ValueConfig:
   tokens per="token".
 
   Raises:
-    UserError: for a `per` that does not fit the loss.
+    UserError: for a `per` that does not fit the loss or the network.
   """
   by_token = "token_values" in loss.needs
   if config is None:
@@ -61,6 +64,12 @@ def choose(config: ValueConfig | None, loss: Loss) -> ValueConfig:
       return ValueConfig(per="token")
     rewards = loss.trains_rewards
     return ValueConfig(per="completion") if rewards else ValueConfig()
+  if config.network == "encoder" and config.per in ("token", "completion"):
+    raise UserError(
+      f"{option('value.per', config.per)} reads completions, and "
+      f"{option('value.network')}='encoder' the prompt alone: choose "
+      "'separate' or 'shared'"
+    )
   if by_token and config.per != "token":
     raise UserError(
       f"loss {str(loss)!r} takes the value of every token: "
@@ -80,16 +89,34 @@ def choose(config: ValueConfig | None, loss: Loss) -> ValueConfig:
   return config
 
 
+def encoder_of(model: Model) -> Encoder:
+  """The encoder of a model.
+
+  Raises:
+    UserError: for a model that has none.
+  """
+  if model.encoder is None:
+    raise UserError(
+      f"{option('value.network')}='encoder' needs an encoder-decoder such as "
+      f"T5, and {model.spec} has no encoder: choose 'separate' or 'shared'"
+    )
+  return model.encoder
+
+
 def init(config: ValueConfig, model: Model, policy: Params) -> Params:
-  """Initialises the value's params: a zero head, and a trunk if separate.
+  """Initialises the value's params: a zero head, and a trunk unless shared.
 
   Args:
     config: which value function.
     model: the policy's model.
-    policy: the policy's params; a separate trunk starts as a copy of them.
+    policy: the policy's params; a trunk starts as a copy of them, or of the
+      encoder's.
 
   Returns:
-    {"head": {"kernel": [d], "bias": []}} and, if separate, "trunk".
+    {"head": {"kernel": [d], "bias": []}} and, unless shared, "trunk".
+
+  Raises:
+    UserError: for an encoder that the model does not have.
   """
   leaf = jax.tree.leaves(policy)[0]
   dtype = jnp.promote_types(leaf.dtype, jnp.float32)
@@ -99,6 +126,8 @@ def init(config: ValueConfig, model: Model, policy: Params) -> Params:
   }
   if config.network == "shared":
     return {"head": head}
+  if config.network == "encoder":
+    policy = encoder_of(model).params(policy)
   return {"head": head, "trunk": jax.tree.map(jnp.copy, policy)}
 
 
@@ -171,6 +200,8 @@ def _states(
   sees = config.per in ("token", "completion")
   if config.network == "shared":
     hidden = policy_hidden
+  elif config.network == "encoder":
+    return forward.encoder_state(encoder_of(model), params["trunk"], batch)
   elif sees:
     hidden = forward.hidden(model, params["trunk"], batch)
   else:

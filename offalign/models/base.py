@@ -100,6 +100,22 @@ class Routing:
 
 
 @dataclasses.dataclass(frozen=True)
+class Encoder:
+  """The encoder of a model by itself, which reads prompts alone.
+
+  Attributes:
+    params: the model's params, or adapters on them -> those of the encoder.
+    state: (params of the encoder, prompts [B, P], prompt_mask) -> [B, d], the
+      mean of the encoder's states over the prompt's tokens.
+    state_packed: (params of the encoder, packed) -> [B, d], as `state`.
+  """
+
+  params: Callable[[Params], Params]
+  state: Callable[[Params, Array, Array], Array]
+  state_packed: Callable[[Params, Packed], Array]
+
+
+@dataclasses.dataclass(frozen=True)
 class Model:
   """A policy, or the trunk of a value network.
 
@@ -145,6 +161,7 @@ class Model:
     prompt_state_packed: (params, packed) -> [B, d], as `prompt_state`; None
       for a model that cannot run packed rows.
     routing: how its routers are watched; None for a model without experts.
+    encoder: its encoder by itself; None for a model without one.
   """
 
   spec: str
@@ -169,3 +186,4 @@ class Model:
   hidden_packed: Callable[[Params, Packed], Hidden] | None = None
   prompt_state_packed: Callable[[Params, Packed], Array] | None = None
   routing: Routing | None = None
+  encoder: Encoder | None = None

@@ -6,7 +6,7 @@ from typing import Any
 from flax import nnx
 
 from offalign.models.attending import AttentionPath
-from offalign.models.base import Model, Remat, Routing
+from offalign.models.base import Encoder, Model, Remat, Routing
 from offalign.types import Array, Params
 
 
@@ -32,7 +32,9 @@ def as_model(
       `extend`. A mixture
       of experts has `experts` (see
       `offalign.models.decoder.config.Mixture`), `hidden_routed` and
-      `hidden_packed_routed`, which are those of `Routing`.
+      `hidden_packed_routed`, which are those of `Routing`. One with an encoder
+      has `encoder_parts`, the attributes that the encoder uses,
+      `encoder_state` and `encoder_state_packed`; see `Encoder`.
     spec: see `Model`.
     vocab_size: V.
     width: d.
@@ -48,7 +50,7 @@ def as_model(
       part.remat = remat
     if hasattr(part, "attention_path"):
       part.attention_path = path
-  graph, _ = nnx.split(module)
+  graph, abstract = nnx.split(module)
 
   def init(rng: Array) -> Params:
     return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(rng))))
@@ -58,6 +60,11 @@ def as_model(
       return getattr(nnx.merge(graph, params), name)(*args, **kwargs)
 
     return call
+
+  def alone(name: str) -> Callable[..., Any]:
+    """A method for which the params that it leaves alone need not be there."""
+    shapes, run = nnx.to_pure_dict(abstract), method(name)
+    return lambda params, *args: run({**shapes, **params}, *args)
 
   about: dict[str, Any] = {
     "spec": spec,
@@ -74,6 +81,13 @@ def as_model(
       balance=mixture.balance,
       hidden=method("hidden_routed"),
       hidden_packed=method("hidden_packed_routed"),
+    )
+  encoder, used = None, getattr(module, "encoder_parts", ())
+  if used:
+    encoder = Encoder(
+      params=lambda params: {k: v for k, v in params.items() if k in used},
+      state=alone("encoder_state"),
+      state_packed=alone("encoder_state_packed"),
     )
   return Model(
     **about,
@@ -97,4 +111,5 @@ def as_model(
     hidden_packed=method("hidden_packed"),
     prompt_state_packed=method("prompt_state_packed"),
     routing=routing,
+    encoder=encoder,
   )

@@ -233,9 +233,17 @@ def over(model: Model, config: LoraConfig, base: Params | None) -> Model:
       hidden=on_adapters(routing.hidden),
       hidden_packed=on_adapters(routing.hidden_packed),
     )
+  encoder = model.encoder
+  if encoder is not None:
+    encoder = dataclasses.replace(
+      encoder,
+      state=on_adapters(encoder.state),
+      state_packed=on_adapters(encoder.state_packed),
+    )
   return dataclasses.replace(
     model,
     routing=routing,
+    encoder=encoder,
     hidden=on_adapters(model.hidden),
     prompt_state=on_adapters(model.prompt_state),
     unembedding=on_adapters(model.unembedding),

@@ -68,7 +68,7 @@ class PlanConfig:
   microbatches: int | None = None
   compute_dtype: Literal["float32", "bfloat16"] | None = None
   optimizer: Literal["adam", "adafactor"] | None = None
-  value: Literal["separate", "shared"] | None = None
+  value: Literal["separate", "shared", "encoder"] | None = None
   lora: LoraConfig | None = None
   fit: bool = False
   fit_compiles: int | None = None

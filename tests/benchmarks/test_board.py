@@ -177,7 +177,9 @@ def test_methods_are_chosen_by_label_name_or_spec(wanted, names):
   assert [m.name for m in methods.choose(methods.OPS, wanted)] == names
 
 
-@pytest.mark.parametrize("listed", [methods.THEORY, methods.OPS])
+@pytest.mark.parametrize(
+  "listed", [methods.THEORY, methods.OPS, methods.OPS_T5]
+)
 def test_every_row_can_be_asked_for_by_its_name(listed):
   """What a row's command relies on."""
   for method in methods.choose(listed, "all"):

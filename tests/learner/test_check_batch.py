@@ -61,7 +61,7 @@ def test_columns_that_the_loss_does_not_need_are_left_alone():
 @pytest.mark.parametrize(
   ("config", "options", "sentence"),
   [
-    (ValueConfig, {"network": "seperate"}, "one of separate, shared"),
+    (ValueConfig, {"network": "seperate"}, "one of separate, shared, encoder"),
     (ValueConfig, {"per": "row"}, "one of example, batch, token"),
     (OptimizerConfig, {"name": "sgd"}, "one of adam, adafactor"),
     (OptimizerConfig, {"schedule": "cosin"}, "one of constant, cosine"),

@@ -123,6 +123,7 @@ def test_a_new_a_is_uniform_and_of_its_seed(made):
     ("decoder", "kto", None),
     ("decoder", "dro_v", ValueConfig("shared")),
     ("t5", "dro_v", ValueConfig("separate")),
+    ("t5", "dro_v", ValueConfig("encoder")),
   ],
 )
 def test_the_objective_is_that_of_the_merged_weights(made, name, spec, value):
@@ -137,9 +138,12 @@ def test_the_objective_is_that_of_the_merged_weights(made, name, spec, value):
     head = {"kernel": rng.normal(size=16).astype("float32"), "bias": 0.5}
     own["value"] = {"head": head}
     whole["value"] = {"head": head}
-  if value == ValueConfig("separate"):
-    own["value"]["trunk"] = trained(params, seed=2)
-    whole["value"]["trunk"] = lora.merge(CONFIG, params, own["value"]["trunk"])
+  if value not in (None, ValueConfig("shared")):
+    trunk = trained(params, seed=2)
+    merged = lora.merge(CONFIG, params, trunk)
+    if value == ValueConfig("encoder"):
+      trunk, merged = (model.encoder.params(x) for x in (trunk, merged))
+    own["value"]["trunk"], whole["value"]["trunk"] = trunk, merged
 
   @quickly
   def both(params, own, whole, batch):

@@ -53,6 +53,8 @@ class Cache(NamedTuple):
 class T5(nnx.Module):
   """A T5; its methods are those of `Model` without the params."""
 
+  encoder_parts = ("embedding", "encoder")
+
   def __init__(self, config: T5Config, *, rngs: nnx.Rngs):
     self.config = config
     v, d = config.vocab_size, config.width
@@ -170,6 +172,21 @@ class T5(nnx.Module):
     states = self._decode(start, attention, encoded, own)
     return packing.by_row(packed, states)
 
+  def encoder_state(self, prompts: Array, prompt_mask: Array) -> Array:
+    """See `Encoder`: the mean over a prompt, as in arXiv:2108.08877."""
+    encoded = self._encode(prompts, real(prompt_mask))
+    return _mean(encoded, prompt_mask[:, None])[:, 0]
+
+  def encoder_state_packed(self, packed: Packed) -> Array:
+    """See `Encoder`."""
+    owner = packing.rows(packed.prompt_owner)
+    encoded = self._encode(packing.rows(packed.prompts), same(owner, owner))
+    g, e = packing.by_group(packed, packed.prompt_end).shape
+    numbers = jnp.arange(1, e + 1)[None, :, None]
+    own = packed.prompt_owner.reshape(g, 1, -1) == numbers
+    encoded = encoded.reshape(g, -1, encoded.shape[-1])
+    return packing.by_row(packed, _mean(encoded, own))
+
   def unembedding(self) -> Array:
     """The unembedding matrix, [d, V]."""
     if self.tied:
@@ -274,3 +291,14 @@ class T5(nnx.Module):
   def _embed(self, tokens: Array) -> Array:
     """Embeds tokens: [B, S] -> [B, S, d]."""
     return constraints.spread(self.embedding(tokens))
+
+
+def _mean(states: Array, own: Array) -> Array:
+  """Means of states, [B, S, d], of one's own, bool [B, n, S]: [B, n, d].
+
+  Summed in float32; zero for one that has no state.
+  """
+  share = own.astype(jnp.float32)
+  share = share / jnp.maximum(share.sum(-1, keepdims=True), 1)
+  mean = jnp.einsum("bns,bsd->bnd", share, states.astype(jnp.float32))
+  return mean.astype(states.dtype)

@@ -23,6 +23,7 @@ MODEL_CONTRACTS: dict[str, Callable[[Case], None]] = {
     states.prompt_matters,
     states.rows_apart,
     states.prompt_state,
+    states.encoder_state,
     states.decoding,
     weights.params,
     weights.gradients,

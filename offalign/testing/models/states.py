@@ -143,6 +143,31 @@ def prompt_state(case: Case) -> None:
   )
 
 
+def encoder_state(case: Case) -> None:
+  """An encoder by itself sees the whole prompt and no padding of it."""
+  if case.model.encoder is None:
+    return
+  encoder = case.model.encoder
+  params, run = encoder.params(case.params), jax.jit(encoder.state)
+  words, mask = case.rows["prompts"][:1, :5], np.ones((1, 5), bool)
+  tight = run(params, words, mask)
+  shape = (1, case.model.width)
+  require(tight.shape == shape, f"its shape is {tight.shape}, not {shape}")
+  for left in (0, 1, 3):
+    room = ((0, 0), (left, 3 - left))
+    padded = run(
+      params, np.pad(words, room, constant_values=7), np.pad(mask, room)
+    )
+    require(close(tight, padded), "padding changes the encoder's state")
+  for position in range(5):
+    changed = words.copy()
+    changed[:, position] = _other(changed[:, position])
+    require(
+      not close(tight, run(params, changed, mask)),
+      f"prompt token {position} leaves the encoder's state as it is",
+    )
+
+
 def decoding(case: Case) -> None:
   """`prefill` and `decode` give the states of `hidden`."""
   prefill = jax.jit(case.model.prefill, static_argnums=3)
@@ -223,8 +248,18 @@ def _packable(model: Model, params: Params, batch: Batch) -> dict[str, Any]:
     softcap=model.softcap,
   )
   tokens = forward.by_token(batch, tokens)
+  encoder = model.encoder
   return {
     "log-probs of tokens": jnp.where(batch.completion_mask, tokens, 0),
     "prompt states of hidden": hidden.prompt,
     "prompt states": forward.prompt_state(model, params, batch),
+    **(
+      {}
+      if encoder is None
+      else {
+        "encoder states": forward.encoder_state(
+          encoder, encoder.params(params), batch
+        )
+      }
+    ),
   }

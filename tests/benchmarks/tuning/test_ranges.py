@@ -61,9 +61,18 @@ def test_only_a_loss_of_rewards_alone_has_nothing_of_its_own_to_tune():
   ],
 )
 def test_lines_are_chosen_by_name_or_loss(wanted, names):
-  assert [line.name for line in ranges.choose(wanted)] == names
+  assert [line.name for line in ranges.choose(wanted, ["decoder"])] == names
+
+
+def test_an_encoders_value_is_a_line_of_encoder_decoders_alone():
+  name = "dro_v, encoder's V"
+  assert [line.name for line in ranges.choose(name, ["t5"])] == [name]
+  for models in (["decoder"], ["decoder", "t5"]):
+    assert name not in [line.name for line in ranges.lines(models)]
+    with pytest.raises(UserError, match="no line of the tuned board"):
+      ranges.choose(name, models)
 
 
 def test_a_spec_is_refused_since_options_are_drawn():
   with pytest.raises(UserError, match=r"dro_v\(tau=1\).*drawn and not given"):
-    ranges.choose("dro_v(tau=1)")
+    ranges.choose("dro_v(tau=1)", ["t5"])

@@ -98,15 +98,20 @@ def layer(tower, i):
   return jax.tree.map(lambda x: x[i], tower["layers"])
 
 
-def plain(params):
-  """[T, d] states that predict each token of the completion."""
-  encoder, decoder = params["encoder"], params["decoder"]
+def encode(params):
+  """[P, d] states of the prompt's tokens."""
+  encoder = params["encoder"]
   x = params["embedding"]["table"][PROMPT]
   bias = biases(encoder, len(PROMPT), True)
   for i in range(2):
     w = layer(encoder, i)
     x = mlp(attention(x, None, w["attention"], bias), w["mlp"])
-  memory = norm(x, encoder["norm"]["scale"])
+  return norm(x, encoder["norm"]["scale"])
+
+
+def plain(params):
+  """[T, d] states that predict each token of the completion."""
+  decoder, memory = params["decoder"], encode(params)
   inputs = np.concatenate([[0], COMPLETION[:-1]])
   x = params["embedding"]["table"][inputs]
   bias = biases(decoder, len(inputs), False)
@@ -129,14 +134,19 @@ def test_states_are_those_of_a_plain_computation():
     lambda x: rng.normal(0, 0.5, x.shape),
     jax.eval_shape(model.init, jax.random.key(0)),
   )
+  single = jax.tree.map(lambda x: x.astype(np.float32), params)
+  prompt = PROMPT[None], np.ones((1, len(PROMPT)), bool)
   hidden = jax.jit(model.hidden)(
-    jax.tree.map(lambda x: x.astype(np.float32), params),
-    PROMPT[None],
-    np.ones((1, len(PROMPT)), bool),
+    single,
+    *prompt,
     COMPLETION[None, None],
     np.ones((1, 1, len(COMPLETION)), bool),
   )
   np.testing.assert_allclose(hidden.completions[0, 0], plain(params), atol=3e-5)
+  alone = model.encoder.params(single)
+  assert set(alone) == {"embedding", "encoder"}
+  state = jax.jit(model.encoder.state)(alone, *prompt)
+  np.testing.assert_allclose(state[0], encode(params).mean(0), atol=3e-5)
 
 
 def test_size_of_the_benchmark_model():
