@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import time
 
 import tqdm
@@ -219,12 +220,23 @@ def _failed(result: Result) -> bool:
   return not result.error.startswith("absent") or bool(CONTENDERS.value)
 
 
+def _processor(path: str = "/proc/cpuinfo") -> str:
+  """The processor's name: libraries of products differ in what they favour."""
+  try:
+    text = pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
+  except OSError:  # not Linux
+    text = ""
+  found = re.search(r"^model name\s*:\s*([\w ().@+-]+)$", text, re.MULTILINE)
+  return found[1].strip() if found else platform.processor() or "unknown kind"
+
+
 def _facts() -> dict[str, str]:
   cores = len(os.sched_getaffinity(0))
   return {
     "command": f"`{commands.command(('suite', 'weights', *NAMES))}`",
     "date": time.strftime("%Y-%m-%d"),
-    "machine": f"{cores} cores, {platform.machine()}, {platform.system()}",
+    "machine": f"{cores} cores of {_processor()}, {platform.machine()}, "
+    f"{platform.system()}",
     "rounds": str(REPEATS.value),
     "load at the start": f"{os.getloadavg()[0]:.1f} "
     "(above 0, others were using the machine)",

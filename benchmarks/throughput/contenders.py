@@ -49,6 +49,14 @@ CONTENDERS = (
     "offalign",
     published=True,
   ),
+  Contender(
+    f"{OURS}, encoder's V",
+    "worker_offalign",
+    None,
+    ("dro_v",),
+    "offalign",
+    (("THROUGHPUT_VALUE", "encoder"),),
+  ),
   Contender("TRL", "worker_trl", "trl", ("dpo", "kto"), "trl", published=True),
   Contender(
     "TRL, compiled",
@@ -71,6 +79,10 @@ CONTENDERS = (
     published=True,
   ),
 )
+
+
+OWN = frozenset(c.name for c in CONTENDERS if c.module == OURS)
+"""Ours and its variants, which are no peers of each other."""
 
 
 def python(contender: Contender, peers: Path | None) -> str | None:

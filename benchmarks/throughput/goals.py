@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from benchmarks.throughput.cases import Case
-from benchmarks.throughput.contenders import OURS
+from benchmarks.throughput.contenders import OURS, OWN
 from benchmarks.throughput.suite import Result
 
 MEMORY = 0.6
@@ -30,19 +30,27 @@ def ratios(ours: Result, peer: Result) -> list[float]:
 def verdicts(case: Case, results: Sequence[Result]) -> list[str]:
   """A sentence for each of the case's goals; what cannot be said is said."""
   whole = [r for r in results if r.error is None]
-  ours = next((r for r in whole if r.contender == OURS), None)
-  peers = [r for r in whole if r.contender != OURS]
-  if ours is None:
+  own = [r for r in whole if r.contender in OWN]
+  peers = [r for r in whole if r.contender not in OWN]
+  if not any(r.contender == OURS for r in own):
     return [f"{case.name}: nothing to say, {OURS} did not run to its end."]
   if not peers:
     return [f"{case.name}: nothing to compare with, no peer ran to its end."]
+  return [line for r in own for line in _said(case, r, peers)]
+
+
+def _said(case: Case, ours: Result, peers: Sequence[Result]) -> list[str]:
+  """A sentence for each goal, of ours or of one of its variants."""
+  name = case.name
+  if ours.contender != OURS:
+    name = f"{name}, {ours.contender}"
   fastest = min(peers, key=lambda r: statistics.median(r.seconds))
   leanest = min(peers, key=lambda r: r.peak_mb)
   goal, found = speed(case), ratios(ours, fastest)
   times, memory = statistics.median(found), ours.peak_mb / leanest.peak_mb
   unsure = (min(found) < goal) != (max(found) < goal)
   said = [
-    f"{case.name}, speed: {_word(times >= goal)}. {times:.2f} times the "
+    f"{name}, speed: {_word(times >= goal)}. {times:.2f} times the "
     f"fastest peer ({fastest.contender}); the goal is {goal}, "
     f"{_by(times / goal - 1)}"
     + ("; single turns fell on both sides." if unsure else "."),
@@ -51,7 +59,7 @@ def verdicts(case: Case, results: Sequence[Result]) -> list[str]:
     return said
   return [
     *said,
-    f"{case.name}, memory: {_word(memory <= MEMORY)}. {memory:.2f} of the "
+    f"{name}, memory: {_word(memory <= MEMORY)}. {memory:.2f} of the "
     f"leanest peer's peak ({leanest.contender}); the goal is {MEMORY}, "
     f"{_by(1 - memory / MEMORY)}.",
   ]

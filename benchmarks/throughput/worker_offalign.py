@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -14,6 +15,7 @@ from benchmarks.throughput.cases import MODELS, Case
 from offalign.distributed import sharding
 from offalign.learner import Learner, LearnerConfig
 from offalign.learner.optim import OptimizerConfig
+from offalign.learner.value import ValueConfig
 from offalign.models import hf
 from offalign.models.base import Remat
 from offalign.training.metrics import finish
@@ -57,7 +59,12 @@ def learner_for(case: Case) -> tuple[Learner, OptimizerConfig]:
     if case.loss == "dro_v"  # as the paper; and two networks are in memory
     else OptimizerConfig(learning_rate=1e-5, weight_decay=0.01)
   )
-  settings = LearnerConfig(optimizer=optimizer, remat=REMAT)
+  network: Any = os.environ.get("THROUGHPUT_VALUE")
+  settings = LearnerConfig(
+    value=ValueConfig(network) if network else None,
+    optimizer=optimizer,
+    remat=REMAT,
+  )
   learner = Learner(LOSSES[case.loss], model, settings, sharding.one_device())
   return learner, optimizer
 
@@ -90,6 +97,7 @@ def main() -> None:
     speaker=speaker,
     parameters=parameters,
     remat=REMAT,
+    value=os.environ.get("THROUGHPUT_VALUE", "separate"),
     optimizer=dataclasses.asdict(optimizer),
     versions={n: importlib.metadata.version(n) for n in ("jax", "flax")},
   )

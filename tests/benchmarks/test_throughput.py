@@ -154,6 +154,21 @@ def test_verdicts_say_what_is_missed_and_by_how_much():
   assert "32% short" in memory
 
 
+def test_a_variant_of_ours_is_no_peer_and_has_its_own_verdicts():
+  mine, *peers = results()
+  variant = dataclasses.replace(
+    mine,
+    contender="offalign, encoder's V",
+    seconds=tuple(s / 2 for s in mine.seconds),
+    peak_mb=mine.peak_mb / 2,
+  )
+  lines = goals.verdicts(CASE, [mine, variant, *peers])
+  assert lines[:2] == goals.verdicts(CASE, [mine, *peers])
+  speed, memory = lines[2:]
+  assert f"{CASE.name}, offalign, encoder's V, speed: met. 4.00 times" in speed
+  assert "memory: met. 0.26 of the leanest peer's peak (EasyDeL)" in memory
+
+
 def test_a_verdict_within_the_spread_says_so():
   mixed = results()
   mixed[0] = dataclasses.replace(mixed[0], seconds=(1.0, 1.9, 1.2))
@@ -253,6 +268,16 @@ def test_the_report_holds_figures_shares_and_what_differs(tmp_path):
   assert "parameters differ: offalign 7, TRL 7, EasyDeL 8" in text
   report.plot(found, tmp_path / "bars.png")
   assert (tmp_path / "bars.png").stat().st_size > 1000
+
+
+def test_a_processor_has_its_name(tmp_path, monkeypatch):
+  path = tmp_path / "cpuinfo"
+  path.write_text("processor\t: 0\nmodel name\t: AMD EPYC 9R14\nstepping: 1\n")
+  assert cli._processor(str(path)) == "AMD EPYC 9R14"
+  path.write_text("processor\t: 0\nHardware\t: BCM2835\n")
+  monkeypatch.setattr(cli.platform, "processor", lambda: "")
+  assert cli._processor(str(path)) == "unknown kind"
+  assert cli._processor(str(tmp_path / "none")) == "unknown kind"
 
 
 def test_a_run_writes_rows_and_a_report(fakes, tmp_path, monkeypatch, capsys):
