@@ -76,9 +76,15 @@ def prompt_state(model: Model, params: Params, batch: Batch) -> Array:
 
 
 def encoder_state(encoder: Encoder, params: Params, batch: Batch) -> Array:
-  """Computes the state of each prompt, [B, d], by an encoder alone."""
+  """Computes the state of each prompt, [B, d], by an encoder alone.
+
+  Raises:
+    UserError: for a packed batch that the encoder cannot run.
+  """
   if batch.packed is None:
     return encoder.state(params, batch.prompts, batch.prompt_mask)
+  if encoder.state_packed is None:
+    raise UserError("the encoder cannot run packed batches; leave them as is")
   return encoder.state_packed(params, batch.packed)
 
 

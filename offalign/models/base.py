@@ -107,12 +107,13 @@ class Encoder:
     params: the model's params, or adapters on them -> those of the encoder.
     state: (params of the encoder, prompts [B, P], prompt_mask) -> [B, d], the
       mean of the encoder's states over the prompt's tokens.
-    state_packed: (params of the encoder, packed) -> [B, d], as `state`.
+    state_packed: (params of the encoder, packed) -> [B, d], as `state`; None
+      where it cannot run packed rows.
   """
 
   params: Callable[[Params], Params]
   state: Callable[[Params, Array, Array], Array]
-  state_packed: Callable[[Params, Packed], Array]
+  state_packed: Callable[[Params, Packed], Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from offalign import losses, models
 from offalign.errors import UserError
-from offalign.learner import Learner, LearnerConfig, value
+from offalign.learner import Learner, LearnerConfig, forward, value
 from offalign.learner.optim import OptimizerConfig
 from offalign.learner.value import ValueConfig
 from offalign.training.metrics import finish
@@ -115,3 +115,11 @@ def test_the_gradient_of_an_encoder_is_that_of_the_whole_network():
   rest = {k: x for k, x in whole.items() if k not in part}
   assert rest
   assert not any(np.any(x) for x in jax.tree.leaves(rest))
+
+
+def test_packed_rows_that_an_encoder_cannot_run_are_refused():
+  model = t5()
+  alone = dataclasses.replace(model.encoder, state_packed=None)
+  rows = dataclasses.replace(batch(), packed=object())
+  with pytest.raises(UserError, match="encoder cannot run packed batches"):
+    forward.encoder_state(alone, {}, rows)

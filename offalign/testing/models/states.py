@@ -255,7 +255,7 @@ def _packable(model: Model, params: Params, batch: Batch) -> dict[str, Any]:
     "prompt states": forward.prompt_state(model, params, batch),
     **(
       {}
-      if encoder is None
+      if encoder is None or encoder.state_packed is None
       else {
         "encoder states": forward.encoder_state(
           encoder, encoder.params(params), batch
