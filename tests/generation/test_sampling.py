@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from offalign import models
 from offalign.distributed import sharding
 from offalign.errors import UserError
-from offalign.generation import filters
+from offalign.generation import filters, sampling
 from offalign.generation.sampling import sample
 
 V, B, P, T, EOS = 9, 16, 4, 6, 1
@@ -102,6 +102,27 @@ def test_token_logps_are_of_what_they_were_drawn_from(
   summed = samples.token_logps.sum(1)
   as_model = (temperature, top_k, top_p) == (1.0, None, None)
   assert np.allclose(summed, samples.logps, atol=1e-5) == as_model
+
+
+def test_a_draw_is_that_of_jaxs_categorical():
+  rng = np.random.default_rng(0)
+  logits = jnp.asarray(rng.normal(0, 3, (64, 33)), jnp.float32)
+  keys = jax.random.split(jax.random.key(1), 64)
+  step = jnp.arange(64)
+  choice = sampling.Choice(jnp.ones(()), None, None)
+  drawn = jax.jit(sampling.draw)(logits, keys, step, choice)
+  expected = jax.vmap(
+    lambda key, n, row: jax.random.categorical(jax.random.fold_in(key, n), row)
+  )(keys, step, logits)
+  np.testing.assert_array_equal(drawn, expected)
+  assert len(set(drawn.tolist())) > 10
+
+
+def test_the_largest_is_the_first_of_equals_and_always_there():
+  rows = np.array([[1, 3, 3, 0], [-np.inf] * 4, [np.nan] * 4, [0, 0, 0, 9]])
+  found = sampling._largest(jnp.asarray(rows, jnp.float32))
+  np.testing.assert_array_equal(found, [1, 0, 0, 3])
+  assert found.dtype == jnp.int32
 
 
 def test_the_mask_ends_with_the_first_eos(case):
