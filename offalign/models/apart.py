@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from offalign.models.product import Turned
 from offalign.types import Array, Params
 
 
@@ -76,8 +77,17 @@ def split(tree: Any) -> Any:
   return jax.tree.map(one, tree)
 
 
+def _weights(path: Any, leaf: Array) -> Apart:
+  """The layers of one leaf of weights apart."""
+  if path[-1].key == "kernel" and leaf.ndim == 3:
+    return Apart(Turned(leaf[i].T) for i in range(leaf.shape[0]))
+  return split(leaf)
+
+
 def split_params(params: Params) -> Params:
   """Takes the layers of weights apart, those under "layers..." (see `Model`).
+
+  Their kernels become `Turned`.
 
   Args:
     params: of a model, layers stacked.
@@ -85,7 +95,7 @@ def split_params(params: Params) -> Params:
   made: dict[str, Any] = {}
   for name, value in params.items():
     if name.startswith("layers"):
-      made[name] = split(value)
+      made[name] = jax.tree_util.tree_map_with_path(_weights, value)
     else:
       made[name] = split_params(value) if isinstance(value, dict) else value
   return made

@@ -73,7 +73,7 @@ class Linear(nnx.Module):
   def __call__(self, x: Array) -> Array:
     """[..., n] -> [..., m]."""
     kernel = self.kernel.get_value()
-    # It may be a `lora.LowRank` in place of an array.
+    # It may be a `lora.LowRank` or `Turned` in place of an array.
     y = product(x, kernel) if isinstance(kernel, jax.Array) else x @ kernel
     return y if self.bias is None else y + _along(self.bias[...], y)
 

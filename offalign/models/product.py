@@ -1,5 +1,6 @@
-"""The product of states and a kernel, with gradients that need no copies."""
+"""The product of states and a kernel, as training and decoding want it."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -44,3 +45,40 @@ def _contract(a: Array, b: Array, over_a: Any, over_b: Any) -> Array:
 
 
 _product.defvjp(_forward, _backward)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Turned:
+  """A kernel kept as its transpose, to multiply a few states by.
+
+  On CPUs, XLA's product of a kernel [n, m] and few states takes about twice as
+  long as that of the kernel's transpose and the states' transpose.
+
+  Attributes:
+    rows: the kernel's transpose, [m, n].
+  """
+
+  rows: Array
+
+  def __rmatmul__(self, x: Array) -> Array:
+    """[..., n] -> [..., m]."""
+    flat = x.reshape(-1, x.shape[-1])
+    return turned(self.rows, flat).reshape(*x.shape[:-1], -1)
+
+
+def turned(rows: Array, x: Array, dtype: Any = None) -> Array:
+  """`x @ rows.T` from the product of `rows` and the transpose of `x`.
+
+  Args:
+    rows: [m, n].
+    x: [b, n].
+    dtype: of the result; default: that of a plain product.
+
+  Returns:
+    [b, m].
+  """
+  # Without the barriers XLA makes it the product that is to be avoided.
+  columns = jax.lax.optimization_barrier(x.T)
+  made = jnp.matmul(rows, columns, preferred_element_type=dtype)
+  return jax.lax.optimization_barrier(made).T

@@ -1,4 +1,6 @@
-"""`product`: what jax computes, and in which order its gradient is asked."""
+"""Products: what jax computes, in the order that is fast."""
+
+import re
 
 import chex
 import jax
@@ -6,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from offalign.models.product import product
+from offalign.models.product import Turned, product, turned
 
 
 def drawn(*shape, dtype=np.float64):
@@ -57,3 +59,31 @@ def test_no_gradient_of_a_kernel_is_turned_round():
 
   assert "transpose[" in gradient(jnp.matmul)  # what is avoided
   assert "transpose[" not in gradient(product)
+
+
+@pytest.mark.parametrize("lead", [(), (5,), (5, 1), (2, 3)])
+def test_a_turned_kernel_multiplies_as_the_kernel_does(lead):
+  x, kernel = drawn(*lead, 3, dtype="float32"), drawn(3, 4, dtype="float32")
+  found = jax.jit(lambda x, turned: x @ turned)(x, Turned(kernel.T))
+  np.testing.assert_allclose(found, x @ kernel, rtol=1e-5)
+
+
+def test_a_product_of_few_states_is_not_made_the_slow_one(optimized):
+  """XLA folds transposes into products unless it is told not to."""
+  rows, x = jnp.ones((64, 32)), jnp.ones((4, 32))
+
+  def products(multiply):
+    text = jax.jit(multiply).lower(rows, x).compile().as_text()
+    return re.findall(r" = f32\[(\d+,\d+)\]\S* (?:dot|fusion)\(", text)
+
+  plain = products(lambda rows, x: (rows @ x.T).T)
+  assert "64,4" not in plain  # what is avoided
+  assert "64,4" in products(turned)
+
+
+def test_the_unembedding_may_be_of_another_dtype():
+  rows, x = drawn(6, 3, dtype="bfloat16"), drawn(2, 3, dtype="bfloat16")
+  found = turned(rows, x, jnp.float32)
+  assert found.dtype == jnp.float32
+  expected = x.astype(jnp.float32) @ rows.astype(jnp.float32).T
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
