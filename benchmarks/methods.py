@@ -169,12 +169,12 @@ def remarks(chosen: list[Method]) -> list[str]:
   if not set(OPS) <= set(chosen):
     return out
   untuned = [m.name for m in chosen if m not in OPS_T5]
-  tuned = [m.name for m in chosen if m in OPS_T5]
+  by_hand = [m.name for m in chosen if m in OPS_T5]
   if untuned:
     out.append(
       "the settings of these were chosen by hand, from a few runs on "
       "validation prompts that were not recorded: "
-      f"{', '.join(tuned)}. Of the others, places speak of "
+      f"{', '.join(by_hand)}. Of the others, places speak of "
       "defaults made for large models and not of the losses: "
       f"{', '.join(untuned)}, at the shared learning rate of "
       f"{Method.learning_rate:g}. --tune gives every line the same number of "

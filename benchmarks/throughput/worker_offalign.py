@@ -23,6 +23,8 @@ from offalign.types import Batch, Params
 
 REMAT: Remat = "dots"
 """Half the memory of "none" at 60M, and no slower here."""
+NETWORK: Any = os.environ.get("THROUGHPUT_VALUE")
+"""The value's, where it is not the default."""
 LOSSES = {"dpo": "dpo(beta=0.1)", "kto": "kto(beta=0.1)", "dro_v": "dro_v"}
 
 
@@ -59,9 +61,8 @@ def learner_for(case: Case) -> tuple[Learner, OptimizerConfig]:
     if case.loss == "dro_v"  # as the paper; and two networks are in memory
     else OptimizerConfig(learning_rate=1e-5, weight_decay=0.01)
   )
-  network: Any = os.environ.get("THROUGHPUT_VALUE")
   settings = LearnerConfig(
-    value=ValueConfig(network) if network else None,
+    value=ValueConfig(NETWORK) if NETWORK else None,
     optimizer=optimizer,
     remat=REMAT,
   )
@@ -97,7 +98,7 @@ def main() -> None:
     speaker=speaker,
     parameters=parameters,
     remat=REMAT,
-    value=os.environ.get("THROUGHPUT_VALUE", "separate"),
+    value=NETWORK or "default",
     optimizer=dataclasses.asdict(optimizer),
     versions={n: importlib.metadata.version(n) for n in ("jax", "flax")},
   )

@@ -226,30 +226,18 @@ def over(model: Model, config: LoraConfig, base: Params | None) -> Model:
 
     return call
 
-  routing = model.routing
-  if routing is not None:
-    routing = dataclasses.replace(
-      routing,
-      hidden=on_adapters(routing.hidden),
-      hidden_packed=on_adapters(routing.hidden_packed),
-    )
-  encoder = model.encoder
-  if encoder is not None:
-    encoder = dataclasses.replace(
-      encoder,
-      state=on_adapters(encoder.state),
-      state_packed=on_adapters(encoder.state_packed),
-    )
+  def part(whole: Any, *names: str) -> Any:
+    """With these functions on adapters; None stays None."""
+    if whole is None:
+      return None
+    own = {name: on_adapters(getattr(whole, name)) for name in names}
+    return dataclasses.replace(whole, **own)
+
+  packed = ("hidden_packed", "prompt_state_packed")
+  functions = ("hidden", "prompt_state", "unembedding", "prefill", "decode")
   return dataclasses.replace(
-    model,
-    routing=routing,
-    encoder=encoder,
-    hidden=on_adapters(model.hidden),
-    prompt_state=on_adapters(model.prompt_state),
-    unembedding=on_adapters(model.unembedding),
-    prefill=on_adapters(model.prefill),
-    decode=on_adapters(model.decode),
+    part(model, *functions, *packed),
+    routing=part(model.routing, "hidden", "hidden_packed"),
+    encoder=part(model.encoder, "state", "state_packed"),
     rows=None,  # its params are no weights of layers
-    hidden_packed=on_adapters(model.hidden_packed),
-    prompt_state_packed=on_adapters(model.prompt_state_packed),
   )

@@ -148,7 +148,7 @@ class T5(nnx.Module):
     def attention(q: Array, k: Array, v: Array, _: Any) -> Any:
       return attend(q, k, v, seen, bias).mixed, None
 
-    encoded = self._encode(packing.rows(packed.prompts), same(prompts, prompts))
+    encoded = self._encode_packed(packed)
     own = same(packing.rows(packing.owners(packed)), prompts)
     states = self._decode(inputs, attention, encoded, own)
     states = packing.groups(states, packed)
@@ -156,8 +156,7 @@ class T5(nnx.Module):
 
   def prompt_state_packed(self, packed: Packed) -> Array:
     """See `Model`."""
-    owner = packing.rows(packed.prompt_owner)
-    encoded = self._encode(packing.rows(packed.prompts), same(owner, owner))
+    encoded = self._encode_packed(packed)
     # One start token for each prompt; those of a group are one row, which
     # attends to all prompts of the group.
     g, e = packing.by_group(packed, packed.prompt_end).shape
@@ -179,8 +178,7 @@ class T5(nnx.Module):
 
   def encoder_state_packed(self, packed: Packed) -> Array:
     """See `Encoder`."""
-    owner = packing.rows(packed.prompt_owner)
-    encoded = self._encode(packing.rows(packed.prompts), same(owner, owner))
+    encoded = self._encode_packed(packed)
     g, e = packing.by_group(packed, packed.prompt_end).shape
     numbers = jnp.arange(1, e + 1)[None, :, None]
     own = packed.prompt_owner.reshape(g, 1, -1) == numbers
@@ -282,6 +280,11 @@ class T5(nnx.Module):
       return block(x, attention), None
 
     return self.encoder(self._embed(prompts), step)[0]
+
+  def _encode_packed(self, packed: Packed) -> Array:
+    """Runs the encoder on packed rows: [G * R, P, d]."""
+    owner = packing.rows(packed.prompt_owner)
+    return self._encode(packing.rows(packed.prompts), same(owner, owner))
 
   @property
   def _attend(self) -> Attend:
