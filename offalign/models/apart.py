@@ -79,7 +79,9 @@ def split(tree: Any) -> Any:
 
 def _weights(path: Any, leaf: Array) -> Apart:
   """The layers of one leaf of weights apart."""
-  if path[-1].key == "kernel" and leaf.ndim == 3:
+  # Of a map with adapters beside it, the kernel's path ends in an attribute.
+  name = jax.tree_util.keystr(path[-1:], simple=True)
+  if name == "kernel" and leaf.ndim == 3:
     return Apart(Turned(leaf[i].T) for i in range(leaf.shape[0]))
   return split(leaf)
 

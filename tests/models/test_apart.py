@@ -5,8 +5,12 @@ import numpy as np
 import pytest
 
 from offalign import models
-from offalign.models import apart
+from offalign.models import apart, lora
 from offalign.models.apart import Apart
+from offalign.models.lora import LoraConfig, LowRank
+from offalign.models.product import Turned
+
+CONFIG = LoraConfig(rank=2, targets="all")
 
 
 def test_a_slice_and_a_number_are_taken_of_either_form():
@@ -22,12 +26,19 @@ def test_a_slice_and_a_number_are_taken_of_either_form():
   assert len(joined["a"].parts) == 3
 
 
+def _adapted(params):
+  """The params with adapters that have an effect beside their kernels."""
+  adapters = lora.init(CONFIG, jax.random.key(1), params)
+  return lora.combine(CONFIG, params, jax.tree.map(lambda x: x + 0.1, adapters))
+
+
+@pytest.mark.parametrize("adapt", [lambda params: params, _adapted])
 @pytest.mark.parametrize(
   "spec", ["decoder(width=8, heads=2)", "t5(width=8, heads=2, head_dim=4)"]
 )
-def test_decoding_gives_the_same_states(spec):
+def test_decoding_gives_the_same_states(spec, adapt):
   model = models.make(spec, vocab_size=9)
-  params = jax.jit(model.init)(jax.random.key(0))
+  params = adapt(jax.jit(model.init)(jax.random.key(0)))
   prompts = np.array([[3, 4, 5], [0, 6, 7]], np.int32)
   mask = np.array([[1, 1, 1], [0, 1, 1]], bool)
   cache, state = jax.jit(model.prefill, static_argnums=3)(
@@ -44,3 +55,16 @@ def test_decoding_gives_the_same_states(spec):
     stacked, other = decode(params, stacked, tokens)
     np.testing.assert_allclose(one, state, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(other, state, rtol=1e-5, atol=1e-6)
+
+
+def test_kernels_are_turned_beside_adapters_too():
+  model = models.make("decoder(width=8, heads=2)", vocab_size=9)
+  params = _adapted(jax.jit(model.init)(jax.random.key(0)))
+  leaves = jax.tree.leaves(
+    apart.split_params(params), is_leaf=lambda x: isinstance(x, LowRank)
+  )
+  found = [leaf for leaf in leaves if isinstance(leaf, LowRank)]
+  assert found
+  for leaf in found:
+    assert all(isinstance(part, Turned) for part in leaf.kernel.parts)
+    assert not any(isinstance(part, Turned) for part in leaf.a.parts)

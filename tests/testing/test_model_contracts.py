@@ -9,6 +9,7 @@ from registries import BAG
 
 from offalign import models
 from offalign.distributed.sharding import Split
+from offalign.models.base import Encoder
 from offalign.testing import MODEL_CONTRACTS, check_model
 from offalign.testing.models.case import V
 
@@ -88,9 +89,28 @@ def changed(bag, name):
   match name:
     case "prompt_once":
       changes = {"hidden": many}
+    case "encoder_state":
+      changes = {"encoder": Encoder(lambda params: params, _unmasked)}
     case "splits":
       changes = {"splits": {"table": Split(-1, 9, 3, "parts")}}
   return dataclasses.replace(bag, **changes)
+
+
+def _unmasked(params, prompts, mask):
+  """The mean of the prompts' embeddings, padding's among them."""
+  del mask
+  return params["table"][prompts].mean(1)
+
+
+def _of_last_token(params, prompts, mask):
+  last = prompts.shape[1] - 1 - mask[:, ::-1].argmax(1)
+  return params["table"][prompts[jnp.arange(len(prompts)), last]]
+
+
+def test_an_encoder_sees_every_token(bag):
+  blind = Encoder(lambda params: params, _of_last_token)
+  with pytest.raises(AssertionError, match="prompt token 0 leaves"):
+    check_model(dataclasses.replace(bag, encoder=blind))
 
 
 @pytest.mark.parametrize("name", [n for n in MODEL_CONTRACTS if n != "packing"])
