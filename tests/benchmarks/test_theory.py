@@ -8,6 +8,9 @@ import pytest
 from benchmarks import bandit_metrics, bandit_world, theory
 from benchmarks.methods import ONE_V, THEORY, Method
 
+# 1,500 steps take longer than compiling one.
+pytestmark = pytest.mark.usefixtures("optimized")
+
 
 def regrets(method, scenarios=theory.SCENARIOS):
   """Scenario -> (regret, efficiency) of seed 0."""
