@@ -398,12 +398,13 @@ def _largest(numbers: Array) -> Array:
 
   With Gumbel noise this is `jax.random.categorical`, token for token. XLA on
   CPUs computes the noise within its own argmax one number at a time, which
-  takes four times as long as a maximum and where it is first found.
+  takes four times as long as a maximum and where it is first found. A row
+  with a NaN in it gives 0.
   """
   v = numbers.shape[-1]
   top = numbers.max(axis=-1, keepdims=True)
   places = jnp.arange(v, dtype=jnp.int32)[None]
-  # Not below, so that a row of NaN has a place too.
+  # Not `==`, so that a row with NaN has a place too.
   return jnp.where(numbers < top, v, places).min(axis=-1)
 
 

@@ -64,22 +64,31 @@ def choose(config: ValueConfig | None, loss: Loss) -> ValueConfig:
       return ValueConfig(per="token")
     rewards = loss.trains_rewards
     return ValueConfig(per="completion") if rewards else ValueConfig()
-  if config.network == "encoder" and config.per in ("token", "completion"):
-    raise UserError(
-      f"{option('value.per', config.per)} reads completions, and "
-      f"{option('value.network')}='encoder' the prompt alone: choose "
-      "'separate' or 'shared'"
-    )
+  if config.network == "encoder":
+    if by_token or loss.trains_rewards:
+      per = "token" if by_token else "completion"
+      raise UserError(
+        f"loss {str(loss)!r} takes values that see the completion, and "
+        f"{option('value.network')}='encoder' reads the prompt alone: choose "
+        f"'separate' or 'shared', with {option('value.per', per)}"
+      )
+    if config.per in ("token", "completion"):
+      raise UserError(
+        f"{option('value.per', config.per)} reads completions, and "
+        f"{option('value.network')}='encoder' the prompt alone: choose "
+        "'separate' or 'shared'"
+      )
   if by_token and config.per != "token":
     raise UserError(
-      f"loss {str(loss)!r} takes the value of every token: "
-      f"{option('value.per')} is 'token' or left out, not {config.per!r}"
+      f"loss {str(loss)!r} takes the value of every token: give "
+      f"{option('value.per', 'token')}, since {option('value.per')} is "
+      f"{config.per!r}"
     )
   if loss.trains_rewards and config.per not in ("completion", "token"):
     raise UserError(
       f"loss {str(loss)!r} trains a reward model, whose value must see the "
-      f"completion: {option('value.per')} is 'completion' or 'token', not "
-      f"{config.per!r}"
+      f"completion: give {option('value.per', 'completion')} (or 'token'), "
+      f"since {option('value.per')} is {config.per!r}"
     )
   if config.per == "completion" and not loss.trains_rewards:
     raise UserError(

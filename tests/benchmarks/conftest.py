@@ -6,7 +6,7 @@ from benchmarks import ops, ops_sizes
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch, compiled_once):
   """The ops track at a size that runs in seconds."""
   sizes = {
     "PROMPTS": 16,

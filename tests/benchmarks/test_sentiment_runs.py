@@ -17,7 +17,10 @@ from offalign import Policy
 from offalign.errors import UserError
 
 CELL = sizes.CELLS[0]
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.usefixtures("compiled_once", "one_device"),
+]
 
 
 @pytest.fixture

@@ -43,11 +43,29 @@ def learner(model, config=ENCODER, **options):
   return Learner("dro_v", model, config)
 
 
-@pytest.mark.parametrize("per", ["token", "completion"])
-@pytest.mark.parametrize("loss", ["dro_v", "bradley_terry", "ppo"])
+@pytest.mark.parametrize(
+  ("loss", "per"),
+  [
+    ("dro_v", "token"),
+    ("dro_v", "completion"),
+    ("bradley_terry", "completion"),
+    ("bradley_terry", "example"),
+    ("ppo", "token"),
+    ("ppo", "example"),
+  ],
+)
 def test_an_encoder_reads_no_completion(loss, per):
-  with pytest.raises(UserError, match="'encoder' the prompt alone"):
+  with pytest.raises(UserError, match="choose 'separate' or 'shared'"):
     value.choose(ValueConfig("encoder", per), losses.get(loss))
+
+
+@pytest.mark.parametrize(
+  ("loss", "per"), [("bradley_terry", "completion"), ("ppo", "token")]
+)
+def test_who_names_the_network_alone_is_told_the_value_that_fits(loss, per):
+  with pytest.raises(UserError, match=f"give value.per={per}"):
+    value.choose(ValueConfig("shared"), losses.get(loss))
+  assert value.choose(ValueConfig("shared", per), losses.get(loss)).per == per
 
 
 def test_a_model_without_an_encoder_is_refused():

@@ -119,18 +119,20 @@ def view(
   notes = Notes()
   records = parts.each_turn(records, notes)
   records = parts.each_span(records, kind, wants, notes)
+  if wants.behaviour_token_logps and records[0].logprobs is None:
+    raise UserError(
+      "this loss needs the log-prob of each token under the policy that wrote "
+      "the completions, and the data has no columns 'completion_ids' and "
+      "'logprobs', which generate --tokens and serving engines write; log "
+      "them, or, if the loss has that option, use behaviour=reference"
+    )
   if wants.behaviour_logps and records[0].behaviour_logps is None:
     raise UserError(
       "this loss needs the log-probs under the policy that wrote the "
       "completions, and the data has no column 'behaviour_logps' (sums of "
       "token log-probs, in nats) and no 'logprobs' beside 'completion_ids' "
-      "(those of each token); log them, or use behaviour=reference"
-    )
-  if wants.behaviour_token_logps and records[0].logprobs is None:
-    raise UserError(
-      "this loss needs the log-prob of each token under the policy that wrote "
-      "the completions, and the data has no columns 'completion_ids' and "
-      "'logprobs', which generate --tokens and serving engines write"
+      "(those of each token); log them, or, if the loss has that option, use "
+      "behaviour=reference"
     )
   options.check(kind, wants, margins.typical(records))
   rows, threshold = _make_rows(records, kind, wants, options, notes, seed)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from offalign import data
+from offalign import data, losses
 from offalign.data.batches.batch import batch
 from offalign.data.text import tokenizer
 from offalign.errors import UserError
@@ -59,3 +59,12 @@ def test_their_absence_is_named(tmp_path):
   records = load(tmp_path, [trajectory(i) for i in range(4)])
   with pytest.raises(UserError, match="has no column 'behaviour_logps'"):
     data.view(records, Kind.GROUP, NEEDS)
+
+
+def test_sums_do_not_serve_a_loss_that_reads_tokens(tmp_path):
+  """And it is not sent to log them first."""
+  needs = losses.get("ppo").needs
+  for given in ({}, {"behaviour_logps": -1.0}):
+    records = load(tmp_path, [trajectory(i, **given) for i in range(4)])
+    with pytest.raises(UserError, match="no columns 'completion_ids' and"):
+      data.view(records, Kind.SINGLE, needs)
