@@ -160,7 +160,9 @@ def _draw(
       if len(points) > 1:
         x, y = zip(*sorted(points), strict=True)
         style = styles[place // 10 % len(styles)]
-        axes.plot(np.sqrt(x), y, style, marker="o", markersize=3, label=name)
+        # An estimate of a KL near 0 may be below it.
+        root = np.sqrt(np.maximum(x, 0.0))
+        axes.plot(root, y, style, marker="o", markersize=3, label=name)
     ticks = [0.0, *LEVELS, 4.0, 8.0]
     axes.set_xticks(np.sqrt(ticks), [f"{tick:g}" for tick in ticks])
     axes.set_xlabel("KL from the reference, nats (spaced by its root)")
