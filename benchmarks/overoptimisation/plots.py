@@ -30,7 +30,8 @@ def draw(path: pathlib.Path, method: str, own: Sequence["Line"]) -> None:
       axes.set_axis_off()
     for axes, line in zip(panels.flat, own, strict=False):
       curve, fit = line.curve, line.fit
-      d = np.sqrt(curve.kl)
+      # An estimate of a KL near 0 may be below it.
+      d = np.sqrt(np.maximum(curve.kl, 0.0))
       low, high = np.quantile(
         fits.resample(curve.folds), [1 - fits.SURE, fits.SURE], axis=0
       )

@@ -43,20 +43,21 @@ def learner(model, config=ENCODER, **options):
   return Learner("dro_v", model, config)
 
 
-@pytest.mark.parametrize(
-  ("loss", "per"),
-  [
-    ("dro_v", "token"),
-    ("dro_v", "completion"),
-    ("bradley_terry", "completion"),
-    ("bradley_terry", "example"),
-    ("ppo", "token"),
-    ("ppo", "example"),
-  ],
-)
+@pytest.mark.parametrize("per", ["token", "completion"])
+@pytest.mark.parametrize("loss", ["dro_v", "bradley_terry", "ppo"])
 def test_an_encoder_reads_no_completion(loss, per):
-  with pytest.raises(UserError, match="choose 'separate' or 'shared'"):
+  with pytest.raises(UserError, match=r"'encoder' (reads )?the prompt alone"):
     value.choose(ValueConfig("encoder", per), losses.get(loss))
+
+
+@pytest.mark.parametrize(
+  ("loss", "per"), [("bradley_terry", "completion"), ("ppo", "token")]
+)
+def test_an_encoder_is_no_network_of_a_loss_on_completions(loss, per):
+  """Which the sentence says first, whatever `per` is left at."""
+  said = f"reads the prompt alone: .*'shared', with value.per={per}"
+  with pytest.raises(UserError, match=said):
+    value.choose(ValueConfig("encoder"), losses.get(loss))
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,9 @@ class View:
   summary: ViewSummary
 
 
+_LOG_THEM = "log them, or, if the loss has that option, use behaviour=reference"
+
+
 def view(
   records: Sequence[Record],
   kind: Kind,
@@ -123,16 +126,16 @@ def view(
     raise UserError(
       "this loss needs the log-prob of each token under the policy that wrote "
       "the completions, and the data has no columns 'completion_ids' and "
-      "'logprobs', which generate --tokens and serving engines write; log "
-      "them, or, if the loss has that option, use behaviour=reference"
+      "'logprobs', which generate --tokens and serving engines write; "
+      f"{_LOG_THEM}"
     )
   if wants.behaviour_logps and records[0].behaviour_logps is None:
     raise UserError(
       "this loss needs the log-probs under the policy that wrote the "
       "completions, and the data has no column 'behaviour_logps' (sums of "
       "token log-probs, in nats) and no 'logprobs' beside 'completion_ids' "
-      "(those of each token); log them, or, if the loss has that option, use "
-      "behaviour=reference"
+      "(those of each token); "
+      f"{_LOG_THEM}"
     )
   options.check(kind, wants, margins.typical(records))
   rows, threshold = _make_rows(records, kind, wants, options, notes, seed)
